@@ -1,0 +1,115 @@
+"""Attack and measure a release that already exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfumato import registry
+from sfumato.api.inputs import load
+from sfumato.errors import InputError
+from sfumato.publish.method import Progress, silent
+from sfumato.release.release import Release
+
+if TYPE_CHECKING:
+    from sfumato.api.inputs import Data, DataLike
+    from sfumato.attack.finding import Finding
+    from sfumato.measure.evaluation import Evaluation
+
+
+def attack(
+    release: Release | str | Path,
+    *,
+    members: DataLike,
+    non_members: DataLike,
+    attacks: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[Finding]:
+    """Attacks a release with what the custodian knows.
+
+    Args:
+        release: A release or its folder.
+        members: Rows the release was made from.
+        non_members: Rows of the same population that it was not made from.
+        attacks: Registered names; None runs all that fit.
+        seed: Of the attacks' own randomness.
+        progress: Told how far the attacks are.
+
+    Returns:
+        A finding for each attack, computed on private rows and covered by no guarantee.
+
+    Raises:
+        InputError: If a name is unknown, or the rows do not fit the release.
+    """
+    from sfumato.attack.evidence import Evidence
+
+    opened = _open(release)
+    evidence = Evidence(_fit(members, opened), _fit(non_members, opened))
+    known = registry.load("attack")
+    names = [n for n, cls in known.items() if opened.data.kind in cls.kinds]  # type: ignore[attr-defined]
+    if attacks is not None:
+        names = list(attacks)
+        for name in names:
+            if opened.data.kind not in registry.find("attack", name).kinds:  # type: ignore[attr-defined]
+                raise InputError(f"{name} does not attack {opened.data.kind}", "Leave it out.")
+    findings = []
+    for done, name in enumerate(names):
+        progress(done, len(names), name)
+        findings.append(registry.build("attack", name)(opened, evidence, seed=seed))
+    progress(len(names), len(names), "attacked")
+    return findings
+
+
+def measure(
+    release: Release | str | Path,
+    *,
+    train: DataLike,
+    test: DataLike,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Measures how useful a release is for its task.
+
+    Args:
+        release: A release or its folder.
+        train: Real rows that a model would otherwise be trained on.
+        test: Real rows that models are judged on.
+        seed: Of the models.
+        progress: Told how far the measurement is.
+
+    Returns:
+        The utility matrix, marginal errors and distributions, without findings.
+
+    Raises:
+        InputError: If the rows do not fit the release.
+    """
+    from sfumato.measure.evaluation import evaluate
+
+    opened = _open(release)
+    return evaluate(
+        opened,
+        _fit(train, opened),
+        _fit(test, opened),
+        attacks=(),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _open(release: Release | str | Path) -> Release:
+    return release if isinstance(release, Release) else Release.load(release)
+
+
+def _fit(data: DataLike, release: Release) -> Data:
+    """Private rows in the release's own terms."""
+    schema = release.data.schema
+    loaded = load(data, schema=schema)
+    if loaded.kind != release.data.kind:
+        raise InputError(
+            f"the release holds {release.data.kind}, {data} holds {loaded.kind}",
+            "Give data of the same kind.",
+        )
+    loaded.validate(schema)
+    return loaded

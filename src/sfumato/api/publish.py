@@ -1,0 +1,239 @@
+"""Publish: from private data to a release, its ledger entry and the custodian's evaluation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato import registry
+from sfumato.api.inputs import Inputs, ledger_name, resolve
+from sfumato.errors import InputError
+from sfumato.privacy.budget import Budget
+from sfumato.publish.method import Calibrated, Progress, silent
+from sfumato.release.release import Release, check_new
+
+if TYPE_CHECKING:
+    from sfumato.api.inputs import DataLike, SchemaLike
+    from sfumato.measure.evaluation import Evaluation
+    from sfumato.privacy.ledger import Ledger
+
+AUTO = {"table": "tables.independent", "images": "generators.merf"}
+"""What ``method="auto"`` takes: of the methods here, the one that keeps most of the task."""
+
+EVALUATION = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A publication that is ready to run: checked, calibrated, nothing spent.
+
+    Args:
+        inputs: The private data.
+        calibrated: The run, which knows its guarantee.
+        ledger: Takes the debit.
+        chosen: Why this method, where the caller left the choice open.
+    """
+
+    inputs: Inputs
+    calibrated: Calibrated
+    ledger: Ledger
+    chosen: str = ""
+
+
+def plan(
+    data: DataLike,
+    *,
+    epsilon: float,
+    delta: float | None = None,
+    target: str | None = None,
+    schema: SchemaLike | None = None,
+    method: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    holdout: float | str | Path | None = None,
+    ledger: Ledger | str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Plan:
+    """Checks everything that :func:`publish` needs and spends nothing.
+
+    Takes the arguments of :func:`publish`.
+
+    Raises:
+        InputError: If anything named is unknown, missing or out of range.
+        BudgetError: If the ledger's ceiling would refuse the release.
+    """
+    Budget(epsilon, delta or 0.0)
+    if method != "auto":
+        registry.build("method", method, dict(settings or {}))
+    inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed)
+    kind = inputs.members.kind
+    chosen = ""
+    if method == "auto":
+        method = AUTO[kind]
+        chosen = f"{method}: of the methods for {kind}, it keeps most of the task at this budget"
+    configured = configure(method, settings, device)
+    if configured.kind != kind:
+        raise InputError(
+            f"{method} takes {configured.kind}, the data is {kind}",
+            f"Use {AUTO[kind]!r}, or see `sfumato methods`.",
+        )
+    budget = Budget(epsilon, configured.default_delta if delta is None else delta)
+    records = len(inputs.members)
+    budget.check_records(records)
+    facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
+    calibrated = configured.calibrate(budget, facts)
+    kept = _ledger(ledger, inputs, data)
+    kept.check(calibrated.guarantee)
+    return Plan(inputs, calibrated, kept, chosen)
+
+
+def publish(
+    data: DataLike,
+    *,
+    epsilon: float,
+    delta: float | None = None,
+    target: str | None = None,
+    schema: SchemaLike | None = None,
+    method: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+    holdout: float | str | Path | None = None,
+    out: str | Path | None = None,
+    ledger: Ledger | str | Path | None = None,
+    evaluate: bool | None = None,
+    attacks: Sequence[str] | None = None,
+    disclose_evaluation: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Release:
+    """Publishes private data for one task, with its proof, and attacks what it published.
+
+    Args:
+        data: A path, ``dataset:NAME``, a ``Table``, an ``ImageSet`` or a data frame.
+        epsilon: The budget; above 0.
+        delta: The budget's other half, below 1/records; None takes the method's default.
+        target: The column to predict; None takes the schema's.
+        schema: The public facts: a ``Schema``, an ``ImageSchema`` or a YAML file.
+        method: A registered name, or ``"auto"``.
+        settings: The method's public choices by name.
+        holdout: A share of the rows, another file, or 0; None takes the data set's own test
+            part, or a fifth of the rows. The release is never made from these.
+        out: The folder to write; None keeps the release in memory.
+        ledger: A ledger or its file; None takes the data set's own in the user's data folder.
+        evaluate: Whether to attack and measure; None does so when ``out`` is given.
+        attacks: Names of the attacks; None runs all that fit.
+        disclose_evaluation: Declares the evaluation public and writes it into the release. It is
+            computed on private rows and covered by no guarantee.
+        seed: Of the split, the attacks and the evaluation; never of privacy noise.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        progress: Told how far the work is.
+
+    Returns:
+        The release. With ``out``, the folder ``out`` may be handed over whole; its evaluation
+        lies beside it in ``out.evaluation`` and stays with the custodian.
+
+    Raises:
+        InputError: If anything named is unknown, missing or out of range. Nothing is spent.
+        BudgetError: If the ledger's ceiling refuses. Nothing is spent or written.
+
+    Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
+    """
+    folder = None if out is None else check_new(out)
+    evaluation_folder = None if folder is None else check_new(evaluation_path(folder))
+    ready = plan(
+        data,
+        epsilon=epsilon,
+        delta=delta,
+        target=target,
+        schema=schema,
+        method=method,
+        settings=settings,
+        holdout=holdout,
+        ledger=ledger,
+        seed=seed,
+        device=device,
+    )
+    inputs = ready.inputs
+    if evaluate is None:
+        evaluate = folder is not None and inputs.held_out is not None
+    if evaluate and inputs.held_out is None:
+        raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
+    release = ready.calibrated(
+        inputs.members,
+        ledger=ready.ledger,
+        progress=progress,
+        label=str(folder.name) if folder else inputs.name,
+    )
+    if folder is not None:
+        from sfumato.report import page
+
+        # The release is safe on disk before it is evaluated: that can take minutes.
+        release = release.save(folder, report=page)
+    if evaluate:
+        from sfumato.measure.evaluation import evaluate as judge
+
+        evaluation = judge(
+            release, inputs.members, inputs.held_out, attacks=attacks, seed=seed, progress=progress
+        )
+        if evaluation_folder is not None:
+            save_evaluation(release, evaluation, evaluation_folder)
+        if disclose_evaluation and folder is not None:
+            release.disclose(evaluation.to_json(), page(release, evaluation))
+        release = replace(release, evaluation=evaluation)
+    return release
+
+
+def evaluation_path(release: str | Path) -> Path:
+    """Where the evaluation of a release lies: beside it, so that a copy never includes it."""
+    folder = Path(release)
+    return folder.with_name(folder.name + ".evaluation")
+
+
+def save_evaluation(release: Release, evaluation: Evaluation, folder: Path) -> None:
+    """Writes the custodian's evaluation, readable by its owner only, whole or not at all."""
+    from sfumato.report import page
+
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        (scratch / EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
+        (scratch / "report.html").write_text(page(release, evaluation), encoding="utf-8")
+        os.rename(scratch, folder)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> Any:
+    """A method from its name and settings, on the device asked for if it has one.
+
+    Raises:
+        InputError: If the name or a setting is unknown.
+    """
+    chosen = dict(settings or {})
+    cls = registry.find("method", method)
+    if "device" in {f.name for f in fields(cls)}:
+        chosen.setdefault("device", device)
+    return registry.build("method", method, chosen)
+
+
+def _ledger(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
+    from sfumato.privacy.ledger import Ledger
+
+    if isinstance(ledger, str | Path):
+        return Ledger.open(ledger)
+    if ledger is not None:
+        return ledger
+    if inputs.in_memory:
+        warnings.warn(
+            "no ledger was given for in-memory data: nothing will remember what this release "
+            "spends; pass ledger=PATH",
+            stacklevel=4,
+        )
+        return Ledger.in_memory()
+    return Ledger.open(Ledger.default_path(ledger_name(inputs, data)))

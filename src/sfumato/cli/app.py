@@ -1,0 +1,80 @@
+"""The command tree and what every command shares: errors, exit codes, the version."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sfumato.cli import compare, data, doctor, judge, ledger, methods, publish, schema
+from sfumato.cli.output import note
+from sfumato.errors import SfumatoError
+
+app = typer.Typer(
+    name="sfumato",
+    help=(
+        "Publish what a task needs, not the people it came from.\n\n"
+        "DATA is a file, a folder of pictures, or dataset:NAME (see `sfumato data list`).\n\n"
+        "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
+        "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · 130 interrupted."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from sfumato import __version__
+
+        typer.echo(f"sfumato {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Publish what a task needs, not the people it came from."""
+
+
+publish.add_to(app)
+judge.add_to(app)
+compare.add_to(app)
+app.add_typer(schema.app, name="schema")
+app.add_typer(ledger.app, name="ledger")
+methods.add_to(app)
+app.add_typer(data.app, name="data")
+doctor.add_to(app)
+
+
+def run() -> None:
+    """Runs the command line; every error a user can cause is one line and an exit code."""
+    try:
+        app()
+    except SfumatoError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+        else:
+            note(f"[bold red]error:[/] {_escape(str(error))}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        note("interrupted; what the ledger recorded stays recorded")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

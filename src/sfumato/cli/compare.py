@@ -1,0 +1,76 @@
+"""``sfumato compare``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import (
+    AsJson,
+    Attacks,
+    DataArgument,
+    Delta,
+    Device,
+    Holdout,
+    SchemaFile,
+    Target,
+)
+from sfumato.errors import InputError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("compare")(compare)
+
+
+def compare(
+    data: DataArgument,
+    epsilon: Annotated[str, typer.Option("--epsilon", help="Budgets, such as 0.5,1,4.")],
+    method: Annotated[str, typer.Option("--method", help="Methods, such as a,b.")],
+    out: Annotated[
+        str, typer.Option("--out", help="A folder that is not there yet.", metavar="DIR")
+    ],
+    target: Target = None,
+    delta: Delta = None,
+    schema: SchemaFile = None,
+    holdout: Holdout = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="One run for each, such as 0,1,2.")] = "0",
+    attack: Attacks = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Compare methods over budgets on DATA; the comparison stays with you.
+
+    To choose a method by looking at private rows is a leak of its own: compare on public data
+    of the same kind where there is any.
+    """
+    import sfumato.api as api
+
+    with output.progress_bar(quiet=as_json) as progress:
+        comparison = api.compare(
+            data,
+            epsilons=_numbers(epsilon, "epsilon"),
+            methods=[name.strip() for name in method.split(",") if name.strip()],
+            target=target,
+            delta=delta,
+            schema=schema,
+            holdout=holdout,
+            seeds=[int(seed) for seed in _numbers(seeds, "seeds")],
+            attacks=attack,
+            out=out,
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(comparison.to_json(), nl=False)
+        return
+    output.plain(f"Compared {len(comparison.rows)} runs. Keep: {out}/report.html")
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--{name} is {text!r}", "Write numbers with commas between.") from None

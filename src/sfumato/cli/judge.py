@@ -1,0 +1,93 @@
+"""``sfumato attack`` and ``sfumato measure``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import AsJson, Attacks, Seed
+
+ReleaseFolder = Annotated[
+    str, typer.Argument(metavar="RELEASE", help="The folder of a release.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("attack")(attack)
+    app.command("measure")(measure)
+
+
+def attack(
+    release: ReleaseFolder,
+    members: Annotated[
+        str, typer.Option("--members", help="Rows it was made from.", metavar="DATA")
+    ],
+    non_members: Annotated[
+        str,
+        typer.Option("--non-members", help="Rows it was not made from.", metavar="DATA"),
+    ],
+    attack: Attacks = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Attack a RELEASE with rows it was and was not made from."""
+    import sfumato.api as api
+
+    with output.progress_bar(quiet=as_json) as progress:
+        findings = api.attack(
+            release,
+            members=members,
+            non_members=non_members,
+            attacks=attack,
+            seed=seed,
+            progress=progress,
+        )
+    if as_json:
+        output.emit([finding.to_dict() for finding in findings])
+        return
+    from rich.table import Table
+
+    table = Table("attack", "metric", "value", "95 % interval", "baseline", "chance", "ceiling")
+    for finding in findings:
+        table.add_row(
+            finding.attack,
+            finding.metric,
+            f"{finding.value:.3f}",
+            f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f}",
+            _figure(finding.baseline),
+            _figure(finding.chance),
+            _figure(finding.ceiling),
+        )
+    output.say(table)
+    for finding in findings:
+        output.plain(finding.summary)
+
+
+def measure(
+    release: ReleaseFolder,
+    train: Annotated[
+        str, typer.Option("--train", help="Real rows to train on.", metavar="DATA")
+    ],
+    test: Annotated[str, typer.Option("--test", help="Real rows to test on.", metavar="DATA")],
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how useful a RELEASE is: train on it, test on real rows."""
+    import sfumato.api as api
+
+    with output.progress_bar(quiet=as_json) as progress:
+        evaluation = api.measure(
+            release, train=train, test=test, seed=seed, progress=progress
+        )
+    values = evaluation.to_dict()
+    if as_json:
+        output.emit({"utility": values["utility"], "marginals": values["marginals"]})
+        return
+    output.utility_table(evaluation)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,104 @@
+"""``sfumato ledger``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import AsJson
+from sfumato.errors import LedgerError
+
+if TYPE_CHECKING:
+    from sfumato.privacy.ledger import Ledger
+
+app = typer.Typer(help="What was spent on a data set, and what is left.", no_args_is_help=True)
+LedgerFile = Annotated[
+    str, typer.Argument(metavar="LEDGER", help="A ledger's file, or the name of its data set.")
+]
+
+
+@app.command("show")
+def show(ledger: LedgerFile, as_json: AsJson = False) -> None:
+    """Show every debit, the totals, and what is left under the ceiling."""
+    opened = _open(ledger)
+    if as_json:
+        output.emit(opened.export())
+        return
+    from rich.table import Table
+
+    table = Table("#", "time", "what", "method", "release", "guarantee")
+    for entry in opened.entries():
+        table.add_row(
+            str(entry.sequence),
+            entry.time,
+            entry.label or entry.kind,
+            entry.method or "–",
+            (entry.release_id or "–")[:12],
+            entry.describe(),
+        )
+    output.say(table)
+    for total in opened.total():
+        output.plain(f"total: {total.describe()}")
+    ceiling, left = opened.ceiling, opened.remaining()
+    if ceiling is None:
+        output.plain("no ceiling: `sfumato ledger ceiling` sets one")
+    else:
+        output.plain(f"ceiling {ceiling}; left: {left if left is not None else 'nothing'}")
+
+
+@app.command("verify")
+def verify(ledger: LedgerFile, as_json: AsJson = False) -> None:
+    """Check the hash chain and the file; exit code 4 if anything was altered."""
+    opened = _open(ledger)
+    problems = opened.verify()
+    if as_json:
+        output.emit({"whole": not problems, "problems": problems})
+    if problems:
+        raise LedgerError("; ".join(problems), "Restore the ledger from a backup.")
+    if not as_json:
+        output.plain(f"whole: {len(opened.entries())} entries, head {opened.head}")
+
+
+@app.command("export")
+def export(
+    ledger: LedgerFile,
+    out: Annotated[str | None, typer.Option("--out", help="A file; default: print.")] = None,
+) -> None:
+    """Write the ledger as JSON, for an auditor."""
+    values = _open(ledger).export()
+    if out is None:
+        output.emit(values)
+        return
+    import json
+
+    from sfumato.release.release import check_new
+
+    check_new(out).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    output.plain(f"wrote {out}")
+
+
+@app.command("ceiling")
+def ceiling(
+    ledger: LedgerFile,
+    epsilon: Annotated[float, typer.Option(help="All releases together stay below this.")],
+    delta: Annotated[float, typer.Option(help="Where that epsilon is read off.")] = 1e-6,
+) -> None:
+    """Set the ceiling above which every release is refused; the change is recorded."""
+    from sfumato.privacy.budget import Budget
+
+    opened = _open(ledger, create=True)
+    opened.set_ceiling(Budget(epsilon, delta))
+    output.plain(f"ceiling {opened.ceiling}; left: {opened.remaining() or 'nothing'}")
+
+
+def _open(ledger: str, *, create: bool = False) -> Ledger:
+    from pathlib import Path
+
+    from sfumato.privacy.ledger import Ledger
+
+    path = Path(ledger)
+    if not path.exists() and path.suffix == "" and "/" not in ledger:
+        path = Ledger.default_path(ledger.removeprefix("dataset:"))
+    return Ledger.open(path, create=create)

@@ -1,0 +1,85 @@
+"""``sfumato methods``."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Annotated, Any
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import AsJson
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("methods")(methods)
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="One method, with its settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the methods and attacks, or show one with its settings."""
+    from sfumato import registry
+
+    if name is None:
+        _list(as_json)
+        return
+    kind = "attack" if name in registry.load("attack") else "method"
+    values = _describe(name, registry.find(kind, name))
+    if as_json:
+        output.emit(values)
+        return
+    from rich.table import Table
+
+    output.plain(f"{name} · {values['purpose']}")
+    output.plain(f"Source: {values['source']}")
+    table = Table("setting", "default")
+    for setting, default in values["settings"].items():
+        table.add_row(setting, repr(default))
+    output.say(table)
+    output.plain(values["documentation"])
+
+
+def _list(as_json: bool) -> None:
+    from sfumato import registry
+
+    found = {
+        kind: [_describe(name, cls) for name, cls in registry.load(kind).items()]
+        for kind in ("method", "attack")
+    }
+    if as_json:
+        output.emit({"methods": found["method"], "attacks": found["attack"]})
+        return
+    from rich.table import Table
+
+    table = Table("method", "takes", "guarantee", "purpose")
+    for values in found["method"]:
+        table.add_row(values["name"], values["takes"], values["guarantee"], values["purpose"])
+    output.say(table)
+    table = Table("attack", "takes", "purpose")
+    for values in found["attack"]:
+        table.add_row(values["name"], values["takes"], values["purpose"])
+    output.say(table)
+
+
+def _describe(name: str, cls: Any) -> dict[str, Any]:
+    documentation = (cls.__doc__ or "").strip()
+    return {
+        "name": name,
+        "takes": getattr(cls, "kind", None) or ", ".join(getattr(cls, "kinds", ())),
+        "guarantee": getattr(cls, "relation", ""),
+        "source": cls.source,
+        "purpose": documentation.partition("\n")[0],
+        "settings": {f.name: _default(f) for f in fields(cls) if f.init},
+        "documentation": documentation,
+    }
+
+
+def _default(setting: Any) -> Any:
+    if setting.default is not MISSING:
+        return setting.default
+    if setting.default_factory is not MISSING:
+        return setting.default_factory()
+    return "required"

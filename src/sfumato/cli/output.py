@@ -1,0 +1,153 @@
+"""What the commands print: people read stderr and tables, machines read ``--json`` on stdout."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from sfumato.publish.method import Progress
+
+SHOW_AFTER = 2.0
+"""Seconds after which a progress bar appears."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+DataArgument = Annotated[
+    str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or dataset:NAME.")
+]
+Target = Annotated[
+    str | None, typer.Option("--target", help="The column or label to predict.", metavar="COL")
+]
+Epsilon = Annotated[float, typer.Option("--epsilon", help="The privacy budget; above 0.")]
+Delta = Annotated[
+    float | None,
+    typer.Option("--delta", help="Below 1/records; by default the method's own."),
+]
+SchemaFile = Annotated[
+    str | None,
+    typer.Option("--schema", help="The YAML file of public facts.", metavar="FILE"),
+]
+Holdout = Annotated[
+    str | None,
+    typer.Option(
+        "--holdout",
+        help="A share of the rows, or a file, that the release never sees. Default: the data "
+        "set's own test part, or 0.2.",
+        metavar="SHARE|FILE",
+    ),
+]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option("--attack", help="An attack to run; repeat it. Default: all that fit."),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", help="Of splits, attacks and models; never of privacy noise.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def note(text: str = "") -> None:
+    """Prints for people, on standard error, so that standard output stays clean."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)
+
+
+def say(*what: Any) -> None:
+    """Prints text or rich renderables on standard output."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(*what)
+
+
+def plain(text: str) -> None:
+    """Prints text as it is on standard output."""
+    typer.echo(text)
+
+
+def emit(values: Any) -> None:
+    """Prints JSON for machines."""
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Reads ``key=value`` pairs; values are YAML scalars, lists or maps.
+
+    Raises:
+        InputError: If a pair has no ``=`` or its value cannot be read.
+    """
+    import yaml
+
+    from sfumato.errors import InputError
+
+    settings: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, found, value = pair.partition("=")
+        if not found or not key:
+            raise InputError(f"--set {pair!r} has no '='", "Write --set key=value.")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {pair!r} cannot be read", "Write --set key=value.") from None
+    return settings
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Progress]:
+    """A progress callback that shows a bar with the time left once work takes a while."""
+    if quiet:
+        yield lambda done, total, label: None
+        return
+    bar = _LateBar()
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class _LateBar:
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.bars: Bars | None = None
+        self.task: TaskID | None = None
+        self.label = ""
+
+    def __call__(self, done: int, total: int, label: str) -> None:
+        if self.bars is None:
+            if time.monotonic() - self.started < SHOW_AFTER:
+                return
+            self.bars = self._open()
+        if self.task is None or label != self.label:
+            if self.task is not None:
+                self.bars.remove_task(self.task)
+            self.task = self.bars.add_task(label, total=total, completed=done)
+            self.label = label
+        self.bars.update(self.task, completed=done, total=total)
+
+    def close(self) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+
+    @staticmethod
+    def _open() -> Bars:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        bars.start()
+        return bars

@@ -1,0 +1,138 @@
+"""``sfumato publish``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import (
+    AsJson,
+    Attacks,
+    DataArgument,
+    Delta,
+    Device,
+    Epsilon,
+    Holdout,
+    SchemaFile,
+    Seed,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from sfumato.release.release import Release
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("publish")(publish)
+
+
+def publish(
+    data: DataArgument,
+    epsilon: Epsilon,
+    out: Annotated[
+        str, typer.Option("--out", help="The release's folder, not there yet.", metavar="DIR")
+    ],
+    target: Target = None,
+    delta: Delta = None,
+    schema: SchemaFile = None,
+    method: Annotated[
+        str, typer.Option("--method", help="A name from `sfumato methods`, or auto.")
+    ] = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the method; repeat it.", metavar="KEY=VALUE"),
+    ] = None,
+    holdout: Holdout = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option("--ledger", help="The ledger's file; by default the data set's own."),
+    ] = None,
+    evaluate: Annotated[
+        bool | None,
+        typer.Option("--evaluate/--no-evaluate", help="Attack and measure the release."),
+    ] = None,
+    attack: Attacks = None,
+    disclose_evaluation: Annotated[
+        bool,
+        typer.Option(
+            "--disclose-evaluation",
+            help="Declare the evaluation public and put it in the release. It is computed on "
+            "private rows; no guarantee covers it.",
+        ),
+    ] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Publish private DATA for one task, prove what it can leak, and attack it.
+
+    DIR may be handed over whole. The evaluation, computed on private rows, is written beside
+    it in DIR.evaluation and stays with you.
+    """
+    import sfumato.api as api
+
+    with output.progress_bar(quiet=as_json) as progress:
+        release = api.publish(
+            data,
+            epsilon=epsilon,
+            delta=delta,
+            target=target,
+            schema=schema,
+            method=method,
+            settings=output.parse_settings(set_),
+            holdout=holdout,
+            out=out,
+            ledger=ledger,
+            evaluate=evaluate,
+            attacks=attack,
+            disclose_evaluation=disclose_evaluation,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        output.emit(_as_values(release))
+    else:
+        _print(release)
+
+
+def _as_values(release: Release) -> dict[str, Any]:
+    from sfumato.api.publish import evaluation_path
+
+    assert release.path is not None
+    values: dict[str, Any] = {
+        "release": str(release.path),
+        "report": str(release.path / "report.html"),
+        "card": release.card.to_dict(),
+    }
+    if release.evaluation is not None:
+        folder = evaluation_path(release.path)
+        values["evaluation"] = str(folder)
+        values["evaluation_report"] = str(folder / "report.html")
+        values["findings"] = [finding.to_dict() for finding in release.evaluation.findings]
+    return values
+
+
+def _print(release: Release) -> None:
+    from rich.markup import escape
+
+    from sfumato.api.publish import evaluation_path
+
+    assert release.path is not None
+    output.say(f"[bold]{escape(release.card.method['name'])}[/] · {release.card.proven.describe()}")
+    for caveat in release.card.caveats:
+        output.say(f"  [yellow]note[/] {escape(caveat)}")
+    if release.evaluation is not None:
+        for finding in release.evaluation.findings:
+            mark = "[red]✗[/]" if finding.better_than_chance else "[green]✓[/]"
+            output.say(f"  {mark} {escape(finding.summary)}")
+        if release.evaluation.utility is not None:
+            output.say(f"  {escape(release.evaluation.utility.summary)}")
+    sequence = release.card.ledger["sequence"]
+    output.say(f"  ledger entry {sequence} · {release.card.ledger['entry'][:16]}")
+    output.say(f"Hand over: {release.path}")
+    if release.evaluation is not None:
+        output.say(f"Keep:      {evaluation_path(release.path) / 'report.html'}")

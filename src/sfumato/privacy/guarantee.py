@@ -1,0 +1,213 @@
+"""What a release proves: a closed set of value types, never compared across kinds.
+
+Every figure is computed from the event of what ran, by :mod:`sfumato.privacy.accounting`.
+Events follow ``dp_accounting``'s own convention: a multiplier is noise divided by the bound on
+one record's *contribution*, and the relation decides how far two neighbours can be apart. Whoever
+hands a card's event and relation to another accountant must arrive at the same epsilon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sfumato.errors import InputError
+from sfumato.privacy.neighbours import Neighbours
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+
+@dataclass(frozen=True)
+class _Accounted:
+    """The figures that follow from an event under a relation."""
+
+    kind: ClassVar[str]
+    event: DpEvent
+    delta: float
+    unit: str
+    neighbours: Neighbours
+
+    def epsilon(self, delta: float | None = None) -> float:
+        """The epsilon of the event at ``delta`` (the guarantee's own by default)."""
+        from sfumato.privacy import accounting
+
+        at = self.delta if delta is None else delta
+        return accounting.epsilon(self.event, at, self.neighbours)
+
+    def gdp_mu(self) -> float | None:
+        """The smallest mu for which the event is mu-GDP, or None where there is none."""
+        from sfumato.privacy import accounting
+
+        return accounting.gdp_mu(self.event, self.neighbours)
+
+    def advantage_ceiling(self, fpr: float) -> float:
+        """The best true-positive rate that any membership attack can reach at ``fpr``."""
+        from sfumato.privacy import accounting
+
+        return accounting.max_tpr(self.event, fpr, self.neighbours)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The guarantee as plain JSON values, for a card."""
+        from sfumato.privacy import events
+
+        return {
+            "kind": self.kind,
+            "event": events.to_dict(self.event),
+            "delta": self.delta,
+            "unit": self.unit,
+            "neighbours": self.neighbours.value,
+        }
+
+    def _figure(self) -> str:
+        epsilon = f"ε = {self.epsilon():.4g}"
+        return epsilon if self.delta == 0 else f"({epsilon}, δ = {self.delta:g})"
+
+
+@dataclass(frozen=True)
+class Central(_Accounted):
+    """``(epsilon, delta)``-DP of the whole release; a trusted curator sees the data.
+
+    Args:
+        event: Everything that was drawn from the private data, as one ``DpEvent``.
+        delta: Where epsilon is read off.
+        unit: Whose presence is hidden: ``"record"``, ``"patient"``, ``"client"``.
+        neighbours: The relation the event is accounted under.
+    """
+
+    kind: ClassVar[str] = "central"
+    unit: str = "record"
+    neighbours: Neighbours = Neighbours.ADD_REMOVE
+
+    def describe(self) -> str:
+        """One honest sentence."""
+        apart = self.neighbours.phrase.format(unit=self.unit)
+        return (
+            f"{self._figure()}-differential privacy of the whole release: any two data sets that "
+            f"{apart} give almost the same output."
+        )
+
+
+@dataclass(frozen=True)
+class Local(_Accounted):
+    """``(epsilon, delta)`` of each record's own report; nobody but its owner need be trusted.
+
+    Args:
+        event: What one record's report reveals, as one ``DpEvent``.
+        delta: Where epsilon is read off.
+        unit: What a report covers: ``"row"``, ``"whole image"``, ``"16 pixels"``.
+    """
+
+    kind: ClassVar[str] = "local"
+    unit: str = "row"
+    neighbours: Neighbours = Neighbours.REPLACE_ONE
+
+    def describe(self) -> str:
+        """One honest sentence."""
+        return (
+            f"{self._figure()}-local differential privacy of each {self.unit}: whatever the true "
+            f"{self.unit} was, its published version is almost as likely."
+        )
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Indistinguishability that weakens with distance: ``epsilon * d(x, x')``.
+
+    Args:
+        epsilon_per_distance: Nats per unit of ``metric``.
+        metric: The distance, in words.
+        typical_distances: Named distances that give the figure a meaning.
+    """
+
+    kind: ClassVar[str] = "metric"
+    epsilon_per_distance: float
+    metric: str
+    typical_distances: Mapping[str, float] = field(default_factory=dict)
+
+    def epsilon(self, delta: float | None = None) -> float:
+        """Infinite: without a bound on the distance there is no epsilon."""
+        return float("inf")
+
+    def gdp_mu(self) -> float | None:
+        """None: a metric guarantee has no mu."""
+        return None
+
+    def advantage_ceiling(self, fpr: float) -> float:
+        """1: nothing bounds an attack on records that are far apart."""
+        return 1.0
+
+    def describe(self) -> str:
+        """One honest sentence."""
+        return (
+            f"Two records at distance d ({self.metric}) are ε·d-indistinguishable with "
+            f"ε = {self.epsilon_per_distance:g}; this is not differential privacy of a record."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The guarantee as plain JSON values, for a card."""
+        return {
+            "kind": self.kind,
+            "epsilon_per_distance": self.epsilon_per_distance,
+            "metric": self.metric,
+            "typical_distances": dict(self.typical_distances),
+        }
+
+
+@dataclass(frozen=True)
+class Empirical:
+    """Nothing is proven; only the attacks that were run speak for the release."""
+
+    kind: ClassVar[str] = "empirical"
+    attacks: tuple[str, ...] = ()
+
+    def epsilon(self, delta: float | None = None) -> float:
+        """Infinite: there is no proof."""
+        return float("inf")
+
+    def gdp_mu(self) -> float | None:
+        """None: there is no proof."""
+        return None
+
+    def advantage_ceiling(self, fpr: float) -> float:
+        """1: nothing bounds an attack."""
+        return 1.0
+
+    def describe(self) -> str:
+        """One honest sentence."""
+        ran = ", ".join(self.attacks) or "no attack was run"
+        return f"No privacy guarantee. Evidence only: {ran}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The guarantee as plain JSON values, for a card."""
+        return {"kind": self.kind, "attacks": list(self.attacks)}
+
+
+Guarantee = Central | Local | Metric | Empirical
+
+
+def from_dict(values: Mapping[str, Any]) -> Guarantee:
+    """Reads a guarantee back from a card.
+
+    Raises:
+        InputError: If the kind is unknown.
+    """
+    from sfumato.privacy import events
+
+    kind = values.get("kind")
+    if kind in ("central", "local"):
+        event = events.from_dict(values["event"])
+        delta, unit = float(values["delta"]), str(values["unit"])
+        if kind == "local":
+            return Local(event, delta, unit)
+        return Central(event, delta, unit, Neighbours(values["neighbours"]))
+    if kind == "metric":
+        return Metric(
+            float(values["epsilon_per_distance"]),
+            str(values["metric"]),
+            {str(k): float(v) for k, v in values["typical_distances"].items()},
+        )
+    if kind == "empirical":
+        return Empirical(tuple(values["attacks"]))
+    raise InputError(f"guarantee kind is {kind!r}", "Use central, local, metric or empirical.")

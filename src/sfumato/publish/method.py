@@ -1,0 +1,123 @@
+"""Config, calibrate, run: the three types every method is made of.
+
+A *method* is a frozen dataclass of public choices. ``calibrate`` turns it, a budget and public
+facts into a :class:`Calibrated` run that knows its guarantee and can be printed. Only a
+calibrated run touches private data, and it does so after the ledger has taken the debit.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from sfumato.privacy.noise import SECURE, NoiseSource
+from sfumato.release.card import Card, Fact, figures_of
+from sfumato.release.release import Artefact, Release
+from sfumato.versions import versions
+
+if TYPE_CHECKING:
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.guarantee import Guarantee
+    from sfumato.privacy.ledger import Ledger
+
+Progress = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and what is being done."""
+
+
+def silent(done: int, total: int, label: str) -> None:
+    """The progress callback that says nothing."""
+
+
+class Method(Protocol):
+    """A frozen dataclass of public choices, registered under ``name``."""
+
+    name: ClassVar[str]
+    kind: ClassVar[str]  # "table" or "images": what it takes and gives
+    source: ClassVar[str]  # the paper
+    relation: ClassVar[str]  # "central" or "local", for the list of methods
+
+    def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
+        """The run that spends ``budget`` on data with these public facts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A method ready to run: its exact cost is known, nothing has been drawn.
+
+    Args:
+        method: The public choices.
+        budget: What was asked for.
+        facts: The public facts (a ``Schema`` or an ``ImageSchema``).
+        guarantee: What the run proves; its event is accounted, never typed in a second place.
+        plan: What calibration derived: noise scales, per-attribute budgets, clip norms, counts.
+            JSON values; functions of public choices, the budget and public facts alone.
+        run: Draws the noise: ``run(data, source, progress) -> Artefact``.
+        public: Facts declared or computed from public data that the method relies on, beside
+            those in the schema.
+        caveats: One line for each claim of the paper that this run does not make.
+    """
+
+    method: Any
+    budget: Budget
+    facts: Any
+    guarantee: Guarantee
+    plan: Mapping[str, Any]
+    run: Callable[[Any, NoiseSource, Progress], Artefact] = field(repr=False)
+    public: tuple[Fact, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    def __call__(
+        self,
+        data: Any,
+        *,
+        ledger: Ledger,
+        source: NoiseSource = SECURE,
+        progress: Progress = silent,
+        label: str = "",
+    ) -> Release:
+        """Debits the ledger, draws the noise and returns the release.
+
+        Args:
+            data: The private ``Table`` or ``ImageSet``; it must fit ``facts``.
+            ledger: Takes the debit, committed before any noise is drawn.
+            source: The noise; anything but the default is marked unprotected in the card.
+            progress: Told how far the run is.
+            label: A name for the release in the ledger.
+
+        Raises:
+            InputError: If the data contradicts the facts. Nothing is spent.
+            BudgetError: If the ledger's ceiling refuses. Nothing is spent.
+        """
+        data.validate(self.facts)
+        release_id = uuid.uuid4().hex
+        entry = ledger.debit(
+            self.guarantee, release_id=release_id, method=self.method.name, label=label
+        )
+        artefact = self.run(data, source, progress)
+        card = Card(
+            release_id=release_id,
+            method={
+                "name": self.method.name,
+                "settings": settings(self.method),
+                "source": self.method.source,
+            },
+            guarantee=self.guarantee.to_dict(),
+            figures=figures_of(self.guarantee),
+            plan={**self.plan, **artefact.notes},
+            facts=(*self.facts.as_facts(), *self.public),
+            caveats=self.caveats,
+            ledger={"entry": entry.hash, "sequence": entry.sequence},
+            noise={"source": source.name, "secure": source.secure},
+            seeds=artefact.seeds,
+            artefact={"kind": artefact.kind},
+            versions=versions(),
+        )
+        return Release(card=card, artefact=artefact)
+
+
+def settings(method: Any) -> dict[str, Any]:
+    """The public choices of a method as plain values, for a card."""
+    return {f.name: getattr(method, f.name) for f in fields(method) if f.init}

@@ -1,0 +1,91 @@
+"""The list of methods and attacks: adding one is one file and one decorator.
+
+Classes register themselves on import; :func:`load` imports the files of the rooms that hold
+them, so that nothing is imported before somebody asks for the list.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
+
+from sfumato.errors import InputError
+
+Kind = Literal["method", "attack"]
+_T = TypeVar("_T", bound=type)
+
+_ROOMS: dict[Kind, tuple[str, ...]] = {
+    "method": ("sfumato.publish.tables", "sfumato.publish.generators"),
+    "attack": ("sfumato.attack",),
+}
+_entries: dict[Kind, dict[str, type]] = {"method": {}, "attack": {}}
+_loaded: set[Kind] = set()
+
+
+def method(name: str) -> Callable[[_T], _T]:
+    """Registers a frozen dataclass of public choices as the method ``family.name``."""
+    return _register("method", name)
+
+
+def attack(name: str) -> Callable[[_T], _T]:
+    """Registers a frozen dataclass of public choices as the attack ``family.name``."""
+    return _register("attack", name)
+
+
+def _register(kind: Kind, name: str) -> Callable[[_T], _T]:
+    def add(cls: _T) -> _T:
+        known = _entries[kind].get(name)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise ValueError(f"{kind} {name!r} is registered twice")
+        _entries[kind][name] = cls
+        cls.name = name  # type: ignore[attr-defined]
+        return cls
+
+    return add
+
+
+def load(kind: Kind) -> dict[str, type]:
+    """All registered classes of a kind by name, in alphabetical order."""
+    if kind not in _loaded:
+        for room in _ROOMS[kind]:
+            package = importlib.import_module(room)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{room}.{module.name}")
+        _loaded.add(kind)
+    return dict(sorted(_entries[kind].items()))
+
+
+def find(kind: Kind, name: str) -> type:
+    """The class registered as ``name``.
+
+    Raises:
+        InputError: If there is none; the message offers the nearest names.
+    """
+    known = load(kind)
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+        raise InputError(f"unknown {kind} {name!r}", hint)
+    return known[name]
+
+
+def build(kind: Kind, name: str, settings: dict[str, Any] | None = None) -> Any:
+    """Makes a method or attack from its name and settings.
+
+    Raises:
+        InputError: If the name or a setting is unknown (an unused key is never ignored).
+    """
+    cls = find(kind, name)
+    if not is_dataclass(cls):
+        raise TypeError(f"{cls!r} is registered but is not a dataclass")
+    known = [f.name for f in fields(cls) if f.init]
+    for key in settings or {}:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            raise InputError(f"{name} has no setting {key!r}", hint)
+    return cls(**(settings or {}))

@@ -1,0 +1,1 @@
+"""What goes out: an artefact with its card, as a folder."""

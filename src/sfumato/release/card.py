@@ -1,0 +1,150 @@
+"""The card of a release: what it proves, what it rests on, and nothing about anyone.
+
+Everything on a card is public: declared, computed from public data, or paid for. Figures of
+attacks and of utility are computed on private rows; they stay in the custodian's evaluation.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy import guarantee as guarantees
+from sfumato.privacy.guarantee import Guarantee
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What ``card.json`` holds; see ``card.schema.json`` for the format.
+
+    Args:
+        release_id: Ties the release to its ledger entry.
+        method: ``name``, ``settings``, ``source`` (the paper).
+        guarantee: Kind, event tree, delta, unit, neighbours, as written by ``to_dict``.
+        figures: ``epsilon``, ``delta``, ``gdp_mu``, ``accountant``, ``tpr_ceiling`` (a list of
+            ``[fpr, tpr]``), ``statement``; recomputed from the event by :meth:`verify`.
+        plan: What calibration derived: scales, budgets, clip norms.
+        facts: What was public and what was paid for.
+        caveats: Claims that are not made.
+        ledger: ``entry`` (hash), ``sequence``.
+        noise: ``source`` and whether it is ``secure``.
+        seeds: Seeds of everything that is not privacy noise.
+        artefact: ``kind`` and ``files`` (name, sha256, bytes), filled in when saved.
+        versions: Of sfumato, Python and what computed the release.
+        created: UTC, ISO 8601.
+    """
+
+    release_id: str
+    method: Mapping[str, Any]
+    guarantee: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    facts: tuple[Fact, ...]
+    ledger: Mapping[str, Any]
+    noise: Mapping[str, Any]
+    artefact: Mapping[str, Any]
+    versions: Mapping[str, str]
+    caveats: tuple[str, ...] = ()
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    created: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    )
+
+    @cached_property
+    def proven(self) -> Guarantee:
+        """The guarantee as a value that answers ``epsilon``, ``gdp_mu`` and the rest."""
+        return guarantees.from_dict(self.guarantee)
+
+    def verify(self) -> list[str]:
+        """Recomputes the printed figures from the event; one line for each that differs."""
+        printed = self.figures.get("epsilon")
+        computed = figures_of(self.proven)["epsilon"]
+        if printed is None or computed is None:
+            return [] if printed == computed else [f"epsilon is {printed}, its event gives {computed}"]
+        if abs(printed - computed) > 1e-6 * max(1.0, computed):
+            return [f"the card says epsilon {printed:g}, its event gives {computed:g}"]
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        values["facts"] = [asdict(fact) for fact in self.facts]
+        values["caveats"] = list(self.caveats)
+        return {"sfumato_card": FORMAT, **values}
+
+    def to_json(self) -> str:
+        """The card as it is written to ``card.json``."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Reads a card back.
+
+        Raises:
+            InputError: If the text is not a card of this format.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"card.json is not JSON ({error})", "The release is damaged.") from None
+        if not isinstance(values, dict) or values.pop("sfumato_card", None) != FORMAT:
+            raise InputError("card.json is not a card of format 1", "Is this an sfumato release?")
+        missing = [name for name in _REQUIRED if name not in values]
+        if missing:
+            raise InputError(f"card.json lacks {', '.join(missing)}", "The release is damaged.")
+        values["facts"] = tuple(Fact(**fact) for fact in values["facts"])
+        values["caveats"] = tuple(values.get("caveats", ()))
+        return cls(**{name: values[name] for name in _FIELDS if name in values})
+
+
+_FIELDS = (
+    "release_id",
+    "created",
+    "method",
+    "guarantee",
+    "figures",
+    "plan",
+    "facts",
+    "caveats",
+    "ledger",
+    "noise",
+    "seeds",
+    "artefact",
+    "versions",
+)
+_REQUIRED = tuple(name for name in _FIELDS if name not in ("caveats", "seeds"))
+
+
+def figures_of(guarantee: Guarantee) -> dict[str, Any]:
+    """The printed figures of a guarantee, each computed from its event.
+
+    Returns:
+        ``statement``, ``accountant``, ``epsilon``, ``delta``, ``gdp_mu`` and ``tpr_ceiling``;
+        infinite figures are None, as JSON has no infinity.
+    """
+    epsilon = guarantee.epsilon()
+    delta = getattr(guarantee, "delta", None)
+    return {
+        "statement": guarantee.describe(),
+        "accountant": "privacy loss distribution (dp-accounting)",
+        "epsilon": epsilon if epsilon != float("inf") else None,
+        "delta": delta,
+        "gdp_mu": guarantee.gdp_mu(),
+        "tpr_ceiling": [[fpr, guarantee.advantage_ceiling(fpr)] for fpr in (0.001, 0.01, 0.1)],
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """The committed JSON Schema of ``card.json``."""
+    text = resources.files("sfumato.release").joinpath("card.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

@@ -1,0 +1,83 @@
+"""The floors of the house: no import runs upward, and nothing heavy is imported early."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import sfumato
+
+ROOT = Path(sfumato.__file__).parent
+FLOORS = [
+    {"errors", "versions", "registry", "_rooms"},
+    {"privacy"},
+    {"data"},
+    {"learn"},
+    {"release"},
+    {"publish"},
+    {"measure", "attack"},
+    {"report"},
+    {"api"},
+    {"cli"},
+]
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+# Measuring a release includes attacking it; attacks use the features of measure.
+SIDEWAYS = {("measure", "attack"), ("attack", "measure")}
+
+
+def imports_of(source: str) -> set[str]:
+    """The rooms of sfumato that a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "sfumato":
+                names = [f"sfumato.{alias.name}" for alias in node.names]
+        found |= {n.split(".")[1] for n in names if n.startswith("sfumato.")}
+    return found
+
+
+def upward(room: str, source: str) -> set[str]:
+    """Imports of ``room`` that break the order of the floors."""
+    return {
+        other
+        for other in imports_of(source)
+        if other in LEVEL
+        and other != room
+        and (room, other) not in SIDEWAYS
+        and LEVEL[other] >= LEVEL[room]
+    }
+
+
+def test_no_import_runs_upward() -> None:
+    broken = {}
+    for file in ROOT.rglob("*.py"):
+        parts = file.relative_to(ROOT).parts
+        room = parts[0].removesuffix(".py")
+        if room in ("__init__", "_rooms"):  # the front door and its bell reach every floor
+            continue
+        assert room in LEVEL, f"{file} belongs to no floor"
+        if found := upward(room, file.read_text(encoding="utf-8")):
+            broken[str(file.relative_to(ROOT))] = found
+    assert not broken
+
+
+def test_the_floor_test_sees_an_upward_import() -> None:
+    assert upward("privacy", "def f():\n    from sfumato.publish.tables import adaptive\n") == {
+        "publish"
+    }
+    assert upward("attack", "import sfumato.publish.method") == {"publish"}
+    assert not upward("publish", "from sfumato.privacy import budget")
+
+
+def test_importing_sfumato_imports_nothing_heavy() -> None:
+    heavy = "torch numpy pandas sklearn scipy pyarrow ibis duckdb matplotlib dp_accounting opendp"
+    code = (
+        "import sys, sfumato, sfumato.cli.app; "
+        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
