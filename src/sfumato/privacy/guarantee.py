@@ -8,7 +8,7 @@ hands a card's event and relation to another accountant must arrive at the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -191,23 +191,51 @@ def from_dict(values: Mapping[str, Any]) -> Guarantee:
     """Reads a guarantee back from a card.
 
     Raises:
-        InputError: If the kind is unknown.
+        InputError: If the kind is unknown, or a field is missing or of the wrong kind.
     """
+    kind = values.get("kind")
+    try:
+        return _READERS[kind](values)
+    except KeyError as error:
+        if kind in _READERS:
+            problem = f"the {kind} guarantee lacks {error}"
+            raise InputError(problem, "The card is damaged.") from None
+        raise InputError(
+            f"guarantee kind is {kind!r}", f"Use {', '.join(map(str, _READERS))}."
+        ) from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"the {kind} guarantee cannot be read ({error})", "The card is damaged."
+        ) from None
+
+
+def _read_central(values: Mapping[str, Any]) -> Guarantee:
     from sfumato.privacy import events
 
-    kind = values.get("kind")
-    if kind in ("central", "local"):
-        event = events.from_dict(values["event"])
-        delta, unit = float(values["delta"]), str(values["unit"])
-        if kind == "local":
-            return Local(event, delta, unit)
-        return Central(event, delta, unit, Neighbours(values["neighbours"]))
-    if kind == "metric":
-        return Metric(
-            float(values["epsilon_per_distance"]),
-            str(values["metric"]),
-            {str(k): float(v) for k, v in values["typical_distances"].items()},
-        )
-    if kind == "empirical":
-        return Empirical(tuple(values["attacks"]))
-    raise InputError(f"guarantee kind is {kind!r}", "Use central, local, metric or empirical.")
+    event = events.from_dict(values["event"])
+    neighbours = Neighbours(values["neighbours"])
+    return Central(event, float(values["delta"]), str(values["unit"]), neighbours)
+
+
+def _read_local(values: Mapping[str, Any]) -> Guarantee:
+    from sfumato.privacy import events
+
+    event = events.from_dict(values["event"])
+    return Local(event, float(values["delta"]), str(values["unit"]))
+
+
+def _read_metric(values: Mapping[str, Any]) -> Guarantee:
+    typical = {str(name): float(value) for name, value in values["typical_distances"].items()}
+    return Metric(float(values["epsilon_per_distance"]), str(values["metric"]), typical)
+
+
+def _read_empirical(values: Mapping[str, Any]) -> Guarantee:
+    return Empirical(tuple(str(name) for name in values["attacks"]))
+
+
+_READERS: Mapping[Any, Callable[[Mapping[str, Any]], Guarantee]] = {
+    "central": _read_central,
+    "local": _read_local,
+    "metric": _read_metric,
+    "empirical": _read_empirical,
+}

@@ -1,0 +1,34 @@
+"""The mechanisms that accounting knows, with the neighbouring relation already worked in.
+
+Every term answers three questions about one pair of neighbours: its privacy loss distribution on
+a grid, its epsilon at delta 0, and its Renyi divergence. :mod:`..resolve` makes terms of events.
+"""
+
+from __future__ import annotations
+
+from sfumato.privacy.accounting.terms.additive import (
+    DiscreteGaussian,
+    DiscreteLaplace,
+    Gaussian,
+    Laplace,
+    discrete_gaussian,
+)
+from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated
+from sfumato.privacy.accounting.terms.response import Response
+from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
+from sfumato.privacy.accounting.terms.term import Term
+
+__all__ = [
+    "Bounded",
+    "Concentrated",
+    "DiscreteGaussian",
+    "DiscreteLaplace",
+    "Gaussian",
+    "Laplace",
+    "Response",
+    "Sampled",
+    "SampledGaussian",
+    "Term",
+    "TruncatedGaussian",
+    "discrete_gaussian",
+]
