@@ -1,0 +1,168 @@
+"""Reading labelled images: folders by class, folder + CSV, npz and IDX."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.pixels import image_files
+from sfumato.errors import InputError
+
+_UNSIGNED_BYTE = 0x08
+
+
+def class_folders(
+    folder: Path, classes: Sequence[str] | None
+) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
+    """Files, labels and classes of a folder that holds one folder a class.
+
+    Raises:
+        InputError: If a class is not declared, or its folder is missing or empty.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}", "Check the path.")
+    found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"{folder} holds no folder", "Put the images into one folder a class.")
+    names = tuple(path.name for path in found) if classes is None else tuple(classes)
+    for path in found:
+        if path.name not in names:
+            raise InputError(
+                f"{path} is the folder of a class that was never declared",
+                f"Declared: {', '.join(names)}.",
+            )
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        if not (folder / name).is_dir():
+            raise InputError(f"class {name!r} has no folder in {folder}", "Correct the classes.")
+        inside = image_files(folder / name)
+        if not inside:
+            raise InputError(f"{folder / name} is empty", "Add images, or remove the class.")
+        files += inside
+        labels += [label] * len(inside)
+    return files, np.array(labels, np.int64), names
+
+
+def csv_rows(
+    folder: Path,
+    table: Path,
+    columns: Mapping[str, str | None],
+    classes: Sequence[str],
+) -> tuple[list[Path], NDArray[np.int64], NDArray[Any] | None]:
+    """Files, labels and identities that a CSV lists.
+
+    Args:
+        folder: What file names are relative to.
+        table: UTF-8 CSV with a header.
+        columns: Names of the columns ``image``, ``label`` and (or None) ``identity``.
+        classes: Declared names of the labels.
+
+    Raises:
+        InputError: If a column, file or label is not there.
+    """
+    places = {name: label for label, name in enumerate(classes)}
+    files: list[Path] = []
+    labels: list[int] = []
+    identities: list[str] = []
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            header = list(reader.fieldnames or ())
+            for wanted in filter(None, columns.values()):
+                if header.count(wanted) != 1:
+                    raise InputError(
+                        f"{table} names the column {wanted!r} {header.count(wanted)} times",
+                        f"Columns: {', '.join(header)}.",
+                    )
+            for row in reader:
+                where = f"{table}, line {reader.line_num}"
+                name, label = row[str(columns["image"])], row[str(columns["label"])]
+                if not name or not (folder / name).is_file():
+                    raise InputError(f"{where}: there is no file {name!r}", f"Look in {folder}.")
+                if label not in places:
+                    raise InputError(
+                        f"{where}: label {label!r} was never declared",
+                        f"Declared: {', '.join(classes)}.",
+                    )
+                files.append(folder / name)
+                labels.append(places[label])
+                if columns.get("identity"):
+                    identities.append(row[str(columns["identity"])])
+    except UnicodeDecodeError:
+        raise InputError(f"{table} is not UTF-8", "Save it as UTF-8.") from None
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{table} is no readable CSV ({error})", "Correct it.") from None
+    if not files:
+        raise InputError(f"{table} lists no image", "Add rows.")
+    return files, np.array(labels, np.int64), np.array(identities) if identities else None
+
+
+def npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays ``images``, ``labels`` and, where they are there, ``classes``, ``identity``.
+
+    Raises:
+        InputError: If the file is damaged, holds pickles, or lacks an array.
+    """
+    try:
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise InputError(f"{path} is not an npz archive", "Save it with numpy.savez.")
+        with opened as archive:
+            names = [n for n in ("images", "labels", "classes", "identity") if n in archive.files]
+            arrays: dict[str, NDArray[Any]] = {str(name): archive[name] for name in names}
+            held = ", ".join(archive.files)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())[:100].replace(str(path), "it")
+        raise InputError(
+            f"{path} is no readable npz ({reason})", "Save it with numpy.savez."
+        ) from None
+    for name in ("images", "labels"):
+        if name not in arrays:
+            raise InputError(f"{path} has no array {name!r}", f"It holds: {held}.")
+    return arrays
+
+
+def idx_array(path: Path) -> NDArray[np.uint8]:
+    """The array of an IDX file of unsigned bytes; uncompressed files are mapped, not read.
+
+    Raises:
+        InputError: If the file is damaged or of another type.
+    """
+    packed = False
+    try:
+        with path.open("rb") as handle:
+            packed = handle.read(2) == b"\x1f\x8b"
+        if packed:
+            with gzip.open(path, "rb") as unpacked:
+                data = unpacked.read()
+        else:
+            with path.open("rb") as handle:
+                data = handle.read(4 + 4 * 255)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path} cannot be read ({reason})", "Copy the file again.") from None
+    if len(data) < 4 or data[:2] != b"\x00\x00" or len(data) < 4 + 4 * data[3]:
+        raise InputError(f"{path} is no IDX file", "It lacks the format's first bytes.")
+    if data[2] != _UNSIGNED_BYTE:
+        raise InputError(f"{path} holds IDX type {data[2]:#04x}", "Give unsigned bytes (0x08).")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], 4))
+    start = 4 + 4 * len(shape)
+    size = len(data) if packed else path.stat().st_size
+    if size != start + math.prod(shape):
+        raise InputError(
+            f"{path} has {size - start} values, its header says {math.prod(shape)}",
+            "The file is truncated or damaged; copy it again.",
+        )
+    if packed:
+        return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return np.memmap(path, np.uint8, "r", start, shape)

@@ -1,0 +1,334 @@
+"""Private (or released) images with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data import image_files, pixels
+from sfumato.data.image_schema import ImageSchema
+from sfumato.data.pixels import FilePixels, MemoryPixels, PixelSource
+from sfumato.data.sources import row_hashes, split_threshold
+from sfumato.errors import InputError
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+DATA = "data.npz"
+SCHEMA = "schema.yaml"
+_KEPT_BYTES = 1 << 29  # decoded files up to this many bytes stay in memory once they were checked
+_BATCH = 1024
+
+
+class ImageSet:
+    """Labelled images of one shape: float32 in [0, 1] when asked for, kept as bytes.
+
+    Args:
+        source: The images.
+        labels: (n,) integers below ``len(schema.classes)``.
+        schema: The public facts.
+        identity: (n,) whom each image shows, where it is known; never published.
+        rows: Which images of the source are in the set; all by default.
+    """
+
+    kind: ClassVar[str] = "images"
+
+    def __init__(
+        self,
+        source: PixelSource,
+        labels: NDArray[Any],
+        schema: ImageSchema,
+        identity: NDArray[Any] | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.schema = schema
+        self.labels: Labels = _labels(labels, schema)
+        self.identity = identity
+        self._source = source
+        self._rows = np.arange(len(source)) if rows is None else rows
+        for name, array in (("labels", self.labels), ("identity", identity)):
+            if array is not None and len(array) != len(self._rows):
+                raise InputError(
+                    f"there are {len(self._rows)} images and {len(array)} {name}",
+                    "Give one for each image.",
+                )
+
+    # -- in ------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        classes: Sequence[str],
+        *,
+        identity: NDArray[Any] | None = None,
+        provenance: str = "public",
+        where: str = "images",
+    ) -> ImageSet:
+        """Images in memory.
+
+        Args:
+            images: (n, h, w), (n, c, h, w) or (n, h, w, c); uint8, or floats in [0, 1].
+            labels: (n,) integers below ``len(classes)``, or names of classes.
+            classes: Declared names of the labels.
+            identity: (n,) whom each image shows.
+            provenance: Of the facts.
+            where: What an error names.
+
+        Raises:
+            InputError: If shapes, types, values or labels do not fit.
+        """
+        array = pixels.in_memory(images, where)
+        channels, height, width = (int(n) for n in array.shape[1:])
+        schema = ImageSchema(channels, height, width, tuple(classes), provenance=provenance)
+        return cls(MemoryPixels(array), labels, schema, identity)
+
+    @classmethod
+    def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None) -> ImageSet:
+        """PNG and JPEG files in one folder a class; decoded when they are asked for.
+
+        Args:
+            path: The folder that holds the classes' folders.
+            classes: Declared names; the folders' names in alphabetical order by default.
+
+        Raises:
+            InputError: If a class is undeclared or empty, or the first image cannot be read.
+        """
+        files, labels, names = image_files.class_folders(Path(path), classes)
+        return cls._from_files(files, labels, names, None)
+
+    @classmethod
+    def from_csv(
+        cls,
+        folder: str | Path,
+        csv: str | Path,
+        *,
+        classes: Sequence[str],
+        image_col: str = "file",
+        label_col: str = "label",
+        identity_col: str | None = None,
+    ) -> ImageSet:
+        """PNG and JPEG files that a CSV lists with their labels.
+
+        Args:
+            folder: What file names are relative to.
+            csv: UTF-8, with a header.
+            classes: Declared names of the labels.
+            image_col: Column of file names.
+            label_col: Column of class names.
+            identity_col: Column of whom each image shows.
+
+        Raises:
+            InputError: If a column, file or label is not there.
+        """
+        files, labels, identity = image_files.csv_rows(
+            Path(folder),
+            Path(csv),
+            {"image": image_col, "label": label_col, "identity": identity_col},
+            classes,
+        )
+        return cls._from_files(files, labels, classes, identity)
+
+    @classmethod
+    def from_npz(cls, path: str | Path, classes: Sequence[str] | None = None) -> ImageSet:
+        """An npz archive with ``images``, ``labels`` and, optionally, ``classes``, ``identity``.
+
+        Raises:
+            InputError: If the archive is damaged or its classes are declared nowhere.
+        """
+        arrays = image_files.npz_arrays(Path(path))
+        inside = arrays.get("classes")
+        if classes is None and inside is None:
+            raise InputError(f"{path} names no classes", "Declare them in a schema.")
+        names = tuple(str(name) for name in inside) if inside is not None else ()
+        if classes is not None and inside is not None and names != tuple(classes):
+            raise InputError(f"{path} has other classes than the schema", f"They are {names}.")
+        return cls.from_arrays(
+            arrays["images"],
+            arrays["labels"],
+            classes or names,
+            identity=arrays.get("identity"),
+            where=str(path),
+        )
+
+    @classmethod
+    def from_idx(
+        cls, images_path: str | Path, labels_path: str | Path, classes: Sequence[str]
+    ) -> ImageSet:
+        """A pair of IDX files of unsigned bytes, gzipped or not.
+
+        Raises:
+            InputError: If a file is damaged or the two do not belong together.
+        """
+        images = image_files.idx_array(Path(images_path))
+        labels = image_files.idx_array(Path(labels_path))
+        if images.ndim not in (3, 4) or labels.ndim != 1 or len(images) != len(labels):
+            raise InputError(
+                f"{images_path} has shape {images.shape}, {labels_path} has shape {labels.shape}",
+                "Give images and their labels, in this order.",
+            )
+        return cls.from_arrays(images, labels, classes, where=str(images_path))
+
+    @classmethod
+    def _from_files(
+        cls,
+        files: Sequence[Path],
+        labels: Labels,
+        classes: Sequence[str],
+        identity: NDArray[Any] | None,
+    ) -> ImageSet:
+        channels, height, width = pixels.decode(files[0]).shape
+        source = FilePixels(tuple(files), (channels, height, width))
+        return cls(source, labels, ImageSchema(channels, height, width, tuple(classes)), identity)
+
+    # -- images --------------------------------------------------------------------------------
+
+    @property
+    def images(self) -> Images:
+        """(n, c, h, w) float32 in [0, 1]; all of them in memory."""
+        return pixels.as_float(self._source.take(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of images."""
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.schema.shape))
+        return f"ImageSet({len(self)} of {shape}, {len(self.schema.classes)} classes)"
+
+    def batches(self, size: int = _BATCH) -> Iterator[tuple[Images, Labels]]:
+        """Images (k, c, h, w) and labels (k,) in order; files are decoded batch by batch."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield pixels.as_float(self._source.take(self._rows[rows])), self.labels[rows]
+
+    def validate(self, schema: ImageSchema) -> None:
+        """Checks the set against public facts and decodes every file once.
+
+        Raises:
+            InputError: If shape, classes or the public number of images differ, or a file is
+                damaged or of another size.
+        """
+        if not isinstance(schema, ImageSchema):
+            raise InputError("images are checked against a table's facts", "Give ImageSchema.")
+        if not self.schema.looks_like(schema):
+            raise InputError(
+                f"images are {self.schema.shape} of {len(self.schema.classes)} classes, the schema "
+                f"says {schema.shape} of {len(schema.classes)}",
+                "Correct the schema, or the names and order of its classes.",
+            )
+        if schema.records is not None and schema.records != len(self):
+            raise InputError(
+                f"the schema declares {schema.records} records, there are {len(self)} images",
+                "Correct records in the schema.",
+            )
+        if isinstance(self._source, FilePixels):
+            self._decode_all()
+
+    def split(self, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+        """Parts the images by a hash of their number; the same seed gives the same parts.
+
+        Args:
+            fraction: Of the images to hold out, in (0, 1).
+            seed: Of the hash.
+
+        Returns:
+            The rest and the held-out part; ``records`` is no longer declared in either.
+
+        Raises:
+            InputError: If a part would be empty.
+        """
+        threshold = split_threshold(seed, len(self), fraction)
+        low = row_hashes(seed, 0, len(self)) < np.uint64(threshold)
+        return self.select(np.flatnonzero(~low)), self.select(np.flatnonzero(low))
+
+    def head(self, count: int) -> ImageSet:
+        """The first images."""
+        if count < 1:
+            raise InputError(f"the first {count} images were asked for", "Ask for at least one.")
+        return self.select(np.arange(min(count, len(self))))
+
+    def select(self, rows: NDArray[np.int64]) -> ImageSet:
+        """The images at these places, in this order."""
+        identity = None if self.identity is None else self.identity[rows]
+        schema = self.schema.with_records(None)
+        return ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows])
+
+    def with_schema(self, schema: ImageSchema) -> ImageSet:
+        """The same images under facts with another provenance or number of records.
+
+        Raises:
+            InputError: If shape or classes differ.
+        """
+        if not self.schema.looks_like(schema):
+            self.validate(schema)
+        return ImageSet(self._source, self.labels, schema, self.identity, self._rows)
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``data.npz`` (uint8 images, labels, classes) and ``schema.yaml``.
+
+        Pixels are rounded to 1/255. Identities are left out.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        images = np.empty((len(self), *self.schema.shape), np.uint8)
+        for start in range(0, len(self), _BATCH):
+            rows = self._rows[start : start + _BATCH]
+            images[start : start + _BATCH] = pixels.as_bytes(self._source.take(rows))
+        np.savez_compressed(
+            folder / DATA,
+            allow_pickle=False,
+            images=images,
+            labels=self.labels,
+            classes=np.array(self.schema.classes),
+        )
+        self.schema.save(folder / SCHEMA)
+
+    def _decode_all(self) -> None:
+        keep = len(self) * int(np.prod(self.schema.shape)) <= _KEPT_BYTES
+        kept = np.empty((len(self) if keep else 0, *self.schema.shape), np.uint8)
+        for start in range(0, len(self), _BATCH):
+            images = self._source.take(self._rows[start : start + _BATCH])
+            if keep:
+                kept[start : start + _BATCH] = images
+        if keep:
+            self._source, self._rows = MemoryPixels(kept), np.arange(len(self))
+
+
+def _labels(labels: NDArray[Any], schema: ImageSchema) -> Labels:
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(f"labels have shape {labels.shape}", "Give one label an image.")
+    if labels.dtype.kind in "UO":
+        places = {name: label for label, name in enumerate(schema.classes)}
+        for row, name in enumerate(labels):
+            if name not in places:
+                raise _undeclared(row, name, schema)
+        return np.array([places[name] for name in labels], np.int64)
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels hold {labels.dtype}", "Give integers or names of classes.")
+    wrong = (labels < 0) | (labels >= len(schema.classes))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise _undeclared(row, int(labels[row]), schema)
+    return labels.astype(np.int64)
+
+
+def _undeclared(row: int, label: Any, schema: ImageSchema) -> InputError:
+    return InputError(
+        f"image {row} has the label {label!r}, which was never declared",
+        f"Labels are 0..{len(schema.classes) - 1}: {', '.join(schema.classes[:20])}.",
+    )

@@ -1,0 +1,171 @@
+"""The DATA argument: a path or ``dataset:NAME``, to a table or a set of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sfumato.data import schema_file
+from sfumato.data.image_schema import ImageSchema
+from sfumato.data.imageset import DATA as IMAGE_DATA
+from sfumato.data.imageset import ImageSet
+from sfumato.data.schema import Schema
+from sfumato.data.table import DATA as TABLE_DATA
+from sfumato.data.table import SCHEMA, Table
+from sfumato.errors import InputError
+
+_PREFIX = "dataset:"
+_LABELS = "labels.csv"
+
+Facts = Schema | ImageSchema
+
+
+def load_data(
+    path: str | Path, *, target: str | None = None, schema: str | Path | Facts | None = None
+) -> Table | ImageSet:
+    """Opens what a user calls DATA.
+
+    Args:
+        path: ``dataset:NAME`` (its training part), ``dataset:NAME/test``, or a path: a CSV or
+            Parquet file, folder or glob; a folder of images by class; a folder of images with
+            ``labels.csv`` (columns ``file``, ``label`` and, optionally, ``identity``); an npz
+            archive; an IDX file of images beside its labels; a folder that ``save`` wrote.
+        target: Column to predict; ``label`` (or None) for images.
+        schema: Public facts, or the file that holds them. By default the facts of the named data
+            set, or ``NAME.schema.yaml`` beside a file ``NAME.csv``.
+
+    Raises:
+        InputError: If nothing can be opened, or the target is not there.
+    """
+    facts = load_schema(schema) if isinstance(schema, str | Path) else schema
+    data: Table | ImageSet
+    if str(path).startswith(_PREFIX):
+        from sfumato.data.datasets import load
+
+        name, _, split = str(path)[len(_PREFIX) :].partition("/")
+        data = load(name, split=split or "train", schema=facts)
+    else:
+        data = _open(Path(path).expanduser(), facts)
+    if isinstance(data, Table):
+        return data if target is None else data.with_target(target)
+    if target not in (None, "label"):
+        raise InputError(f"images have no column {target!r} to predict", "Use --target label.")
+    return data
+
+
+def load_released(folder: str | Path, kind: str) -> Table | ImageSet:
+    """Reads what ``save`` wrote.
+
+    Args:
+        folder: That holds the data and ``schema.yaml``.
+        kind: ``"table"`` or ``"images"``.
+
+    Raises:
+        InputError: If a file is missing or damaged.
+    """
+    folder = Path(folder)
+    name = {"table": TABLE_DATA, "images": IMAGE_DATA}.get(kind)
+    if name is None:
+        raise InputError(f"a release of kind {kind!r}", "This version reads table and images.")
+    for file in (name, SCHEMA):
+        if not (folder / file).is_file():
+            raise InputError(f"{folder} has no {file}", "The release is incomplete; copy it again.")
+    if kind == "table":
+        return Table.open(folder / name, Schema.load(folder / SCHEMA))
+    facts = ImageSchema.load(folder / SCHEMA)
+    return ImageSet.from_npz(folder / name, facts.classes).with_schema(facts)
+
+
+def load_schema(path: str | Path) -> Facts:
+    """Reads a schema file of either kind.
+
+    Raises:
+        InputError: If it cannot be read or is no schema.
+    """
+    text = schema_file.text_of(path)
+    if "classes" in schema_file.parse(text, str(path)):
+        return ImageSchema.from_yaml(text, str(path))
+    return schema_file.read(text, str(path))
+
+
+def _open(path: Path, facts: Facts | None) -> Table | ImageSet:
+    if path.is_dir():
+        for kind, name in (("table", TABLE_DATA), ("images", IMAGE_DATA)):
+            if facts is None and (path / name).is_file() and (path / SCHEMA).is_file():
+                return load_released(path, kind)
+        if not _holds_tables(path):
+            return _labelled(_image_folder(path, facts), facts)
+    elif path.suffix == ".npz":
+        _need_file(path)
+        facts = facts or _beside(path)
+        return _labelled(ImageSet.from_npz(path, _classes(facts)), facts)
+    elif "idx" in path.name and path.is_file():
+        facts = facts or _beside(path)
+        return _labelled(_idx(path, facts), facts)
+    facts = facts or _beside(path)
+    if facts is None:
+        raise InputError(
+            f"{path} has no schema" if path.exists() or "*" in str(path) else f"there is no {path}",
+            f"Draft one: sfumato schema draft {path} --out {_schema_name(path)}",
+        )
+    if isinstance(facts, ImageSchema):
+        raise InputError(
+            f"{path} is a table, its schema describes images", "Give a table's schema."
+        )
+    return Table.open(path, facts)
+
+
+def _image_folder(path: Path, facts: Facts | None) -> ImageSet:
+    if not (path / _LABELS).is_file():
+        return ImageSet.from_folder(path, _classes(facts))
+    classes = _classes(facts)
+    if classes is None:
+        raise InputError(
+            f"{path / _LABELS} needs declared classes", "Give a schema that lists them."
+        )
+    with (path / _LABELS).open(encoding="utf-8-sig", errors="replace") as handle:
+        columns = handle.readline().strip().split(",")
+    identity = "identity" if "identity" in columns else None
+    return ImageSet.from_csv(path, path / _LABELS, classes=classes, identity_col=identity)
+
+
+def _idx(path: Path, facts: Facts | None) -> ImageSet:
+    classes = _classes(facts)
+    if classes is None:
+        raise InputError(f"{path} needs declared classes", "Give a schema that lists them.")
+    labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    if labels == path or not labels.is_file():
+        raise InputError(
+            f"{path} has no labels beside it",
+            "Name the pair X-images-idx3-ubyte, X-labels-idx1-ubyte.",
+        )
+    return ImageSet.from_idx(path, labels, classes)
+
+
+def _labelled(data: ImageSet, facts: Facts | None) -> ImageSet:
+    return data.with_schema(facts) if isinstance(facts, ImageSchema) else data
+
+
+def _classes(facts: Facts | None) -> tuple[str, ...] | None:
+    if isinstance(facts, Schema):
+        raise InputError("these are images, their schema describes a table", "Give classes.")
+    return None if facts is None else facts.classes
+
+
+def _holds_tables(path: Path) -> bool:
+    return not (path / _LABELS).is_file() and any(
+        p.suffix.lower() in (".csv", ".parquet", ".pq") for p in path.iterdir() if p.is_file()
+    )
+
+
+def _beside(path: Path) -> Facts | None:
+    file = path.with_name(_schema_name(path))
+    return load_schema(file) if file.is_file() else None
+
+
+def _schema_name(path: Path) -> str:
+    return f"{path.name.split('.')[0]}.schema.yaml"
+
+
+def _need_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}", "Check the path.")

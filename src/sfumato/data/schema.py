@@ -1,0 +1,197 @@
+"""What is public about a table: its columns, its target, how its files are written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from sfumato.data.columns import Categorical, Column, Numeric, Ordinal, Policy
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+
+__all__ = ["Categorical", "Column", "Numeric", "Ordinal", "Policy", "Schema"]
+
+_LEVELS_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The public facts of a table.
+
+    Args:
+        columns: In the order of the released table.
+        target: The column to predict, if there is one.
+        records: Number of rows, where it is public (releases under replace-one need it).
+        drop: Columns of the files that are left out; any other undeclared column is an error.
+        na_values: Texts that mean "missing", unless a column declares them as a level. None:
+            the empty text and ``NA`` in CSV files, nothing elsewhere.
+        encoding: Of CSV files.
+        delimiter: Of CSV files.
+
+    Raises:
+        InputError: If a name is there twice or the target is none of the columns.
+    """
+
+    columns: tuple[Column, ...]
+    target: str | None = None
+    records: int | None = None
+    drop: tuple[str, ...] = ()
+    na_values: tuple[str, ...] | None = None
+    encoding: str = "utf-8"
+    delimiter: str = ","
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "drop", tuple(self.drop))
+        if not self.columns:
+            raise InputError("the schema has no columns", "Declare at least one.")
+        seen: set[str] = set()
+        for name in (*self.names, *self.drop):
+            if name in seen:
+                where = "declared and dropped" if name in self.drop else "declared twice"
+                raise InputError(f"column {name!r} is {where}", "Keep one of the two.")
+            seen.add(name)
+        if self.target is not None and self.target not in self.names:
+            raise InputError(f"target {self.target!r} is not a column", self._near(self.target))
+        if self.records is not None and (
+            isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 1
+        ):
+            raise InputError(f"records is {self.records!r}", "Give the public number of rows.")
+        if len(self.delimiter) != 1:
+            raise InputError(f"delimiter is {self.delimiter!r}", "Give one character.")
+        _check_encoding(self.encoding)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """All columns but the target."""
+        return tuple(column for column in self.columns if column.name != self.target)
+
+    def __getitem__(self, name: str) -> Column:
+        """The column of that name.
+
+        Raises:
+            InputError: If there is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise InputError(f"no column {name!r}", self._near(name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def with_target(self, name: str | None) -> Schema:
+        """The same facts with another column to predict."""
+        return replace(self, target=name)
+
+    def with_records(self, records: int | None) -> Schema:
+        """The same facts with the number of rows declared public."""
+        return replace(self, records=records)
+
+    def select(self, *names: str) -> Schema:
+        """The facts of some of the columns, in the order given; the others are dropped."""
+        gone = tuple(name for name in self.names if name not in names)
+        target = self.target if self.target in names else None
+        columns = tuple(self[name] for name in names)
+        return replace(self, columns=columns, target=target, drop=(*self.drop, *gone))
+
+    def encodes_like(self, other: Schema) -> bool:
+        """Whether a code means the same under both: equal columns, provenance aside."""
+        return [_meaning(c) for c in self.columns] == [_meaning(c) for c in other.columns]
+
+    def as_facts(self) -> tuple[Fact, ...]:
+        """One fact a column, and the target and number of rows where they are declared."""
+        facts = [_fact(column) for column in self.columns]
+        if self.target is not None:
+            facts.append(Fact("target", self.target))
+        if self.records is not None:
+            facts.append(Fact("records", self.records))
+        return tuple(facts)
+
+    def to_yaml(self) -> str:
+        """The schema as a file that can be read and edited by hand."""
+        from sfumato.data import schema_file
+
+        return schema_file.write(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Schema:
+        """Reads what :meth:`to_yaml` wrote.
+
+        Raises:
+            InputError: If a key is unknown, a fact is missing, wrong or left as ``?``.
+        """
+        from sfumato.data import schema_file
+
+        return schema_file.read(text)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Schema:
+        """Reads a schema file.
+
+        Raises:
+            InputError: If the file cannot be read or is no schema.
+        """
+        from sfumato.data import schema_file
+
+        return schema_file.read(schema_file.text_of(path), name=str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Writes a schema file."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def _near(self, name: str) -> str:
+        near = get_close_matches(name, self.names, n=1)
+        return f"Did you mean {near[0]!r}?" if near else f"Columns: {', '.join(self.names[:60])}."
+
+
+def _meaning(column: Column) -> Column:
+    return replace(column, provenance="public", outside="error")
+
+
+def _fact(column: Column) -> Fact:
+    value: dict[str, Any]
+    if isinstance(column, Numeric):
+        name = f"bounds of {column.name}"
+        value = {
+            "type": "integer" if column.integer else "number",
+            "lower": column.lower,
+            "upper": column.upper,
+            "granularity": column.granularity,
+        }
+    else:
+        name = f"levels of {column.name}"
+        value = {"type": "ordinal" if column.ordered else "categorical"}
+        if len(column.levels) <= _LEVELS_SHOWN:
+            value["levels"] = list(column.levels)
+        else:
+            digest = hashlib.sha256("\n".join(column.levels).encode()).hexdigest()
+            value |= {"count": len(column.levels), "sha256": digest}
+    value |= {"missing": column.missing, "outside": column.outside}
+    return Fact(name, value, column.provenance)
+
+
+def _check_encoding(encoding: str) -> None:
+    import codecs
+
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise InputError(
+            f"encoding {encoding!r} is unknown", "Try utf-8, latin-1, cp1252 or utf-16."
+        ) from None

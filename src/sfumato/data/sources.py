@@ -1,0 +1,390 @@
+"""Where a table's raw values come from: memory, Parquet or CSV, read as a stream."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 65536
+
+
+class Source(Protocol):
+    """Raw rows, as many passes as wanted, one batch in memory at a time."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names as they stand in the data."""
+        ...
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows; may cost a pass the first time."""
+        ...
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """All rows of some columns, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrowSource:
+    """A table in memory."""
+
+    table: pa.Table
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return tuple(self.table.column_names)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return int(self.table.num_rows)
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """All rows of some columns, in order."""
+        yield from self.table.select(list(columns)).to_batches(max_chunksize=rows)
+
+
+@dataclass(frozen=True)
+class ParquetSource:
+    """Parquet files with the same columns, one after the other."""
+
+    files: tuple[Path, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Column names of the first file; the others must have the same."""
+        first: tuple[str, ...] | None = None
+        for path in self.files:
+            names = tuple(str(name) for name in self._open(path).schema_arrow.names)
+            if first is not None and set(names) != set(first):
+                raise InputError(
+                    f"{path} and {self.files[0]} have different columns", "Open them separately."
+                )
+            first = first or names
+        return first or ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Declared types, from the first file's metadata."""
+        return self._open(self.files[0]).schema_arrow
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Number of rows, from the files' metadata."""
+        return sum(int(self._open(path).metadata.num_rows) for path in self.files)
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """All rows of some columns, in order."""
+        import pyarrow as pa
+
+        for path in self.files:
+            try:
+                yield from self._open(path).iter_batches(batch_size=rows, columns=list(columns))
+            except (pa.ArrowException, OSError) as error:
+                raise _damaged(path, error) from None
+
+    def _open(self, path: Path) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty", "Give a file with rows.")
+        try:
+            return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:120]
+    return InputError(
+        f"{path} is not whole Parquet ({reason})",
+        "The file is truncated or damaged; copy it again.",
+    )
+
+
+@dataclass(frozen=True)
+class CsvSource:
+    """CSV files with the same header, one after the other; every value is read as text."""
+
+    files: tuple[Path, ...]
+    encoding: str = "utf-8"
+    delimiter: str = ","
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The header of the first file; the others must have the same."""
+        first: tuple[str, ...] | None = None
+        for path in self.files:
+            names = self._header(path)
+            if first is not None and names != first:
+                raise InputError(
+                    f"{path} and {self.files[0]} have different headers", "Open them separately."
+                )
+            first = names
+        return first or ()
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Number of rows, counted in one pass over the first column."""
+        return sum(batch.num_rows for batch in self.batches(self.names[:1]))
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """All rows of some columns, in order, as texts."""
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        names = self.names
+        for path in self.files:
+            ragged: list[str] = []
+
+            def refuse(row: Any, ragged: list[str] = ragged) -> str:
+                ragged.append(
+                    f"line {row.number} has {row.actual_columns} values, "
+                    f"the header names {row.expected_columns}"
+                )
+                return "error"
+
+            try:
+                reader = arrow_csv.open_csv(
+                    path,
+                    # Serial reading, so that line numbers are known.
+                    read_options=arrow_csv.ReadOptions(
+                        encoding=_codec(self.encoding), use_threads=False, block_size=1 << 22
+                    ),
+                    parse_options=arrow_csv.ParseOptions(
+                        delimiter=self.delimiter,
+                        newlines_in_values=True,
+                        invalid_row_handler=refuse,
+                    ),
+                    convert_options=arrow_csv.ConvertOptions(
+                        column_types=dict.fromkeys(names, pa.string()),
+                        include_columns=list(columns),
+                        strings_can_be_null=False,
+                        quoted_strings_can_be_null=False,
+                    ),
+                )
+                with reader:
+                    for batch in reader:
+                        for start in range(0, batch.num_rows, rows):
+                            yield batch.slice(start, rows)
+            except (pa.ArrowException, OSError, UnicodeError) as error:
+                reason = " ".join(str(error).split())
+                if "Empty CSV file" in reason:  # a header without a line end, and no row
+                    continue
+                if ragged:
+                    raise InputError(f"{path}: {ragged[0]}", "Quote values that hold it.") from None
+                if isinstance(error, UnicodeError) or "utf8" in reason.lower().replace("-", ""):
+                    raise self._wrong_encoding(path) from None
+                raise InputError(
+                    f"{path} is no readable CSV ({reason[:120]})", "Correct it."
+                ) from None
+
+    def _header(self, path: Path) -> tuple[str, ...]:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty", "Give a file with a header and rows.")
+        codec = "utf-8-sig" if _codec(self.encoding) == "utf-8" else self.encoding
+        try:
+            opener = gzip.open if path.suffix == ".gz" else open
+            with opener(path, "rt", encoding=codec, newline="") as handle:
+                header = next(csv.reader(handle, delimiter=self.delimiter, strict=True), [])
+        except UnicodeError:
+            raise self._wrong_encoding(path) from None
+        except (csv.Error, OSError, EOFError) as error:
+            raise InputError(f"{path} is no readable CSV ({error})", "Correct it.") from None
+        if not header or header == [""]:
+            raise InputError(f"{path} has no header", "Name the columns in the first line.")
+        if any("\x00" in name for name in header):
+            raise self._wrong_encoding(path)
+        check_names(header, str(path))
+        return tuple(header)
+
+    def _wrong_encoding(self, path: Path) -> InputError:
+        return InputError(
+            f"{path} is not {self.encoding}",
+            "Name its encoding in the schema, for example encoding: latin-1, cp1252 or utf-16.",
+        )
+
+
+def _codec(encoding: str) -> str:
+    import codecs
+
+    name = codecs.lookup(encoding).name
+    # Arrow reads UTF-8 natively and skips a byte order mark itself.
+    return "utf-8" if name in ("utf-8", "utf-8-sig", "ascii") else name
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuses names that are there twice or empty."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{where} has the column {name!r} twice", "Rename or remove one.")
+        if not name:
+            raise InputError(f"{where} has a column without a name", "Name every column.")
+        seen.add(name)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The rows of a source whose public row number hashes below a threshold, or the others."""
+
+    source: Source
+    seed: int
+    threshold: int
+    below: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return self.source.names
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Number of rows kept; row numbers are hashed, no row is read."""
+        total = self.source.num_rows
+        return sum(
+            int(self._kept(start, min(ROWS, total - start)).sum())
+            for start in range(0, total, ROWS)
+        )
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """All kept rows of some columns, in order."""
+        import pyarrow as pa
+
+        start = 0
+        for batch in self.source.batches(columns, rows):
+            kept = batch.filter(pa.array(self._kept(start, batch.num_rows)))
+            start += batch.num_rows
+            if kept.num_rows:
+                yield kept
+
+    def _kept(self, start: int, count: int) -> NDArray[np.bool_]:
+        low = row_hashes(self.seed, start, count) < np.uint64(self.threshold)
+        return low if self.below else ~low
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first rows of a source."""
+
+    source: Source
+    rows: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return self.source.names
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return min(self.rows, self.source.num_rows)
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """The first rows of some columns."""
+        left = self.rows
+        for batch in self.source.batches(columns, rows):
+            yield batch.slice(0, left)
+            left -= batch.num_rows
+            if left <= 0:
+                return
+
+
+def row_hashes(seed: int, start: int, count: int) -> NDArray[np.uint64]:
+    """(count,) hashes of row numbers, the same on every machine (SplitMix64's finaliser).
+
+    A function of the seed and the row's place alone, never of its values.
+    """
+    # Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
+    with np.errstate(over="ignore"):
+        z = np.arange(start, start + count, dtype=np.uint64)
+        for key in (seed & (2**64 - 1), 0x9E3779B97F4A7C15):
+            z = (z + np.uint64(key)) * np.uint64(0x9E3779B97F4A7C15)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z = z ^ (z >> np.uint64(31))
+    return z
+
+
+def split_threshold(seed: int, rows: int, fraction: float) -> int:
+    """The hash below which a row is held out.
+
+    Exactly ``round(fraction * rows)`` rows fall below it for tables of up to 10 million rows,
+    about as many for larger ones (whose hashes are not sorted).
+
+    Raises:
+        InputError: If one of the two parts would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
+    held_out = round(fraction * rows)
+    if not 0 < held_out < rows:
+        raise InputError(
+            f"holding out {fraction:g} of {rows} rows leaves one part empty",
+            "Give more rows or another fraction.",
+        )
+    if rows > 10_000_000:
+        return int(fraction * 2**64)
+    hashes = row_hashes(seed, 0, rows)
+    return int(np.partition(hashes, held_out)[held_out])
+
+
+def open_files(pattern: str | Path) -> tuple[Path, ...]:
+    """The files that a path, a folder or a glob names, in order of name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    import glob
+
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if _suffix(p) and not p.name.startswith("."))
+        if not found:
+            raise InputError(f"{path} holds no .csv or .parquet file", "Give the data's folder.")
+    elif path.is_file():
+        found = [path]
+    else:
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        found = [p for p in found if p.is_file()]
+        if not found:
+            raise InputError(f"there is no file {pattern}", "Check the path.")
+    kinds = {_suffix(p) for p in found}
+    if kinds not in ({"csv"}, {"parquet"}):
+        names = ", ".join(p.name for p in found[:3])
+        raise InputError(f"{names} is not .csv or .parquet alone", "Give files of one of the two.")
+    return tuple(found)
+
+
+def file_source(pattern: str | Path, encoding: str, delimiter: str) -> Source:
+    """CSV or Parquet files as one source."""
+    files = open_files(pattern)
+    if _suffix(files[0]) == "parquet":
+        source: Source = ParquetSource(files)
+        check_names(source.names, str(files[0]))
+        return source
+    return CsvSource(files, encoding, delimiter)
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.gz", ".tsv")):
+        return "csv"
+    return "parquet" if name.endswith((".parquet", ".pq")) else ""

@@ -1,0 +1,414 @@
+"""Private (or released) rows, as codes on the schema's public grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data import counting, sources
+from sfumato.data.axes import Axis
+from sfumato.data.columns import narrowest
+from sfumato.data.schema import Schema
+from sfumato.data.sources import ROWS, Source
+from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Codes = NDArray[np.int64]
+
+DATA = "data.parquet"
+SCHEMA = "schema.yaml"
+_KEPT_CELLS = 1 << 26  # tables up to this many cells keep their codes in memory once computed
+_CSV_NA = ("", "NA")
+
+
+class Table:
+    """Rows under a schema, read as a stream and encoded column by column.
+
+    Made by :meth:`open`, :meth:`from_pandas`, :meth:`from_arrow` or :meth:`from_codes`. Small
+    tables (up to 64 million cells) keep their codes in one to four bytes each once they have been
+    computed; larger ones are read anew in every pass.
+    """
+
+    kind: ClassVar[str] = "table"
+
+    def __init__(
+        self,
+        schema: Schema,
+        source: Source | None,
+        codes: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self.schema = schema
+        self._source = source
+        self._codes = dict(codes) if codes is not None else None
+
+    # -- in ------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: str | Path, schema: Schema, *, encoding: str | None = None) -> Table:
+        """Files as one table; nothing but headers and metadata is read yet.
+
+        Args:
+            path: A CSV or Parquet file, a folder of them, or a glob.
+            schema: The public facts.
+            encoding: Of CSV files, in place of the schema's.
+
+        Raises:
+            InputError: If a file cannot be read, is empty, or its columns are not the schema's.
+        """
+        if encoding is not None:
+            schema = replace(schema, encoding=encoding)
+        source = sources.file_source(path, schema.encoding, schema.delimiter)
+        _check_columns(source.names, schema, str(path))
+        # A file with a header and nothing else is found now rather than at the first pass.
+        if next(iter(source.batches(schema.names[:1], 1)), None) is None:
+            raise InputError(f"{path} has no rows", "Give a file with rows.")
+        return cls(schema, source)
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, schema: Schema) -> Table:
+        """A table in memory.
+
+        Raises:
+            InputError: If it has no rows or its columns are not the schema's.
+        """
+        sources.check_names(table.column_names, "the table")
+        _check_columns(table.column_names, schema, "the table")
+        if table.num_rows == 0:
+            raise InputError("the table has no rows", "Give at least one.")
+        return cls(schema, sources.ArrowSource(table.select(list(schema.names))))
+
+    @classmethod
+    def from_pandas(cls, frame: pd.DataFrame, schema: Schema) -> Table:
+        """A data frame; its index is left out. NaN, None and NaT are missing values.
+
+        Raises:
+            InputError: If it has no rows or its columns are not the schema's.
+        """
+        import pyarrow as pa
+
+        names = [str(name) for name in frame.columns]
+        sources.check_names(names, "the data frame")
+        _check_columns(names, schema, "the data frame")
+        arrays = {}
+        for place, name in enumerate(names):
+            if name in schema:
+                series = frame.iloc[:, place]
+                try:
+                    arrays[name] = pa.array(series, from_pandas=True)
+                except (pa.ArrowException, TypeError):
+                    # Mixed types: what they spell is compared with the declared facts.
+                    spelt = [
+                        None if gone else str(x)
+                        for x, gone in zip(series, series.isna(), strict=True)
+                    ]
+                    arrays[name] = pa.array(spelt, pa.string())
+        return cls.from_arrow(pa.table(arrays), replace(schema, drop=()))
+
+    @classmethod
+    def from_codes(cls, codes: Mapping[str, NDArray[Any]], schema: Schema) -> Table:
+        """A table from (n,) integer codes a column; the arrays are copied, narrowed.
+
+        Raises:
+            InputError: If columns, lengths or codes do not fit the schema.
+        """
+        _check_columns(list(codes), replace(schema, drop=()), "the codes")
+        lengths = {name: len(values) for name, values in codes.items()}
+        if len(set(lengths.values())) != 1:
+            raise InputError(f"columns have different lengths: {lengths}", "Give one code a row.")
+        kept = {}
+        for column in schema.columns:
+            values = np.asarray(codes[column.name])
+            if values.ndim != 1 or values.dtype.kind not in "iu":
+                raise InputError(
+                    f"codes of {column.name!r} are no row of integers", "Convert them."
+                )
+            if len(values) == 0:
+                raise InputError("the table has no rows", "Give at least one.")
+            if values.min() < 0 or values.max() >= column.size:
+                raise InputError(
+                    f"codes of {column.name!r} reach {values.min()}..{values.max()}",
+                    f"They must lie in 0..{column.size - 1}.",
+                )
+            kept[column.name] = values.astype(narrowest(column.size))
+        return cls(schema, None, kept)
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows; costs a pass over CSV files the first time."""
+        if self._codes is not None:
+            return len(next(iter(self._codes.values())))
+        assert self._source is not None
+        return self._source.num_rows
+
+    @property
+    def source(self) -> Source | None:
+        """Where rows are read from; None for a table made of codes."""
+        return self._source
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __repr__(self) -> str:
+        return f"Table({len(self.schema)} columns, target={self.schema.target!r})"
+
+    def codes_batches(
+        self, rows: int = ROWS, columns: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Codes]]:
+        """Codes in order, up to ``rows`` rows at a time.
+
+        Raises:
+            InputError: Naming column, value and row where a value contradicts the schema.
+        """
+        names = self._names(columns)
+        if self._codes is not None:
+            for start in range(0, self.num_rows, rows):
+                yield {n: self._codes[n][start : start + rows].astype(np.int64) for n in names}
+            return
+        first_row = 0
+        for batch in self._raw(names, rows):
+            yield {
+                name: self.schema[name].encode(batch.column(i), first_row=first_row)
+                for i, name in enumerate(names)
+            }
+            first_row += batch.num_rows
+
+    def codes(self, columns: Sequence[str] | None = None) -> dict[str, Codes]:
+        """All codes, (n,) int64 a column; the whole table in memory.
+
+        Raises:
+            InputError: Naming column, value and row where a value contradicts the schema.
+        """
+        names = self._names(columns)
+        if self._codes is None and self._small():
+            self._keep()
+        if self._codes is not None:
+            return {name: self._codes[name].astype(np.int64) for name in names}
+        parts = self._narrow(names)
+        return {name: parts.pop(name).astype(np.int64) for name in names}
+
+    def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """Rows in the schema's types and precision, up to ``rows`` at a time."""
+        import pyarrow as pa
+
+        for codes in self.codes_batches(rows):
+            arrays = [column.decode(codes[column.name]) for column in self.schema]
+            yield pa.record_batch(arrays, names=list(self.schema.names))
+
+    # -- what methods ask ----------------------------------------------------------------------
+
+    def counts(self, axes: Sequence[Axis | str]) -> NDArray[np.int64]:
+        """The exact contingency table over some columns; private unless the table is public.
+
+        Parquet files are counted by one DuckDB aggregate, without loading rows.
+
+        Args:
+            axes: Columns, or columns with bins.
+
+        Returns:
+            Counts with one dimension an axis; the missing level is the last index.
+
+        Raises:
+            InputError: If an axis or a value contradicts the schema.
+        """
+        return self.many_counts([axes])[0]
+
+    def many_counts(self, axes_lists: Sequence[Sequence[Axis | str]]) -> list[NDArray[np.int64]]:
+        """Several contingency tables in as few passes as the source allows.
+
+        Small tables are encoded once and counted in memory; Parquet files are aggregated in
+        DuckDB, reading only the columns a table needs; other files are streamed once.
+        """
+        lists = [[Axis(a) if isinstance(a, str) else a for a in axes] for axes in axes_lists]
+        shapes = [counting.shape_of(axes, self.schema) for axes in lists]
+        if self._codes is None and self._small():
+            self._keep()
+        if self._codes is not None:
+            return [counting.from_codes(self._codes, axes, self.schema) for axes in lists]
+        if isinstance(self._source, sources.ParquetSource):
+            counted = counting.from_parquet(self._source.files, lists, self.schema)
+            if counted is not None:
+                return counted
+        totals = [np.zeros(shape, np.int64) for shape in shapes]
+        names = list(dict.fromkeys(axis.column for axes in lists for axis in axes))
+        for codes in self.codes_batches(columns=names):
+            for total, axes in zip(totals, lists, strict=True):
+                total += counting.from_codes(codes, axes, self.schema)
+        return totals
+
+    def validate(self, schema: Schema) -> None:
+        """Checks every value against the schema in one streaming pass.
+
+        Args:
+            schema: The public facts a release will state; its columns must be this table's.
+
+        Raises:
+            InputError: If columns differ, a value contradicts them, or the number of rows is not
+                the one declared public.
+        """
+        if not isinstance(schema, Schema):
+            raise InputError("a table is checked against images' facts", "Give a table's schema.")
+        if not self.schema.encodes_like(schema):
+            raise InputError(
+                "the table was opened under another schema",
+                "Open it with the schema that the release states.",
+            )
+        if schema.records is not None and schema.records != self.num_rows:
+            raise InputError(
+                f"the schema declares {schema.records} records, the table has {self.num_rows}",
+                "Correct records in the schema.",
+            )
+        if self._codes is not None:
+            return
+        if self._small():
+            self._keep()
+            return
+        for _ in self.codes_batches():
+            pass
+
+    def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
+        """Parts the rows by a hash of their number; the same seed gives the same parts.
+
+        Args:
+            fraction: Of the rows to hold out, in (0, 1).
+            seed: Of the hash.
+
+        Returns:
+            The rest and the held-out part; ``records`` is no longer declared in either.
+
+        Raises:
+            InputError: If a part would be empty.
+        """
+        threshold = sources.split_threshold(seed, self.num_rows, fraction)
+        schema = self.schema.with_records(None)
+        if self._codes is not None:
+            low = sources.row_hashes(seed, 0, self.num_rows) < np.uint64(threshold)
+            parts = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
+            rest, held_out = (Table(schema, None, part) for part in parts)
+            return rest, held_out
+        assert self._source is not None
+        rest, held_out = (
+            Table(schema, sources.Subset(self._source, seed, threshold, below))
+            for below in (False, True)
+        )
+        return rest, held_out
+
+    def head(self, rows: int) -> Table:
+        """The first rows."""
+        if rows < 1:
+            raise InputError(f"the first {rows} rows were asked for", "Ask for at least one.")
+        schema = self.schema.with_records(None)
+        if self._codes is not None:
+            return Table(schema, None, {n: c[:rows] for n, c in self._codes.items()})
+        assert self._source is not None
+        return Table(schema, sources.Head(self._source, rows))
+
+    def with_target(self, name: str | None) -> Table:
+        """The same rows with another column to predict."""
+        return Table(self.schema.with_target(name), self._source, self._codes)
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def to_arrow(self) -> pa.Table:
+        """All rows in the schema's types and precision."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self.batches())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All rows in the schema's types and precision."""
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream."""
+        import pyarrow.parquet as pq
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = None
+        try:
+            for batch in self.batches():
+                if writer is None:
+                    writer = pq.ParquetWriter(folder / DATA, batch.schema, compression="zstd")
+                writer.write_batch(batch)
+        finally:
+            if writer is not None:
+                writer.close()
+        replace(self.schema, drop=(), na_values=None, encoding="utf-8", delimiter=",").save(
+            folder / SCHEMA
+        )
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _names(self, columns: Sequence[str] | None) -> list[str]:
+        if columns is None:
+            return list(self.schema.names)
+        return [self.schema[name].name for name in columns]
+
+    def _raw(self, names: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """Raw batches, with the texts that mean "missing" taken out."""
+        import pyarrow as pa
+
+        assert self._source is not None
+        tokens = self.schema.na_values
+        if tokens is None:
+            tokens = _CSV_NA if _reads_csv(self._source) else ()
+        for batch in self._source.batches(names, rows):
+            arrays = [
+                counting.blank(batch.column(name), self.schema[name], tokens) for name in names
+            ]
+            yield pa.record_batch(arrays, names=list(names))
+
+    def _small(self) -> bool:
+        return self.num_rows * len(self.schema) <= _KEPT_CELLS
+
+    def _keep(self) -> None:
+        self._codes = self._narrow(self.schema.names)
+
+    def _narrow(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Codes of whole columns in their narrowest type."""
+        kept: dict[str, NDArray[Any]] = {
+            n: np.empty(self.num_rows, narrowest(self.schema[n].size)) for n in names
+        }
+        start = 0
+        for codes in self.codes_batches(columns=names):
+            for name in names:
+                kept[name][start : start + len(codes[name])] = codes[name]
+            start += len(codes[names[0]])
+        return kept
+
+
+def _reads_csv(source: Source) -> bool:
+    while isinstance(source, sources.Subset | sources.Head):
+        source = source.source
+    return isinstance(source, sources.CsvSource)
+
+
+def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
+    missing = [name for name in schema.names if name not in names]
+    if missing:
+        raise InputError(
+            f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
+        )
+    extra = [name for name in names if name not in schema and name not in schema.drop]
+    if extra:
+        raise InputError(
+            f"{where} has {_few(extra)}, which the schema does not declare",
+            "Declare it, or list it under drop: in the schema.",
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{'column' if len(names) == 1 else 'columns'} {shown}{more}"
