@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from sfumato.data.facts import Fact
 from sfumato.privacy.noise import SECURE, NoiseSource
-from sfumato.release.card import Card, Fact, figures_of
+from sfumato.release.card import Card, figures_of
 from sfumato.release.release import Artefact, Release
 from sfumato.versions import versions
 
@@ -92,6 +93,7 @@ class Calibrated:
             BudgetError: If the ledger's ceiling refuses. Nothing is spent.
         """
         data.validate(self.facts)
+        figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
         release_id = uuid.uuid4().hex
         entry = ledger.debit(
             self.guarantee, release_id=release_id, method=self.method.name, label=label
@@ -105,7 +107,7 @@ class Calibrated:
                 "source": self.method.source,
             },
             guarantee=self.guarantee.to_dict(),
-            figures=figures_of(self.guarantee),
+            figures=figures,
             plan={**self.plan, **artefact.notes},
             facts=(*self.facts.as_facts(), *self.public),
             caveats=self.caveats,

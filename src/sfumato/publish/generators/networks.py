@@ -1,0 +1,148 @@
+"""The conditional generator: noise and a class in, an image in [0, 1] out.
+
+Two dense layers make a small map (at most 8 pixels a side), transposed convolutions double it
+until the image fits in, and what is too much is cut off. Batch normalisation is safe here: no
+batch ever holds a private image, training sees the noisy embedding alone.
+
+torch is imported by the functions that need it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+KIND = "conditional convolutional generator"
+_SMALL = 8
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What rebuilds a generator, as it is written beside its weights.
+
+    Args:
+        shape: ``(channels, height, width)`` of the images.
+        classes: K.
+        latent: Number of normal variables a picture is made from.
+        hidden: Width of the dense layer.
+        width: Channels of the smallest map; halved at every doubling.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    latent: int
+    hidden: int
+    width: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"kind": KIND, **asdict(self), "shape": list(self.shape)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
+        """Reads what :meth:`to_dict` wrote; further keys are left alone.
+
+        Raises:
+            InputError: If the values describe no generator of this kind.
+        """
+        try:
+            if values["kind"] != KIND:
+                raise KeyError(values["kind"])
+            sizes = {key: int(values[key]) for key in ("classes", "latent", "hidden", "width")}
+            channels, height, width = (int(size) for size in values["shape"])
+            if min(*sizes.values(), channels, height, width) < 1:
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                "the release holds no generator of images", "Give a release of generators.merf."
+            ) from None
+        return cls((channels, height, width), **sizes)
+
+    @property
+    def doublings(self) -> int:
+        """How often the smallest map is doubled, at least once."""
+        return max(1, math.ceil(math.log2(max(self.shape[1:]) / _SMALL)))
+
+    @property
+    def smallest(self) -> tuple[int, int]:
+        """Height and width of the smallest map."""
+        factor = 2**self.doublings
+        return math.ceil(self.shape[1] / factor), math.ceil(self.shape[2] / factor)
+
+    def build(self) -> nn.Module:
+        """The module with random weights, from (n, latent + K) to images before they are cut."""
+        from torch import nn
+
+        height, width = self.smallest
+        cells = self.width * height * width
+        layers: list[nn.Module] = [
+            nn.Linear(self.latent + self.classes, self.hidden),
+            nn.BatchNorm1d(self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, cells),
+            nn.BatchNorm1d(cells),
+            nn.ReLU(),
+            nn.Unflatten(1, (self.width, height, width)),
+        ]
+        channels = self.width
+        for _ in range(self.doublings - 1):
+            fewer = max(4, channels // 2)
+            layers += [
+                nn.ConvTranspose2d(channels, fewer, 4, stride=2, padding=1),
+                nn.BatchNorm2d(fewer),
+                nn.ReLU(),
+            ]
+            channels = fewer
+        layers += [nn.ConvTranspose2d(channels, self.shape[0], 4, stride=2, padding=1)]
+        return nn.Sequential(*layers, nn.Sigmoid())
+
+    def images(
+        self, module: nn.Module, labels: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Images (n, c, h, w) of the classes in ``labels`` (n,), on the module's device.
+
+        Args:
+            module: As :meth:`build` makes it.
+            labels: Class numbers.
+            generator: Of the latent variables; on the CPU, so that devices agree.
+        """
+        import torch
+        from torch.nn import functional
+
+        device = next(module.parameters()).device
+        latent = torch.randn(len(labels), self.latent, generator=generator)
+        given = torch.cat([latent, functional.one_hot(labels, self.classes).float()], dim=1)
+        made: torch.Tensor = module(given.to(device))
+        return made[:, :, : self.shape[1], : self.shape[2]]
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> nn.Module:
+        """The trained module, ready to draw from.
+
+        Raises:
+            InputError: If the weights are not those of this architecture.
+        """
+        import torch
+
+        module = self.build()
+        try:
+            module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in tensors.items()})
+        except RuntimeError:
+            raise InputError(
+                "the weights do not fit the generator's architecture", "The release is damaged."
+            ) from None
+        return module.eval()
+
+
+def weights(module: nn.Module) -> dict[str, np.ndarray]:
+    """The module's state as arrays, for ``Artefact.tensors``."""
+    return {name: value.cpu().numpy().copy() for name, value in module.state_dict().items()}

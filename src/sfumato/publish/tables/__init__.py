@@ -1,0 +1,1 @@
+"""Tables: methods that publish one table from another."""

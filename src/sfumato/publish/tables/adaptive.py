@@ -1,0 +1,237 @@
+"""``tables.adaptive``: every row under its own noise, least where the task needs the value.
+
+Each row is reported by local mechanisms, attribute by attribute, and the label by randomised
+response. What a row may cost is divided between its attributes by their importance; the parts sum
+to the record's epsilon, which is the only figure that means something: attributes of a person are
+correlated, so a single attribute's part is no guarantee for that attribute.
+
+Importance is ``"public"`` (declared; each released row is then epsilon-LDP, and nobody need be
+trusted with the table) or ``"paid"``. Paid importance is a statistic of all rows: a private model
+of the label, then the noisy mean of the records' attributions under it. It needs a trusted
+curator, so the release is a *central* guarantee under replace-one (the number of rows is public),
+for the model, the importance and the rows together.
+
+A second run on the same table draws new noise and is debited again: an attacker who holds ``k``
+releases averages them. To serve the same release twice, keep the first one.
+
+Source: perturbation.md A (Utaliyeva, Shin, Choi, Sensors 2023, 23(4):1980).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy.guarantee import Local
+from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.tables import allocation, importance, paid
+from sfumato.publish.tables.rows import Collector
+from sfumato.registry import method
+from sfumato.release.release import Artefact
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+    from sfumato.data import Schema, Table
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.tables.row import Row
+
+IMPORTANCES = ("public", "paid")
+WIDE = ("k-rr", "oue")
+
+
+@method("tables.adaptive")
+@dataclass(frozen=True)
+class Adaptive:
+    """Row noise divided by importance.
+
+    Args:
+        allocation: ``"cube-root"`` (least weighted variance), ``"sqrt"`` (least weighted absolute
+            error), ``"uniform"`` or ``"proportional"`` (a baseline, worse than uniform when
+            weights are skewed).
+        importance: ``"public"`` or ``"paid"``.
+        weights: Public importance by attribute; attributes left out get the floor, a tenth of an
+            equal weight. None: all equal.
+        noise: Of numbers and ordered levels: ``"laplace"``, or ``"gaussian"``, which needs a
+            delta and pays off from about nine such columns.
+        label_share: The label's share of a row's epsilon. The label is one more attribute of the
+            row, but every relation a model can learn from the release runs through it: the signal
+            between a feature and the label is damped by both their noises, so for small budgets
+            half is best whatever the number of features. None: half, or what makes the label
+            right in 95 of 100 rows if that is less.
+        wide: ``"k-rr"``: randomised response for levels however many. ``"oue"``: unary encoding
+            where there are more than ``3 e^epsilon + 2`` levels; its bits estimate frequencies
+            better, but a cell holds one level, and no way to report one level is right as often
+            as randomised response.
+        model_share: Paid importance: the model's share of epsilon.
+        importance_share: Paid importance: the mean attribution's share of epsilon.
+
+    Raises:
+        InputError: If a value is unknown or out of its range.
+
+    Guaranteed: public importance, ``Local``: each released row is epsilon-LDP for replacing the
+    row, at delta 0 under Laplace noise. Paid importance, ``Central``: the whole release is
+    (epsilon, delta)-DP for replacing one record.
+    """
+
+    allocation: str = "cube-root"
+    importance: str = "public"
+    weights: Mapping[str, float] | None = None
+    noise: str = "laplace"
+    label_share: float | None = None
+    wide: str = "k-rr"
+    model_share: float = 0.15
+    importance_share: float = 0.05
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "table"
+    source: ClassVar[str] = "Utaliyeva, Shin, Choi, Sensors 2023, 23(4):1980"
+    relation: ClassVar[str] = "local"
+
+    def __post_init__(self) -> None:
+        allocation.check_rule(self.allocation, self.noise)
+        for name, known in (("importance", IMPORTANCES), ("wide", WIDE)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}", f"Use one of {', '.join(known)}."
+                )
+        if self.weights is not None:
+            if not isinstance(self.weights, Mapping):
+                raise InputError(
+                    f"weights is {self.weights!r}", "Give a number for each attribute."
+                )
+            if self.importance == "paid":
+                raise InputError(
+                    "weights are given, but importance is to be paid for",
+                    "Drop the weights, or set importance to public.",
+                )
+            object.__setattr__(self, "weights", dict(self.weights))
+        if self.label_share is not None:
+            _check_share("label_share", self.label_share)
+        for name in ("model_share", "importance_share"):
+            _check_share(name, getattr(self, name))
+        if self.model_share + self.importance_share >= 1:
+            raise InputError(
+                f"model_share and importance_share sum to "
+                f"{self.model_share + self.importance_share:g}",
+                "Leave something for the rows: a sum below 1.",
+            )
+
+    @property
+    def needs_records(self) -> bool:
+        """Whether the number of rows must be declared public."""
+        return self.importance == "paid"
+
+    @property
+    def default_delta(self) -> float:
+        """What delta to take where none is asked for."""
+        return 1e-6 if self.noise == "gaussian" or self.importance == "paid" else 0.0
+
+    def calibrate(self, budget: Budget, facts: Schema) -> Calibrated:
+        """The run that spends ``budget`` on a table with these public facts.
+
+        Raises:
+            InputError: If the facts leave nothing to publish, or the budget lacks a delta that
+                the noise needs.
+        """
+        if not facts.features:
+            raise InputError(
+                "the table has no column beside its target", "Declare at least one attribute."
+            )
+        if self.importance == "paid":
+            return paid.calibrate(self, budget, facts)
+        names = tuple(column.name for column in facts.features)
+        weights = importance.declared(self.weights, names, facts.target)
+        row = self.row(budget, facts, weights)
+        # What pure noise proves holds at delta 0, whatever delta was asked for.
+        guarantee = Local(row.event(weights), row.delta)
+        return Calibrated(
+            method=self,
+            budget=budget,
+            facts=facts,
+            guarantee=guarantee,
+            plan={"row_epsilon": budget.epsilon, **row.describe(weights)},
+            run=lambda table, source, progress: Artefact(
+                perturb(table, row, weights, source, progress)
+            ),
+            public=(_fact(self.weights, names, weights),),
+            caveats=CAVEATS,
+        )
+
+    def row(
+        self,
+        budget: Budget,
+        facts: Schema,
+        weights: NDArray[np.float64],
+        beside: tuple[DpEvent, Budget] | None = None,
+    ) -> Row:
+        """A row's budget under these choices; see :meth:`Row.calibrate`."""
+        from sfumato.publish.tables.row import Row
+
+        return Row.calibrate(
+            facts,
+            budget,
+            weights,
+            rule=self.allocation,
+            noise=self.noise,
+            wide=self.wide,
+            label_share=self.label_share,
+            beside=beside,
+        )
+
+
+CAVEATS = (
+    "Only the record's epsilon is a guarantee: attributes of one person are correlated, so an "
+    "attribute's own part of it is none for that attribute.",
+    "Publishing the same table again is debited again; whoever holds both releases averages them.",
+)
+
+
+def perturb(
+    table: Table,
+    row: Row,
+    weights: NDArray[np.float64],
+    source: NoiseSource,
+    progress: Progress,
+) -> Table:
+    """A report for every row, batch by batch; only reports are kept.
+
+    Args:
+        table: The private rows.
+        row: A row's calibrated budget.
+        weights: (features,) importance.
+        source: The noise; every cell draws its own.
+        progress: Told after each batch.
+    """
+    reports = row.reports(weights)
+    collector = Collector(row.facts)
+    done, total = 0, table.num_rows
+    for codes in table.codes_batches():
+        collector.add(
+            {name: report.randomise(codes[name], source) for name, report in reports.items()}
+        )
+        done += len(next(iter(codes.values())))
+        progress(done, total, "rows")
+    return collector.table()
+
+
+def _fact(
+    given: Mapping[str, float] | None, names: tuple[str, ...], weights: NDArray[np.float64]
+) -> Fact:
+    """What the card says about public importance."""
+    used = dict(zip(names, (float(w) for w in weights), strict=True))
+    name = "importance (none declared: equal weights)" if given is None else "importance"
+    return Fact(name, used)
+
+
+def _check_share(name: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 < value < 1):
+        raise InputError(f"{name} is {value!r}", "Give a number in (0, 1).")

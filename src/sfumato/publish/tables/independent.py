@@ -1,0 +1,243 @@
+"""``tables.independent``: noisy counts of each column by class, and rows drawn from them.
+
+One noisy contingency table for each feature and the target. Each holds the target's distribution,
+the feature's, and the feature's given the class, so nothing else is measured: separate one-way
+counts would take budget from all cells and add little to what the sums already say. The target's
+distribution is combined from all tables by inverse variance; every table is then brought to the
+nearest non-negative counts that agree with it. A synthetic row draws a class, then each feature
+given the class on its own.
+
+What it keeps: every one-way distribution, and every feature's relation to the target. What it
+loses: how features go together within a class. It is the honest floor for methods that keep more.
+
+Source: generative.md 4.1 (select, measure, generate); the "Direct" selection of 4.7.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.guarantee import Central
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.tables.bins import Cells, check_binning
+from sfumato.publish.tables.marginals import Independent as Estimate
+from sfumato.publish.tables.rows import Collector
+from sfumato.registry import method
+from sfumato.release.release import Artefact
+
+if TYPE_CHECKING:
+    from sfumato.data import Schema, Table
+    from sfumato.privacy.mechanisms import DiscreteGaussian, DiscreteLaplace
+    from sfumato.privacy.noise import NoiseSource
+
+_ROWS = 1 << 16  # synthetic rows that are decoded at a time
+_LARGEST_TABLE = 1 << 26  # cells of one noisy table
+
+
+@method("tables.independent")
+@dataclass(frozen=True)
+class Independent:
+    """Features that are independent given the target.
+
+    Args:
+        bins: Bins of a numeric feature.
+        target_bins: Equal-width bins of a numeric target.
+        binning: How numeric features are cut, from the schema alone: ``"refined"`` (equal widths,
+            the first halved down to the lowest value and the highest value set apart),
+            ``"equal"``, or ``"log"`` (widths that grow geometrically from the lower bound, for
+            values that are declared heavy-tailed).
+        rows: How many rows to draw; None: the noisy estimate of how many there are. Under
+            add/remove the true number is private and never used.
+        seed: Of the sampling, which is not privacy noise; None draws one. It is recorded.
+
+    Raises:
+        InputError: If a value is unknown or out of its range.
+
+    Guaranteed: ``Central``, record, add/remove. A record is in one cell of each of ``m`` tables,
+    so it contributes ``m`` in L1; noise is discrete Laplace (delta 0) or discrete Gaussian,
+    whichever of the two is less where a delta is given.
+    """
+
+    bins: int = 32
+    target_bins: int = 8
+    binning: str = "refined"
+    rows: int | None = None
+    seed: int | None = None
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "table"
+    source: ClassVar[str] = "McKenna, Miklau, Sheldon 2021 (arXiv 2108.04978), without selection"
+    relation: ClassVar[str] = "central"
+    needs_records: ClassVar[bool] = False
+    default_delta: ClassVar[float] = 1e-6
+
+    def __post_init__(self) -> None:
+        check_binning(self.bins, self.binning)
+        check_binning(self.target_bins, "equal")
+        for name, lowest in (("rows", 1), ("seed", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= lowest):
+                raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
+
+    def calibrate(self, budget: Budget, facts: Schema) -> Calibrated:
+        """The run that spends ``budget`` on a table with these public facts.
+
+        Raises:
+            InputError: If the facts leave nothing to count, or a table would be too large.
+        """
+        target = None if facts.target is None else self._target(facts)
+        classes = 1 if target is None else len(target)
+        features = tuple(
+            Cells.of(column, self.bins, self.binning, classes) for column in facts.features
+        )
+        if not features:
+            raise InputError(
+                "the table has no column beside its target", "Declare at least one feature."
+            )
+        for cells in features:
+            if len(cells) * classes > _LARGEST_TABLE:
+                raise InputError(
+                    f"column {cells.column.name!r} by target has {len(cells) * classes} cells",
+                    "Declare fewer levels, or predict another target.",
+                )
+        noise = _mechanism(budget, len(features))
+        run = _Run(self, facts, features, target, noise)
+        gaussian = hasattr(noise, "stddev")
+        delta = budget.delta if gaussian else 0.0
+        return Calibrated(
+            method=self,
+            budget=budget,
+            facts=facts,
+            guarantee=Central(run.event, delta, "record", Neighbours.ADD_REMOVE),
+            plan=run.plan,
+            run=run,
+            public=(Fact("bins", {c.column.name: len(c) for c in features}),),
+            caveats=(
+                "Features are independent given the target: relations between features that the "
+                "target does not explain are lost.",
+            ),
+        )
+
+    def _target(self, facts: Schema) -> Cells:
+        assert facts.target is not None
+        return Cells.of(facts[facts.target], self.target_bins, "equal")
+
+
+def _mechanism(budget: Budget, tables: int) -> DiscreteGaussian | DiscreteLaplace:
+    """The less noisy of the mechanisms that the budget allows, for one cell of each table."""
+    from sfumato.privacy import events
+    from sfumato.privacy.calibration import calibrate, calibrate_gaussian
+    from sfumato.privacy.mechanisms import DiscreteGaussian, DiscreteLaplace
+
+    laplace = DiscreteLaplace.calibrate(Budget(budget.epsilon), tables, Neighbours.ADD_REMOVE)
+    if budget.delta == 0:
+        return laplace
+    guess = calibrate_gaussian(budget, Neighbours.ADD_REMOVE, steps=tables)
+    stddev = calibrate(
+        lambda value: events.repeat(events.DiscreteGaussianDpEvent(value, 1, "cell"), tables),
+        budget,
+        Neighbours.ADD_REMOVE,
+        (guess / 4, guess * 4),
+    )
+    # The variance of Laplace noise is twice its squared scale.
+    if 2 * laplace.scale**2 < stddev**2:
+        return laplace
+    return DiscreteGaussian(stddev, 1, "cell")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Counts, noise, estimate, rows.
+
+    Args:
+        method: The public choices.
+        facts: The table's schema.
+        features: Public cells of the features.
+        target: Public cells of the target, if there is one.
+        noise: Of every cell.
+    """
+
+    method: Independent
+    facts: Schema
+    features: tuple[Cells, ...]
+    target: Cells | None
+    noise: DiscreteGaussian | DiscreteLaplace
+
+    @property
+    def event(self) -> Any:
+        """All tables: one Laplace sum of contribution ``m``, or ``m`` Gaussian histograms."""
+        from sfumato.privacy import events
+        from sfumato.privacy.mechanisms import DiscreteLaplace
+
+        if isinstance(self.noise, DiscreteLaplace):
+            return self.noise.event
+        return events.repeat(self.noise.event, len(self.features))
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Tables and noise, as JSON values."""
+        from sfumato.privacy.mechanisms import DiscreteLaplace
+
+        laplace = isinstance(self.noise, DiscreteLaplace)
+        return {
+            "tables": len(self.features),
+            "cells": sum(map(len, self.features)) * self._classes,
+            "classes": self._classes,
+            "noise": "discrete Laplace" if laplace else "discrete Gaussian",
+            ("scale" if laplace else "stddev"): getattr(
+                self.noise, "scale" if laplace else "stddev"
+            ),
+        }
+
+    def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
+        """Measures with noise, then draws rows from what was measured."""
+        progress(0, 2, "counts")
+        estimate = self.measure(table, source)
+        progress(1, 2, "rows")
+        seed = secrets.randbits(63) if self.method.seed is None else self.method.seed
+        rows = self.method.rows or estimate.records
+        released = self.draw(estimate, rows, np.random.default_rng(seed))
+        progress(2, 2, "rows")
+        notes = {"noisy_records": estimate.records, "rows": rows}
+        return Artefact(released, seeds={"sampling": seed}, notes=notes)
+
+    def measure(self, table: Table, source: NoiseSource) -> Estimate:
+        """All that is drawn from the private rows: noisy counts, made consistent."""
+        return Estimate.fit([self.noise.release(counts, source) for counts in self._counts(table)])
+
+    def draw(self, estimate: Estimate, rows: int, rng: np.random.Generator) -> Table:
+        """Synthetic rows, from noisy counts alone: as many and as often as one likes."""
+        collector = Collector(self.facts)
+        for start in range(0, rows, _ROWS):
+            labels, columns = estimate.sample(min(_ROWS, rows - start), rng)
+            codes = {
+                cells.column.name: cells.draw(drawn, rng)
+                for cells, drawn in zip(self.features, columns, strict=True)
+            }
+            if self.target is not None:
+                codes[self.target.column.name] = self.target.draw(labels, rng)
+            collector.add(codes)
+        return collector.table()
+
+    @property
+    def _classes(self) -> int:
+        return 1 if self.target is None else len(self.target)
+
+    def _counts(self, table: Table) -> list[NDArray[np.int64]]:
+        """The exact (cells, classes) table of each feature: private, for the noise alone."""
+        by = () if self.target is None else (self.target.axis,)
+        counted = table.many_counts([(cells.axis, *by) for cells in self.features])
+        return [
+            cells.sum(counts.reshape(len(counts), -1))
+            for cells, counts in zip(self.features, counted, strict=True)
+        ]

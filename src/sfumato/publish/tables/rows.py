@@ -1,0 +1,85 @@
+"""Collecting a released table batch by batch, in memory or, when it is large, on disk."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.columns import narrowest
+
+if TYPE_CHECKING:
+    from sfumato.data import Schema, Table
+
+IN_MEMORY = 1 << 28
+"""Cells that are kept in memory (one to four bytes each); beyond, rows go to a scratch file."""
+
+
+class Collector:
+    """Takes batches of codes and gives one table.
+
+    Only noisy codes may be added: the scratch file of a large table is as public as the release.
+
+    Args:
+        schema: Of the released table.
+        in_memory: Cells kept in memory before a scratch file is begun.
+    """
+
+    def __init__(self, schema: Schema, in_memory: int = IN_MEMORY) -> None:
+        self._schema = released(schema)
+        self._in_memory = in_memory
+        self._batches: list[dict[str, NDArray[Any]]] = []
+        self._cells = 0
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._writer: Any = None
+
+    def add(self, codes: dict[str, NDArray[np.int64]]) -> None:
+        """Appends rows, (b,) codes a column."""
+        narrow = {c.name: codes[c.name].astype(narrowest(c.size)) for c in self._schema}
+        self._cells += sum(len(values) for values in narrow.values())
+        if self._writer is None and self._cells <= self._in_memory:
+            self._batches.append(narrow)
+            return
+        for batch in (*self._batches, narrow):
+            self._write(batch)
+        self._batches = []
+
+    def table(self) -> Table:
+        """The table of all rows added."""
+        from sfumato.data import Table
+
+        if self._writer is None:
+            names = self._schema.names
+            whole = {n: np.concatenate([batch.pop(n) for batch in self._batches]) for n in names}
+            return Table.from_codes(whole, self._schema)
+        self._writer.close()
+        assert self._scratch is not None
+        table = Table.open(self._file, self._schema)
+        weakref.finalize(table, self._scratch.cleanup)
+        return table
+
+    @property
+    def _file(self) -> Path:
+        assert self._scratch is not None
+        return Path(self._scratch.name) / "rows.parquet"
+
+    def _write(self, codes: dict[str, NDArray[Any]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays = [column.decode(codes[column.name]) for column in self._schema]
+        batch = pa.record_batch(arrays, names=list(self._schema.names))
+        if self._writer is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="sfumato-")
+            self._writer = pq.ParquetWriter(self._file, batch.schema, compression="zstd")
+        self._writer.write_batch(batch)
+
+
+def released(schema: Schema) -> Schema:
+    """The facts of a released table: those of the private one, but of no file of it."""
+    return replace(schema, records=None, drop=(), na_values=None, encoding="utf-8", delimiter=",")
