@@ -1,0 +1,160 @@
+"""Attribute inference: knowing all of a record but one value, guess that value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.attack import ceilings, targets
+from sfumato.attack.finding import Finding
+from sfumato.attack.nearest import nearest_codes
+from sfumato.attack.settings import Settings, whole
+from sfumato.errors import InputError
+from sfumato.measure import intervals
+from sfumato.measure.marginals import grouped
+from sfumato.registry import attack
+
+if TYPE_CHECKING:
+    from sfumato.attack.evidence import Evidence
+    from sfumato.attack.targets import Records
+    from sfumato.data.schema import Schema
+    from sfumato.release.release import Release
+
+LABEL = "label"
+
+
+@attack("attribute.inference")
+@dataclass(frozen=True)
+class Inference(Settings):
+    """Guesses a secret column (or an image's label) from the nearest released record.
+
+    What anybody could infer from the population is no leak about a person, so the same attack is
+    run on non-members: that is imputation. The finding is by how much members are guessed better
+    than non-members, for the column where that is most certain.
+
+    Args:
+        secrets: Columns to guess; empty takes the target and the first categorical columns.
+        max_secrets: How many columns are guessed where ``secrets`` is empty.
+        bins: Numbers are guessed to within one of this many equal parts of their public range.
+
+    Source: Jayaraman, Evans, Are attribute inference attacks just imputation?, CCS 2022.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("table", "images")
+    source: ClassVar[str] = (
+        "Jayaraman, Evans. Are attribute inference attacks just imputation? CCS 2022"
+    )
+
+    secrets: tuple[str, ...] = ()
+    max_secrets: int = 3
+    bins: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole(self.max_secrets, "max_secrets", 1)
+        whole(self.bins, "bins", 2)
+        if isinstance(self.secrets, str):
+            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
+        object.__setattr__(self, "secrets", tuple(self.secrets))
+
+    def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
+        """Accuracy on members minus accuracy on non-members, for the most exposed secret."""
+        targets.check(release, evidence)
+        rng = np.random.default_rng(seed)
+        chosen, others = targets.balanced(evidence, self.max_targets, rng)
+        inside = targets.read(evidence.members, chosen)
+        outside = targets.read(evidence.non_members, others)
+        published = targets.released(release, self.max_released, rng)
+        published = published[rng.permutation(len(published))]  # the first of equals is taken
+        if release.data.kind == "table":
+            rows = self._columns(inside, outside, published, release.data.schema)  # type: ignore[arg-type]
+        else:
+            labels = self._label(inside, published), self._label(outside, published)
+            rows = [self._row(LABEL, labels[0], labels[1], 1)]
+        worst = max(rows, key=lambda row: float(row["interval"][0]))
+        ceiling = ceilings.of(release.card)
+        finding = Finding(
+            attack="attribute.inference",
+            metric="accuracy on members minus accuracy on non-members",
+            value=worst["advantage"],
+            interval=(worst["interval"][0], worst["interval"][1]),
+            confidence=self.confidence,
+            chance=0.0,
+            baseline=max(0.0, worst["majority"]["members"] - worst["majority"]["non_members"]),
+            ceiling=None if ceiling is None else ceiling.advantage,
+            details={"secret": worst["secret"], "targets": len(inside), "secrets": rows},
+        )
+        low, high = finding.interval
+        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+        summary = (
+            f"Knowing everything else about a record, the attack guesses {worst['secret']!r} right "
+            f"for {worst['accuracy']['members']:.1%} of the people in the data and "
+            f"{worst['accuracy']['non_members']:.1%} of people who are not (difference "
+            f"{finding.value:+.3f}, interval {low:+.3f} to {high:+.3f}{limit}): {finding.verdict}."
+        )
+        return replace(finding, summary=summary)
+
+    def _columns(
+        self, inside: Records, outside: Records, published: Records, schema: Schema
+    ) -> list[dict[str, Any]]:
+        names = self._names(schema)
+        at = [schema.names.index(name) for name in names]
+        sides: list[list[tuple[NDArray[Any], NDArray[Any]]]] = []
+        for side in (inside, outside):
+            found = nearest_codes(side.values, published.values, side.columns, at)  # type: ignore[arg-type]
+            sides.append(
+                [
+                    (
+                        grouped(side.values[:, j], side.columns[j], self.bins),
+                        grouped(published.values[row, j], side.columns[j], self.bins),
+                    )
+                    for j, (_, row) in zip(at, found, strict=True)
+                ]
+            )
+        return [
+            self._row(name, sides[0][k], sides[1][k], len(names)) for k, name in enumerate(names)
+        ]
+
+    def _label(self, side: Records, published: Records) -> tuple[NDArray[Any], NDArray[Any]]:
+        assert side.labels is not None
+        assert published.labels is not None
+        return side.labels, published.labels[side.nearest(published)[1]]
+
+    def _names(self, schema: Schema) -> tuple[str, ...]:
+        if len(schema) < 2:
+            raise InputError(
+                "the release has one column", "There is nothing to infer it from; leave this out."
+            )
+        if self.secrets:
+            return tuple(schema[name].name for name in self.secrets)
+        first = [] if schema.target is None else [schema.target]
+        rest = [column.name for column in schema.features if not column.ordered]
+        rest += [column.name for column in schema.features if column.ordered]
+        return tuple((first + rest)[: self.max_secrets])
+
+    def _row(
+        self,
+        name: str,
+        inside: tuple[NDArray[Any], NDArray[Any]],
+        outside: tuple[NDArray[Any], NDArray[Any]],
+        tried: int,
+    ) -> dict[str, Any]:
+        """One secret's figures; its interval holds together with those of all that were tried."""
+        right, wrong = (int(np.sum(truth == guess)) for truth, guess in (inside, outside))
+        m, n = len(inside[0]), len(outside[0])
+        each = 1 - (1 - self.confidence) / tried
+        values, counts = np.unique(outside[0], return_counts=True)
+        commonest = values[np.argmax(counts)]
+        return {
+            "secret": name,
+            "advantage": right / m - wrong / n,
+            "interval": list(intervals.difference(right, m, wrong, n, each)),
+            "accuracy": {"members": right / m, "non_members": wrong / n},
+            "majority": {
+                "members": float(np.mean(inside[0] == commonest)),
+                "non_members": float(np.mean(outside[0] == commonest)),
+            },
+        }

@@ -1,0 +1,131 @@
+"""What one attack got out of a release: a figure with everything needed to read it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sfumato.errors import InputError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one attack.
+
+    A finding holds counts, rates and curves, never a record of anybody. It was computed on
+    private rows all the same, so it belongs in the custodian's evaluation.
+
+    Args:
+        attack: The registered name of the attack.
+        metric: What ``value`` is, in words: ``"AUC"``, ``"membership advantage"``.
+        value: The attack's success.
+        interval: Confidence interval of ``value``.
+        confidence: Of ``interval``, such as 0.95.
+        chance: What guessing scores on the same metric.
+        baseline: What an attacker without access to the release scored, or None.
+        ceiling: The most that the guarantee lets any attack score on the same metric, or None
+            where the guarantee says nothing about this attack.
+        roc: ``(fpr, tpr)`` points, both rising from ``(0, 0)`` to ``(1, 1)``.
+        details: Further figures; JSON values.
+        summary: One plain sentence for a custodian.
+
+    Raises:
+        ValueError: If a figure is not finite, or the interval does not hold the value.
+    """
+
+    attack: str
+    metric: str
+    value: float
+    interval: tuple[float, float]
+    confidence: float
+    chance: float
+    baseline: float | None = None
+    ceiling: float | None = None
+    roc: tuple[tuple[float, float], ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        figures = (self.value, low, high, self.chance, self.baseline or 0.0, self.ceiling or 0.0)
+        if not all(math.isfinite(figure) for figure in figures):
+            raise ValueError(f"{self.attack}: a figure is not finite: {figures}")
+        if not low <= self.value <= high:
+            raise ValueError(f"{self.attack}: {self.value} is outside its interval {low, high}")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"{self.attack}: confidence is {self.confidence}")
+        json.dumps(self.details, allow_nan=False)
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether the interval lies above both chance and the no-access baseline."""
+        beaten = self.chance if self.baseline is None else max(self.chance, self.baseline)
+        return self.interval[0] > beaten
+
+    @property
+    def breaks_guarantee(self) -> bool:
+        """Whether the interval lies above the ceiling: then the proof or the code is wrong."""
+        return self.ceiling is not None and self.interval[0] > self.ceiling
+
+    @property
+    def verdict(self) -> str:
+        """What to make of the figure, in a few plain words."""
+        if self.breaks_guarantee:
+            return "more than the guarantee allows: the proof or the code is wrong"
+        if self.interval[0] <= self.chance:
+            return "no better than guessing"
+        if not self.better_than_chance:
+            return "no better than an attacker without the release"
+        if self.ceiling is None:
+            return "better than guessing, and nothing is proven to limit it"
+        return "better than guessing, within what the guarantee allows"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as plain JSON values."""
+        return {
+            "attack": self.attack,
+            "metric": self.metric,
+            "value": self.value,
+            "interval": list(self.interval),
+            "confidence": self.confidence,
+            "chance": self.chance,
+            "baseline": self.baseline,
+            "ceiling": self.ceiling,
+            "roc": [list(point) for point in self.roc],
+            "details": dict(self.details),
+            "summary": self.summary,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
+        """Reads a finding back.
+
+        Raises:
+            InputError: If a field is missing or is not what it should be.
+        """
+        try:
+            low, high = values["interval"]
+            return cls(
+                attack=str(values["attack"]),
+                metric=str(values["metric"]),
+                value=float(values["value"]),
+                interval=(float(low), float(high)),
+                confidence=float(values["confidence"]),
+                chance=float(values["chance"]),
+                baseline=_optional(values["baseline"]),
+                ceiling=_optional(values["ceiling"]),
+                roc=tuple((float(fpr), float(tpr)) for fpr, tpr in values["roc"]),
+                details=dict(values["details"]),
+                summary=str(values["summary"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"a finding cannot be read ({error!r})", "The evaluation is damaged; run it again."
+            ) from None
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)

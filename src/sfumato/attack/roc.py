@@ -1,0 +1,90 @@
+"""The ROC curve of an attack's scores, and its reading at small false-positive rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.measure.intervals import clopper_pearson
+
+if TYPE_CHECKING:
+    from sfumato.attack.ceilings import Ceiling
+
+POINTS = 200
+
+
+def curve(
+    positives: NDArray[Any], negatives: NDArray[Any], points: int = POINTS
+) -> tuple[tuple[float, float], ...]:
+    """The corners of the ROC curve, thinned for drawing.
+
+    Args:
+        positives: (m,) scores of members; higher means likelier a member.
+        negatives: (n,) scores of non-members.
+        points: At most about this many are kept, evenly on a linear and a logarithmic axis.
+
+    Returns:
+        ``(fpr, tpr)`` from ``(0, 0)`` to ``(1, 1)``, tied scores as one step.
+    """
+    thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
+    fpr = np.concatenate([[0.0], _reached(negatives, thresholds)])
+    tpr = np.concatenate([[0.0], _reached(positives, thresholds)])
+    if len(fpr) > points:
+        wanted = np.concatenate(
+            [np.linspace(0, 1, points // 2), np.geomspace(1 / len(negatives), 1, points // 2)]
+        )
+        kept = np.searchsorted(fpr, wanted, "right") - 1
+        rising = np.searchsorted(tpr, np.linspace(0, 1, points // 4), "right") - 1
+        keep = np.unique(np.concatenate([[0, len(fpr) - 1], kept, rising]))
+        fpr, tpr = fpr[keep], tpr[keep]
+    return tuple((float(x), float(y)) for x, y in zip(fpr, tpr, strict=True))
+
+
+def _reached(scores: NDArray[Any], thresholds: NDArray[Any]) -> NDArray[np.float64]:
+    ordered = np.sort(scores)
+    return (len(ordered) - np.searchsorted(ordered, thresholds, "left")) / len(ordered)
+
+
+def at_low_fpr(
+    positives: NDArray[Any],
+    negatives: NDArray[Any],
+    targets: tuple[float, ...],
+    confidence: float,
+    ceiling: Ceiling | None,
+) -> list[dict[str, Any]]:
+    """True-positive rates where an attacker who must not be wrong would work.
+
+    The threshold is set on the same non-members, so both rates are uncertain: a point breaks
+    the guarantee only if the lowest plausible true-positive rate exceeds the ceiling at the
+    highest plausible false-positive rate. All the intervals of all the points hold together.
+
+    Returns:
+        For each target rate: ``fpr_target``, ``fpr``, ``fpr_interval``, ``tpr``,
+        ``tpr_interval``, ``ceiling`` (at the target) and ``breaks_guarantee``.
+    """
+    each = 1 - (1 - confidence) / (2 * len(targets))
+    ordered = np.sort(negatives)[::-1]
+    points: list[dict[str, Any]] = []
+    for target in targets:
+        allowed = int(np.floor(target * len(ordered) + 1e-9))
+        # Whoever scores as high as the first non-member that may not be accused is let go.
+        threshold = ordered[allowed] if allowed < len(ordered) else -np.inf
+        wrong = int(np.sum(negatives > threshold))
+        right = int(np.sum(positives > threshold))
+        fpr_interval = clopper_pearson(wrong, len(negatives), each)
+        tpr_interval = clopper_pearson(right, len(positives), each)
+        broken = ceiling is not None and tpr_interval[0] > ceiling.at(fpr_interval[1])
+        points.append(
+            {
+                "fpr_target": target,
+                "fpr": wrong / len(negatives),
+                "fpr_interval": list(fpr_interval),
+                "tpr": right / len(positives),
+                "tpr_interval": list(tpr_interval),
+                "ceiling": None if ceiling is None else ceiling.at(target),
+                "breaks_guarantee": broken,
+            }
+        )
+    return points

@@ -1,0 +1,61 @@
+"""The settings that all attacks share, and what an attack must answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from sfumato.attack.evidence import MINIMUM
+from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    from sfumato.attack.evidence import Evidence
+    from sfumato.attack.finding import Finding
+    from sfumato.release.release import Release
+
+
+class Attack(Protocol):
+    """A frozen dataclass of settings, registered under ``name``."""
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    source: ClassVar[str]
+
+    def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
+        """What the attack gets out of the release; the same seed gives the same finding."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How thorough an attack is.
+
+    Args:
+        max_targets: Members, and as many non-members, that are attacked, drawn by the seed.
+        max_released: Released records that the attacker reads, drawn by the seed.
+        confidence: Of the finding's interval.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    max_targets: int = 1000
+    max_released: int = 200_000
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        whole(self.max_targets, "max_targets", MINIMUM)
+        whole(self.max_released, "max_released", 1)
+        good = isinstance(self.confidence, int | float) and not isinstance(self.confidence, bool)
+        if not (good and 0.5 <= self.confidence < 1):
+            raise InputError(f"confidence is {self.confidence!r}", "Give a number in [0.5, 1).")
+
+
+def whole(value: object, name: str, least: int) -> None:
+    """Refuses a setting that is no whole number of at least ``least``.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}", f"Give a whole number from {least}.")

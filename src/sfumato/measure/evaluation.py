@@ -1,0 +1,174 @@
+"""Everything measured about one release: the custodian's private evaluation."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sfumato.attack.finding import Finding
+from sfumato.errors import InputError
+from sfumato.measure.marginals import MarginalError
+from sfumato.measure.progress import Progress, part, silent
+from sfumato.measure.score import Utility
+
+if TYPE_CHECKING:
+    from sfumato.data.imageset import ImageSet
+    from sfumato.data.table import Table
+    from sfumato.measure.utility import Limits
+    from sfumato.release.release import Release
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What attacks and measures found about one release.
+
+    Computed on private rows: it stays with the custodian, beside the release, never inside it.
+
+    Args:
+        findings: One for each attack that ran.
+        utility: The matrix p1 to p4, or None if it was not measured.
+        marginals: Errors of one- and two-way marginals; None for images.
+        distributions: Real against released, for the report; JSON values, see
+            :mod:`sfumato.measure.distributions`. No single private record is in it.
+        seconds: How long the evaluation took.
+        release_id: Which release this is about.
+        created: UTC, ISO 8601.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    utility: Utility | None = None
+    marginals: MarginalError | None = None
+    distributions: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    release_id: str = ""
+    created: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evaluation as plain JSON values."""
+        return {
+            "sfumato_evaluation": FORMAT,
+            "release_id": self.release_id,
+            "created": self.created,
+            "seconds": self.seconds,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "utility": None if self.utility is None else self.utility.to_dict(),
+            "marginals": None if self.marginals is None else self.marginals.to_dict(),
+            "distributions": dict(self.distributions),
+        }
+
+    def to_json(self) -> str:
+        """The evaluation as it is written to ``evaluation.json``."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Evaluation:
+        """Reads an evaluation back.
+
+        Raises:
+            InputError: If the text is not an evaluation of this format.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"evaluation.json is not JSON ({error})", "Run the evaluation again."
+            ) from None
+        if not isinstance(values, dict) or values.get("sfumato_evaluation") != FORMAT:
+            raise InputError(
+                "evaluation.json is not an evaluation of format 1", "Run the evaluation again."
+            )
+        try:
+            utility, marginals = values["utility"], values["marginals"]
+            return cls(
+                findings=tuple(Finding.from_dict(finding) for finding in values["findings"]),
+                utility=None if utility is None else Utility.from_dict(utility),
+                marginals=None if marginals is None else MarginalError.from_dict(marginals),
+                distributions=dict(values["distributions"]),
+                seconds=float(values["seconds"]),
+                release_id=str(values["release_id"]),
+                created=str(values["created"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"evaluation.json cannot be read ({error!r})", "Run the evaluation again."
+            ) from None
+
+
+def evaluate(
+    release: Release,
+    members: Table | ImageSet,
+    non_members: Table | ImageSet,
+    *,
+    attacks: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Attacks a release and measures its utility and its likeness to the real data.
+
+    Args:
+        release: What is judged.
+        members: The real records that it was made from.
+        non_members: Real records of the same population that it was not made from; they are
+            the attacks' non-members and the models' test records.
+        attacks: Registered names; None runs all that fit, an empty list runs none.
+        limits: How much data the models of the utility matrix use.
+        seed: Of attacks, samples and models.
+        progress: Told how far the evaluation is.
+
+    Returns:
+        The evaluation. It was computed on private records and no guarantee covers it: it stays
+        with the custodian. A table without a target has no utility matrix.
+
+    Raises:
+        InputError: If a name is unknown or the data sets do not fit each other.
+    """
+    from sfumato.attack import suite
+    from sfumato.attack.evidence import Evidence
+    from sfumato.measure.distributions import distributions
+    from sfumato.measure.marginals import marginal_error
+    from sfumato.measure.utility import utility
+
+    started = time.perf_counter()
+    findings: list[Finding] = []
+    parts = (attacks is None or len(attacks) > 0) + 2
+    if attacks is None or attacks:
+        evidence = Evidence(members, non_members)
+        findings = suite.run(
+            release, evidence, attacks=attacks, seed=seed, progress=part(progress, 0, parts)
+        )
+    data: Any = release.data
+    matrix = None
+    if data.schema.target is not None:
+        matrix = utility(
+            data,
+            members,
+            non_members,
+            seed=seed,
+            limits=limits,
+            progress=part(progress, parts - 2, parts),
+        )
+    rest = part(progress, parts - 1, parts)
+    rest(0, 2, "comparing distributions")
+    drawn = distributions(data, members, seed=seed)
+    rest(1, 2, "comparing marginals")
+    marginals = None
+    if data.kind == "table":
+        marginals = marginal_error(data, members, non_members, seed=seed)  # type: ignore[arg-type]
+    rest(2, 2, "evaluated")
+    return Evaluation(
+        findings=tuple(findings),
+        utility=matrix,
+        marginals=marginals,
+        distributions=drawn,
+        seconds=round(time.perf_counter() - started, 3),
+        release_id=release.card.release_id,
+    )

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from sfumato.attack import ceilings
+from sfumato.attack.ceilings import Ceiling
+from sfumato.privacy import events
+from sfumato.privacy.guarantee import Central, Empirical, Local, Metric
+
+EPSILONS = [0.01, 0.5, 1.0, 3.0, 8.0]
+MUS = [0.05, 0.5, 1.0, 3.0]
+
+
+def pure_curve(epsilon: float) -> Callable[[float], float]:
+    return lambda x: min(math.exp(epsilon) * x, 1 - math.exp(-epsilon) * (1 - x))
+
+
+def gaussian_curve(mu: float) -> Callable[[float], float]:
+    return lambda x: float(norm.cdf(norm.ppf(x) + mu))
+
+
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_pure_guarantees_have_their_closed_forms(epsilon: float) -> None:
+    ceiling = Ceiling.of_curve(pure_curve(epsilon))
+    e = math.exp(epsilon)
+    corner = 1 / (1 + e)
+    area = corner * (e * corner) / 2 + (1 - corner) * (e * corner + 1) / 2
+    assert ceiling.advantage == pytest.approx((e - 1) / (e + 1), abs=1e-9)
+    assert ceiling.auc == pytest.approx(area, abs=1e-9)
+    assert ceiling.share(1.0) == pytest.approx(e / (1 + e), abs=1e-9)
+    assert ceiling.share(0.3) == pytest.approx(e / (1 + e), abs=1e-9)
+    for candidates in (2, 10, 1000):
+        expected = e / (e + candidates - 1)
+        assert ceiling.identification(candidates) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("mu", MUS)
+def test_gaussian_guarantees_are_bounded_from_above_and_closely(mu: float) -> None:
+    ceiling = Ceiling.of_curve(gaussian_curve(mu))
+    area, advantage = norm.cdf(mu / math.sqrt(2)), 2 * norm.cdf(mu / 2) - 1
+    assert area <= ceiling.auc <= area + 1e-3
+    assert advantage <= ceiling.advantage <= advantage + 3e-3
+    # Planted defect: joining the known points from below would understate the ceiling.
+    assert np.trapezoid(ceiling.tpr, ceiling.fpr) < area
+
+
+@pytest.mark.parametrize("curve", [pure_curve(1.0), gaussian_curve(1.0), gaussian_curve(0.1)])
+def test_no_point_is_below_the_exact_curve(curve: Callable[[float], float]) -> None:
+    ceiling = Ceiling.of_curve(curve)
+    grid = np.concatenate([np.geomspace(1e-9, 1, 500), np.linspace(0, 1, 500)])
+    for fpr in grid:
+        exact = curve(float(fpr))
+        assert exact - 1e-12 <= ceiling.at(float(fpr)) <= min(1.0, exact + 2e-2)
+
+
+def test_ends_of_the_curve() -> None:
+    secrecy = Ceiling.of_curve(lambda fpr: fpr)
+    assert secrecy.at(0) == 0
+    assert secrecy.at(1) == 1
+    assert secrecy.identification(50) == pytest.approx(1 / 50)
+    assert secrecy.identification(1) == 1
+    nothing = Ceiling.of_curve(lambda fpr: 1.0)
+    assert (nothing.auc, nothing.advantage, nothing.share(1.0)) == (1, 1, 1)
+    assert nothing.identification(50) == 1
+
+
+def test_a_card_gives_the_ceiling_of_its_guarantee(
+    make_release: Any, make_people: Any, make_gaussian: Any, make_pure: Any
+) -> None:
+    data = make_people(20, 0)
+    central = ceilings.of(make_release(data, make_gaussian(2.0)).card)
+    assert central is not None
+    assert norm.cdf(0.5 / math.sqrt(2)) == pytest.approx(central.auc, abs=2e-3)
+    local = ceilings.of(make_release(data, make_pure(1.5)).card)
+    assert local is not None
+    assert local.advantage == pytest.approx((math.exp(1.5) - 1) / (math.exp(1.5) + 1), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "guarantee",
+    [
+        Empirical(("linkage.nearest",)),
+        Metric(1.0, "pixels"),
+        Local(events.PureDpEvent(1.0, "replace-one"), 0.0, unit="16 pixels"),
+        Central(events.GaussianDpEvent(1.0), 1e-6, unit="attribute"),
+    ],
+)
+def test_what_does_not_cover_a_record_gives_no_ceiling(
+    guarantee: Any, make_release: Any, make_people: Any
+) -> None:
+    assert ceilings.of(make_release(make_people(20, 0), guarantee).card) is None

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sfumato.attack import roc
+from sfumato.attack.ceilings import Ceiling
+from sfumato.measure import intervals
+
+
+def scores(shift: float, size: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(shift, 1, size), rng.normal(0, 1, size)
+
+
+def area(points: tuple[tuple[float, float], ...]) -> float:
+    fpr, tpr = np.array(points).T
+    return float(np.trapezoid(tpr, fpr))
+
+
+def test_curve_rises_from_corner_to_corner_with_the_area_of_the_auc() -> None:
+    positives, negatives = scores(1.0, 3000)
+    whole, thinned = roc.curve(positives, negatives, 10**9), roc.curve(positives, negatives)
+    assert len(thinned) <= 260 < len(whole)
+    for points in (whole, thinned):
+        assert (points[0], points[-1]) == ((0.0, 0.0), (1.0, 1.0))
+        assert (np.diff(np.array(points), axis=0) >= 0).all()
+    assert area(whole) == pytest.approx(intervals.auc(positives, negatives)[0], abs=1e-12)
+    assert area(thinned) == pytest.approx(area(whole), abs=5e-3)
+
+
+def test_swapped_sides_are_caught() -> None:
+    positives, negatives = scores(1.0)
+    right = intervals.auc(positives, negatives)
+    swapped = intervals.auc(negatives, positives)
+    assert right[1][0] > 0.5 > swapped[1][1]
+    assert right[0] == pytest.approx(1 - swapped[0], abs=1e-12)
+    assert area(roc.curve(positives, negatives, 10**9)) > 0.5
+    assert area(roc.curve(negatives, positives, 10**9)) < 0.5
+
+
+def test_tied_scores_are_one_step() -> None:
+    points = roc.curve(np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 0, 0]))
+    assert points == ((0.0, 0.0), (0.25, 0.5), (1.0, 1.0))
+
+
+def test_rates_at_a_low_false_positive_rate() -> None:
+    positives = np.concatenate([np.full(30, 10.0), np.zeros(70)])
+    negatives = np.arange(100) / 100
+    (point,) = roc.at_low_fpr(positives, negatives, (0.05,), 0.95, None)
+    assert point["fpr"] == 0.05
+    assert point["tpr"] == 0.3
+    assert point["tpr_interval"][0] < 0.3 < point["tpr_interval"][1]
+    assert point["ceiling"] is None
+    assert point["breaks_guarantee"] is False
+
+
+def test_a_threshold_inside_a_tie_accuses_nobody_of_the_tie() -> None:
+    positives, negatives = np.ones(100), np.concatenate([np.ones(50), np.zeros(50)])
+    for point in roc.at_low_fpr(positives, negatives, (0.01, 0.001), 0.95, None):
+        assert (point["fpr"], point["tpr"]) == (0.0, 0.0)
+    (everybody,) = roc.at_low_fpr(positives, negatives, (1.0,), 0.95, None)
+    assert (everybody["fpr"], everybody["tpr"]) == (1.0, 1.0)
+
+
+def test_a_point_breaks_the_guarantee_only_beyond_both_uncertainties() -> None:
+    secrecy = Ceiling.of_curve(lambda fpr: fpr)
+    separated = np.full(500, 2.0), np.linspace(0, 1, 500)
+    assert roc.at_low_fpr(*separated, (0.01,), 0.95, secrecy)[0]["breaks_guarantee"]
+    few = np.full(20, 2.0), np.linspace(0, 1, 20)
+    loose = Ceiling.of_curve(lambda fpr: min(1.0, 20 * fpr))
+    assert not roc.at_low_fpr(*few, (0.01,), 0.95, loose)[0]["breaks_guarantee"]

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+from sklearn.metrics import roc_auc_score
+
+from sfumato.measure import intervals
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (20, 20), (3, 20), (500, 1000)])
+def test_clopper_pearson_is_the_exact_interval(k: int, n: int) -> None:
+    exact = binomtest(k, n).proportion_ci(0.95, method="exact")
+    assert intervals.clopper_pearson(k, n) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [20, 60])
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.5, 0.97])
+@pytest.mark.parametrize("q", [0.02, 0.3, 0.5, 0.97])
+def test_difference_is_covered_as_stated(n: int, p: float, q: float) -> None:
+    """Coverage is summed over all outcomes, so this has no false-alarm rate."""
+    ks = np.arange(n + 1)
+    a, b = binom.pmf(ks, n, p), binom.pmf(ks, n, q)
+    missed_below = missed_above = 0.0
+    for i in ks[a > 1e-9]:
+        for j in ks[b > 1e-9]:
+            low, high = intervals.difference(i, n, j, n)
+            missed_below += a[i] * b[j] * (low > p - q + 1e-12)
+            missed_above += a[i] * b[j] * (high < p - q - 1e-12)
+    allowed = 0.025 if p == q else 0.035
+    assert missed_below <= allowed
+    assert missed_above <= allowed
+
+
+def test_difference_of_extremes_keeps_a_width() -> None:
+    low, high = intervals.difference(30, 30, 0, 30)
+    assert 0.8 < low < 1.0 == high
+    assert intervals.difference(0, 30, 30, 30)[0] == -1.0
+
+
+def test_auc_counts_ties_one_half() -> None:
+    rng = np.random.default_rng(0)
+    positives, negatives = rng.integers(0, 4, 300), rng.integers(0, 3, 200)
+    truth = np.repeat([1, 0], [300, 200])
+    area, (low, high) = intervals.auc(positives, negatives)
+    assert area == pytest.approx(roc_auc_score(truth, np.concatenate([positives, negatives])))
+    assert low < area < high
+
+
+def test_constant_scores_say_nothing_and_a_count_without_ties_is_caught() -> None:
+    same = np.zeros(50)
+    area, (low, high) = intervals.auc(same, same)
+    assert area == 0.5
+    assert low < 0.5 < high
+    # Planted defect: ties counted as wins, as "positives >= negatives" does.
+    careless = np.mean(same[:, None] >= same[None, :])
+    assert not low <= careless <= high
+
+
+def test_separated_scores_keep_a_width() -> None:
+    area, (low, high) = intervals.auc(np.ones(30), np.zeros(30))
+    assert (area, high) == (1.0, 1.0)
+    assert 0.85 < low < 1.0
+    area, (low, high) = intervals.auc(np.zeros(30), np.ones(30))
+    assert (area, low) == (0.0, 0.0)
+    assert 0.0 < high < 0.15
+
+
+def covered(interval: object, runs: int = 600, size: int = 25) -> int:
+    """How often an interval holds the true area of two equal normal distributions."""
+    rng = np.random.default_rng(7)
+    hits = 0
+    for _ in range(runs):
+        _, (low, high) = interval(rng.normal(size=size), rng.normal(size=size))  # type: ignore[operator]
+        hits += low <= 0.5 <= high
+    return hits
+
+
+def test_auc_interval_covers_in_small_samples() -> None:
+    """600 runs at 95 %; 532 or fewer have probability 1e-6 if the coverage is as stated."""
+    least = binom.ppf(1e-6, 600, 0.95)
+    assert covered(intervals.auc) >= least
+
+    def too_narrow(positives: np.ndarray, negatives: np.ndarray) -> object:
+        """Planted defect: one side's variance is forgotten."""
+        standing, _ = intervals.placements(positives, negatives)
+        reach = 1.96 * standing.std(ddof=1) / np.sqrt(standing.size)
+        return standing.mean(), (standing.mean() - reach, standing.mean() + reach)
+
+    assert covered(too_narrow) < least
