@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import sfumato
-from sfumato.api.publish import evaluation_path
+from sfumato.api.publishing import evaluation_path
 from sfumato.cli.output import progress_bar
 from sfumato.data import datasets
 
@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
-    pictures = "mnist" if datasets.info("mnist").here else "digits"
+    pictures = "mnist" if datasets.find("mnist") else "digits"
     started = time.perf_counter()
     jobs = [
         ("table", "census-sample", "income", 1e-6),

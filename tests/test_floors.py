@@ -9,7 +9,8 @@ import sfumato
 
 ROOT = Path(sfumato.__file__).parent
 FLOORS = [
-    {"errors", "versions", "registry", "_rooms"},
+    {"errors", "versions", "_rooms"},
+    {"registry"},
     {"privacy"},
     {"data"},
     {"learn"},
@@ -21,6 +22,8 @@ FLOORS = [
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+# They judge releases, and must not know how one was made.
+BLIND = {("attack", "publish"), ("measure", "publish"), ("attack", "learn"), ("measure", "learn")}
 # Measuring a release includes attacking it; attacks use the features of measure.
 SIDEWAYS = {("measure", "attack"), ("attack", "measure")}
 
@@ -48,7 +51,7 @@ def upward(room: str, source: str) -> set[str]:
         if other in LEVEL
         and other != room
         and (room, other) not in SIDEWAYS
-        and LEVEL[other] >= LEVEL[room]
+        and (LEVEL[other] >= LEVEL[room] or (room, other) in BLIND)
     }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sfumato.api.compare import Comparison, compare
-from sfumato.api.evaluate import attack, measure
-from sfumato.api.publish import plan, publish
+from sfumato.api.comparing import Comparison, compare
+from sfumato.api.judging import attack, measure
+from sfumato.api.publishing import plan, publish
 
 __all__ = ["Comparison", "attack", "compare", "measure", "plan", "publish"]

@@ -101,7 +101,7 @@ def compare(
     """
     import time
 
-    from sfumato.api.publish import configure
+    from sfumato.api.publishing import configure
     from sfumato.measure.evaluation import evaluate
 
     folder = None if out is None else check_new(out)
@@ -162,4 +162,3 @@ def _save(comparison: Comparison, folder: Path) -> None:
     folder.mkdir(mode=0o700)
     (folder / "comparison.json").write_text(comparison.to_json(), encoding="utf-8")
     (folder / "report.html").write_text(comparison_page(comparison), encoding="utf-8")
-

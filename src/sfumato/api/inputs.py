@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
+    from sfumato.privacy.ledger import Ledger
 
     Data = Table | ImageSet
     DataLike = str | Path | Table | ImageSet | pd.DataFrame
@@ -63,14 +64,15 @@ def resolve(
         InputError: If anything named is missing, contradicts the schema or cannot be read.
     """
     whole = load(data, target=target, schema=schema)
-    facts = whole.schema
-    whole.validate(facts)
+    validate(whole)
+    # A number of records is public only where the method's relation says so; see `plan`.
+    facts = whole.schema.with_records(None)
     in_memory = not isinstance(data, str | Path)
     name = "in-memory data" if in_memory else _name(str(data))
     share, other = _holdout(data, holdout)
     if other is not None:
         held_out = load(other, target=target, schema=schema or facts)
-        held_out.validate(facts)
+        validate(held_out)
         return Inputs(whole, held_out, facts, name, in_memory)
     if share == 0:
         return Inputs(whole, None, facts, name, in_memory)
@@ -78,71 +80,78 @@ def resolve(
     return Inputs(members, rest, facts, name, in_memory)
 
 
-def load(
-    data: DataLike, *, target: str | None = None, schema: SchemaLike | None = None
-) -> Data:
+def load(data: DataLike, *, target: str | None = None, schema: SchemaLike | None = None) -> Data:
     """One private data set, whole.
 
     Raises:
         InputError: If it cannot be found or read, or a table comes without a schema.
     """
     from sfumato.data import ImageSet, Table, load_data
+    from sfumato.data.load import load_schema
 
-    facts = _schema(schema)
-    if isinstance(data, Table | ImageSet):
-        return _retarget(data, target)
     if isinstance(data, str | Path):
-        return load_data(str(data), target=target, schema=facts)
-    if type(data).__name__ == "DataFrame":
+        return load_data(data, target=target, schema=schema)
+    facts: Any = load_schema(schema) if isinstance(schema, str | Path) else schema
+    if isinstance(data, ImageSet):
+        return data
+    if not isinstance(data, Table) and type(data).__name__ == "DataFrame":
         if facts is None:
             raise InputError("a data frame came without a schema", "Give schema=Schema(...).")
-        return _retarget(Table.from_pandas(data, facts), target)
+        data = Table.from_pandas(data, facts)
+    if isinstance(data, Table):
+        return data if target is None else data.with_target(target)
     raise InputError(
         f"data is a {type(data).__name__}",
         "Give a path, 'dataset:NAME', a Table, an ImageSet or a data frame.",
     )
 
 
-def ledger_name(inputs: Inputs, data: DataLike) -> str:
-    """The name of the ledger that guards a data set when the caller names none.
+def validate(data: Data) -> None:
+    """Checks every record against the data's own schema, in one pass.
 
-    Two files of the same name in different folders get different ledgers.
+    Raises:
+        InputError: Naming the first value that contradicts it.
     """
-    if str(data).startswith("dataset:"):
-        return inputs.name
-    digest = hashlib.sha256(str(Path(str(data)).expanduser().resolve()).encode()).hexdigest()
-    return f"{inputs.name}-{digest[:8]}"
-
-
-def _schema(schema: SchemaLike | None) -> Any:
-    from sfumato.data import load_schema
-
-    return load_schema(schema) if isinstance(schema, str | Path) else schema
-
-
-def _retarget(data: Data, target: str | None) -> Data:
     from sfumato.data import Table
 
-    if target is None or not isinstance(data, Table) or data.schema.target == target:
-        return data
-    return data.with_schema(data.schema.with_target(target))
+    if isinstance(data, Table):
+        data.validate(data.schema)
+    else:
+        data.validate(data.schema)
 
 
-def _holdout(
-    data: DataLike, holdout: float | str | Path | None
-) -> tuple[float, DataLike | None]:
+def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
+    """The ledger that guards a data set: the one named, or the data set's own.
+
+    Two files of the same name in different folders get different ledgers, a file and its copy
+    too: whoever holds copies names one ledger for all.
+    """
+    from sfumato.privacy.ledger import Ledger
+
+    if isinstance(ledger, str | Path):
+        return Ledger.open(ledger)
+    if ledger is not None:
+        return ledger
+    name = _name(str(data))
+    if not str(data).startswith("dataset:"):
+        whole = str(Path(str(data)).expanduser().resolve())
+        name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return Ledger.open(Ledger.default_path(name))
+
+
+def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float, DataLike | None]:
     """A share of the rows, or another data set."""
     if holdout is None:
         from sfumato.data import datasets
 
         name = str(data).removeprefix("dataset:")
-        if str(data).startswith("dataset:") and "test" in datasets.info(name).splits:
-            return 0.0, f"dataset:{name}:test"
+        if str(data).startswith("dataset:") and "test" in datasets.info(name).records:
+            return 0.0, f"dataset:{name}/test"
         return HELD_OUT, None
     try:
-        share = float(holdout)
+        share = float(str(holdout))
     except ValueError:
-        return 0.0, holdout
+        return 0.0, str(holdout)
     if not 0 <= share < 1:
         raise InputError(f"holdout is {holdout}", "Give a share in [0, 1), or another file.")
     return share, None
@@ -150,5 +159,5 @@ def _holdout(
 
 def _name(data: str) -> str:
     if data.startswith("dataset:"):
-        return data.removeprefix("dataset:")
+        return data.removeprefix("dataset:").partition("/")[0]
     return Path(data).stem or "data"

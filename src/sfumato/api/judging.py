@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato import registry
-from sfumato.api.inputs import load
+from sfumato.api.inputs import load, validate
 from sfumato.errors import InputError
 from sfumato.publish.method import Progress, silent
 from sfumato.release.release import Release
@@ -43,23 +42,12 @@ def attack(
     Raises:
         InputError: If a name is unknown, or the rows do not fit the release.
     """
+    from sfumato.attack import suite
     from sfumato.attack.evidence import Evidence
 
     opened = _open(release)
     evidence = Evidence(_fit(members, opened), _fit(non_members, opened))
-    known = registry.load("attack")
-    names = [n for n, cls in known.items() if opened.data.kind in cls.kinds]  # type: ignore[attr-defined]
-    if attacks is not None:
-        names = list(attacks)
-        for name in names:
-            if opened.data.kind not in registry.find("attack", name).kinds:  # type: ignore[attr-defined]
-                raise InputError(f"{name} does not attack {opened.data.kind}", "Leave it out.")
-    findings = []
-    for done, name in enumerate(names):
-        progress(done, len(names), name)
-        findings.append(registry.build("attack", name)(opened, evidence, seed=seed))
-    progress(len(names), len(names), "attacked")
-    return findings
+    return suite.run(opened, evidence, attacks=attacks, seed=seed, progress=progress)
 
 
 def measure(
@@ -104,12 +92,12 @@ def _open(release: Release | str | Path) -> Release:
 
 def _fit(data: DataLike, release: Release) -> Data:
     """Private rows in the release's own terms."""
-    schema = release.data.schema
+    schema = release.data.schema.with_records(None)
     loaded = load(data, schema=schema)
     if loaded.kind != release.data.kind:
         raise InputError(
             f"the release holds {release.data.kind}, {data} holds {loaded.kind}",
             "Give data of the same kind.",
         )
-    loaded.validate(schema)
+    validate(loaded)
     return loaded

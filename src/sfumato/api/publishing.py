@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
-from sfumato.api.inputs import Inputs, ledger_name, resolve
+from sfumato.api.inputs import Inputs, file_ledger, resolve
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.publish.method import Calibrated, Progress, silent
@@ -175,7 +175,7 @@ def publish(
 
         # The release is safe on disk before it is evaluated: that can take minutes.
         release = release.save(folder, report=page)
-    if evaluate:
+    if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 
         evaluation = judge(
@@ -223,17 +223,13 @@ def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> A
 
 
 def _ledger(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
+    if ledger is not None or not inputs.in_memory:
+        return file_ledger(ledger, data)
     from sfumato.privacy.ledger import Ledger
 
-    if isinstance(ledger, str | Path):
-        return Ledger.open(ledger)
-    if ledger is not None:
-        return ledger
-    if inputs.in_memory:
-        warnings.warn(
-            "no ledger was given for in-memory data: nothing will remember what this release "
-            "spends; pass ledger=PATH",
-            stacklevel=4,
-        )
-        return Ledger.in_memory()
-    return Ledger.open(Ledger.default_path(ledger_name(inputs, data)))
+    warnings.warn(
+        "no ledger was given for in-memory data: nothing will remember what this release "
+        "spends; pass ledger=PATH",
+        stacklevel=4,
+    )
+    return Ledger.in_memory()

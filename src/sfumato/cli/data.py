@@ -20,14 +20,20 @@ def list_(as_json: AsJson = False) -> None:
 
     known = datasets.available()
     if as_json:
-        output.emit([asdict(info) for info in known])
+        output.emit(
+            [{**asdict(info), "here": datasets.find(info.name) is not None} for info in known]
+        )
         return
     from rich.table import Table
 
     table = Table("data set", "kind", "shape", "target", "here")
     for info in known:
         table.add_row(
-            f"dataset:{info.name}", info.kind, info.shape, info.target, "yes" if info.here else "no"
+            f"dataset:{info.name}",
+            info.kind,
+            info.shape,
+            info.target,
+            "yes" if datasets.find(info.name) else "no",
         )
     output.say(table)
 

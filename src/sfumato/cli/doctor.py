@@ -32,7 +32,10 @@ def doctor(as_json: AsJson = False) -> None:
         table.add_row(row["name"], row["version"] or "missing", size, row["note"])
     output.say(table)
     output.plain(f"beside torch: {values['megabytes_beside_torch']:.0f} MB with all dependencies")
-    output.plain(f"python {values['python']}, {values['cores']} cores, devices: {', '.join(values['devices'])}")
+    output.plain(
+        f"python {values['python']}, {values['cores']} cores, "
+        f"devices: {', '.join(values['devices'])}"
+    )
     output.plain(f"data: {values['data_folder']}")
     output.plain(f"ledgers: {values['ledger_folder']}")
 
@@ -57,7 +60,7 @@ def examine() -> dict[str, Any]:
             size for name, size in sizes.items() if name not in _closure("torch") and size
         ),
         "devices": _devices(),
-        "data_folder": str(datasets.folder()),
+        "data_folder": str(os.environ.get("SFUMATO_DATA") or datasets.cache()),
         "ledger_folder": str(Ledger.default_path("name").parent),
     }
 

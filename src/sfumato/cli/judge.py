@@ -9,9 +9,7 @@ import typer
 from sfumato.cli import output
 from sfumato.cli.output import AsJson, Attacks, Seed
 
-ReleaseFolder = Annotated[
-    str, typer.Argument(metavar="RELEASE", help="The folder of a release.")
-]
+ReleaseFolder = Annotated[str, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,9 +66,7 @@ def attack(
 
 def measure(
     release: ReleaseFolder,
-    train: Annotated[
-        str, typer.Option("--train", help="Real rows to train on.", metavar="DATA")
-    ],
+    train: Annotated[str, typer.Option("--train", help="Real rows to train on.", metavar="DATA")],
     test: Annotated[str, typer.Option("--test", help="Real rows to test on.", metavar="DATA")],
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -79,14 +75,29 @@ def measure(
     import sfumato.api as api
 
     with output.progress_bar(quiet=as_json) as progress:
-        evaluation = api.measure(
-            release, train=train, test=test, seed=seed, progress=progress
-        )
+        evaluation = api.measure(release, train=train, test=test, seed=seed, progress=progress)
     values = evaluation.to_dict()
     if as_json:
         output.emit({"utility": values["utility"], "marginals": values["marginals"]})
         return
-    output.utility_table(evaluation)
+    utility, marginals = evaluation.utility, evaluation.marginals
+    if utility is not None:
+        from rich.table import Table
+
+        settings = ("p1", "p2", "p3", "p4")
+        table = Table("model", "metric", *settings)
+        for model in utility.models:
+            for metric in utility.metrics:
+                cells = [_figure(utility.score(model, s, metric).value) for s in settings]
+                table.add_row(model, metric, *cells)
+        output.say(table)
+        output.plain(utility.summary)
+    if marginals is not None:
+        two_way = _figure(marginals.two_way_mean)
+        output.plain(
+            f"Total variation from the real data: one-way mean {marginals.one_way_mean:.3f}, "
+            f"largest {marginals.one_way_max:.3f}; two-way mean {two_way}."
+        )
 
 
 def _figure(value: float | None) -> str:

@@ -26,7 +26,7 @@ def methods(
     if name is None:
         _list(as_json)
         return
-    kind = "attack" if name in registry.load("attack") else "method"
+    kind: registry.Kind = "attack" if name in registry.load("attack") else "method"
     values = _describe(name, registry.find(kind, name))
     if as_json:
         output.emit(values)

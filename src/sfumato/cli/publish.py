@@ -100,7 +100,7 @@ def publish(
 
 
 def _as_values(release: Release) -> dict[str, Any]:
-    from sfumato.api.publish import evaluation_path
+    from sfumato.api.publishing import evaluation_path
 
     assert release.path is not None
     values: dict[str, Any] = {
@@ -119,7 +119,7 @@ def _as_values(release: Release) -> dict[str, Any]:
 def _print(release: Release) -> None:
     from rich.markup import escape
 
-    from sfumato.api.publish import evaluation_path
+    from sfumato.api.publishing import evaluation_path
 
     assert release.path is not None
     output.say(f"[bold]{escape(release.card.method['name'])}[/] · {release.card.proven.describe()}")

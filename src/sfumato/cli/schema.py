@@ -8,6 +8,7 @@ import typer
 
 from sfumato.cli import output
 from sfumato.cli.output import AsJson, DataArgument, Target
+from sfumato.errors import InputError
 
 app = typer.Typer(help="Draft and check the public facts of a table.", no_args_is_help=True)
 
@@ -22,32 +23,51 @@ def draft(
         float | None,
         typer.Option(help="Estimate bounds and levels privately with this budget."),
     ] = None,
-    delta: Annotated[
-        float, typer.Option(help="For levels that only one person may have.")
-    ] = 1e-6,
+    delta: Annotated[float, typer.Option(help="For levels that only one person may have.")] = 1e-6,
     ledger: Annotated[
         str | None, typer.Option(help="Takes the debit; by default the file's own ledger.")
     ] = None,
     target: Target = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="A declared type: COLUMN=integer, number, categorical, bool."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", help="A column to leave out; repeat it.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of CSV files.")] = "utf-8",
+    delimiter: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
 ) -> None:
     """Propose a schema for FILE from its header and declared types, never from its values.
 
     Bounds and levels are left as '?' for you to fill in from what is publicly known, unless
     --epsilon pays for a private estimate.
     """
-    import sfumato.api as api
-
-    text = api.draft_schema(file, epsilon=epsilon, delta=delta, ledger=ledger, target=target)
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    from pathlib import Path
-
+    from sfumato.api.inputs import file_ledger
+    from sfumato.data.draft import draft as make
     from sfumato.release.release import check_new
 
-    path: Path = check_new(out)
-    path.write_text(text, encoding="utf-8")
-    output.plain(f"wrote {path}; fill in every '?', then run: sfumato schema check {file} --schema {path}")
+    path = None if out is None else check_new(out)
+    paid = None
+    if epsilon is not None:
+        paid = file_ledger(ledger, file)
+    drafted = make(
+        file,
+        epsilon=epsilon,
+        delta=delta if epsilon is not None else None,
+        ledger=paid,
+        types=_types(type_),
+        drop=drop or (),
+        target=target,
+        encoding=encoding,
+        delimiter=delimiter,
+    )
+    if path is None:
+        typer.echo(drafted.to_yaml(), nl=False)
+        return
+    drafted.save(path)
+    what = f"{len(drafted.open_facts)} facts are left to fill in" if drafted.open_facts else "whole"
+    output.plain(f"wrote {path}: {what}. Then: sfumato schema check {file} --schema {path}")
 
 
 @app.command("check")
@@ -60,14 +80,24 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check every value of DATA against its schema; nothing is spent."""
-    from sfumato.api.inputs import load
+    from sfumato.api.inputs import load, validate
 
     loaded = load(data, target=target, schema=schema)
-    loaded.validate(loaded.schema)
+    validate(loaded)
     if as_json:
         output.emit({"fits": True, "records": len(loaded), "target": target or _target(loaded)})
         return
     output.plain(f"{data} fits its schema: {len(loaded):,} records")
+
+
+def _types(pairs: list[str] | None) -> dict[str, str]:
+    types = {}
+    for pair in pairs or []:
+        column, found, kind = pair.rpartition("=")
+        if not found:
+            raise InputError(f"--type {pair!r} has no '='", "Write --type COLUMN=TYPE.")
+        types[column] = kind
+    return types
 
 
 def _target(loaded: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -65,14 +66,18 @@ class Card:
         return guarantees.from_dict(self.guarantee)
 
     def verify(self) -> list[str]:
-        """Recomputes the printed figures from the event; one line for each that differs."""
-        printed = self.figures.get("epsilon")
-        computed = figures_of(self.proven)["epsilon"]
-        if printed is None or computed is None:
-            return [] if printed == computed else [f"epsilon is {printed}, its event gives {computed}"]
-        if abs(printed - computed) > 1e-6 * max(1.0, computed):
-            return [f"the card says epsilon {printed:g}, its event gives {computed:g}"]
-        return []
+        """Recomputes the printed figures from the event; one line for each that differs.
+
+        Differences below one in ten thousand are not: another version of the accountant may
+        round elsewhere, and no figure is printed to more than four digits.
+        """
+        computed = figures_of(self.proven)
+        return [
+            f"the card says {name.replace('_', ' ')} {_shown(self.figures.get(name))}, "
+            f"its event gives {_shown(computed[name])}"
+            for name in ("epsilon", "delta", "gdp_mu", "tpr_ceiling")
+            if not _agree(self.figures.get(name), computed[name])
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain JSON values."""
@@ -95,15 +100,27 @@ class Card:
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise InputError(f"card.json is not JSON ({error})", "The release is damaged.") from None
+            raise InputError(
+                f"card.json is not JSON ({error})", "The release is damaged."
+            ) from None
         if not isinstance(values, dict) or values.pop("sfumato_card", None) != FORMAT:
             raise InputError("card.json is not a card of format 1", "Is this an sfumato release?")
-        missing = [name for name in _REQUIRED if name not in values]
-        if missing:
-            raise InputError(f"card.json lacks {', '.join(missing)}", "The release is damaged.")
-        values["facts"] = tuple(Fact(**fact) for fact in values["facts"])
-        values["caveats"] = tuple(values.get("caveats", ()))
-        return cls(**{name: values[name] for name in _FIELDS if name in values})
+        missing = [name for name in _FIELDS if name not in values]
+        unknown = [name for name in values if name not in _FIELDS]
+        if missing or unknown:
+            problem = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}"
+            raise InputError(f"card.json {problem}", "The release is damaged.")
+        for name, kind in _KINDS.items():
+            if not isinstance(values[name], kind):
+                raise InputError(
+                    f"{name} of card.json is {values[name]!r:.60}", "The release is damaged."
+                )
+        try:
+            values["facts"] = tuple(Fact(**fact) for fact in values["facts"])
+        except TypeError:
+            raise InputError("a fact of card.json is none", "The release is damaged.") from None
+        values["caveats"] = tuple(values["caveats"])
+        return cls(**values)
 
 
 _FIELDS = (
@@ -121,7 +138,26 @@ _FIELDS = (
     "artefact",
     "versions",
 )
-_REQUIRED = tuple(name for name in _FIELDS if name not in ("caveats", "seeds"))
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(_FIELDS, dict),
+    **dict.fromkeys(("release_id", "created"), str),
+    **dict.fromkeys(("facts", "caveats"), list),
+}
+
+
+def _agree(printed: Any, computed: Any) -> bool:
+    if isinstance(computed, list):
+        same = isinstance(printed, list | tuple) and len(printed) == len(computed)
+        return same and all(map(_agree, printed, computed))
+    if computed is None or not isinstance(printed, int | float):
+        return printed is computed
+    return math.isclose(printed, computed, rel_tol=1e-4, abs_tol=1e-12)
+
+
+def _shown(figure: Any) -> str:
+    if isinstance(figure, list | tuple):
+        return "[" + ", ".join(map(_shown, figure)) + "]"
+    return f"{figure:.6g}" if isinstance(figure, float) else str(figure)
 
 
 def figures_of(guarantee: Guarantee) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CARD = "card.json"
 REPORT = "report.html"
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ class Release:
             "Train a model on .data, or publish one.",
         )
 
-    def save(
-        self, path: str | Path, report: Callable[[Release], str] | None = None
-    ) -> Release:
+    def save(self, path: str | Path, report: Callable[[Release], str] | None = None) -> Release:
         """Writes the release as a folder, whole or not at all.
 
         Args:
@@ -93,11 +92,11 @@ class Release:
             InputError: If the folder exists or cannot be written.
         """
         final = check_new(path)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:64]}.", dir=final.parent))
         try:
             self.artefact.data.save(scratch)
             if self.artefact.tensors:
-                _save_tensors(self.artefact, scratch / "weights.safetensors")
+                _save_tensors(self.artefact, scratch / WEIGHTS)
             files = [_digest(f, scratch) for f in sorted(scratch.rglob("*")) if f.is_file()]
             card = replace(self.card, artefact={**self.card.artefact, "files": files})
             (scratch / CARD).write_text(card.to_json(), encoding="utf-8")
@@ -105,9 +104,14 @@ class Release:
             if report is not None:
                 (scratch / REPORT).write_text(report(saved), encoding="utf-8")
             scratch.chmod(0o755)
+            _flush(scratch)
             os.rename(scratch, final)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(scratch, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise InputError(
+                    f"cannot write {final} ({error.strerror or error})", "Choose another folder."
+                ) from None
             raise
         return saved
 
@@ -123,8 +127,10 @@ class Release:
         """
         if self.path is None:
             raise InputError("the release has no folder", "Save it before disclosing figures.")
-        (self.path / "evaluation.json").write_text(evaluation, encoding="utf-8")
-        (self.path / REPORT).write_text(report, encoding="utf-8")
+        for name, text in (("evaluation.json", evaluation), (REPORT, report)):
+            scratch = self.path / f".{name}.new"
+            scratch.write_text(text, encoding="utf-8")
+            os.replace(scratch, self.path / name)
 
     @classmethod
     def load(cls, path: str | Path) -> Release:
@@ -133,20 +139,25 @@ class Release:
         Raises:
             InputError: If the folder is no release, or a file differs from its digest.
         """
-        from sfumato.data import load_released
+        from sfumato.data import imageset, load_released, table
 
-        folder = Path(path)
+        folder = Path(path).expanduser()
         if not (folder / CARD).is_file():
             raise InputError(f"{folder} holds no {CARD}", "Give the folder of a release.")
-        card = Card.from_json((folder / CARD).read_text(encoding="utf-8"))
-        for entry in card.artefact.get("files", []):
-            file = folder / entry["name"]
-            if not file.is_file():
-                raise InputError(f"{file} is missing", "The release is incomplete; copy it again.")
-            if _digest(file, folder) != dict(entry):
-                raise InputError(f"{file} differs from its digest", "The release was altered.")
-        data = load_released(folder, str(card.artefact["kind"]))
-        tensors, architecture = _load_tensors(folder / "weights.safetensors")
+        try:
+            text = (folder / CARD).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{folder / CARD} is not UTF-8", "The release is damaged.") from None
+        card = Card.from_json(text)
+        listed = _check_files(card, folder)
+        kind = str(card.artefact.get("kind"))
+        home = imageset if kind == "images" else table
+        for name in (home.DATA, home.SCHEMA):
+            if name not in listed:
+                raise InputError(f"{folder / CARD} does not list {name}", "The release is damaged.")
+        data = load_released(folder, kind)
+        # What the card does not list was not digested, so it is no part of the release.
+        tensors, architecture = _load_tensors(folder / WEIGHTS) if WEIGHTS in listed else ({}, {})
         artefact = Artefact(data, tensors, architecture, dict(card.seeds))
         return cls(card=card, artefact=artefact, path=folder)
 
@@ -158,15 +169,59 @@ def check_new(path: str | Path) -> Path:
         InputError: If it exists, or its parent cannot be made or written.
     """
     final = Path(path).expanduser().absolute()
-    if final.exists():
-        raise InputError(f"{final} already exists", "Choose another folder; releases never mix.")
     try:
+        if os.path.lexists(final):  # a dangling link is in the way too
+            raise InputError(
+                f"{final} already exists", "Choose another folder; releases never mix."
+            )
         final.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make {final.parent} ({error.strerror})", "Choose another.") from None
+        raise InputError(
+            f"cannot make {final} ({error.strerror})", "Choose another folder."
+        ) from None
     if not os.access(final.parent, os.W_OK):
         raise InputError(f"{final.parent} is not writable", "Choose another folder.")
     return final
+
+
+def _taken(path: Path) -> bool:
+    """Whether something is there, a dangling link included; OSError for an impossible name."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_files(card: Card, folder: Path) -> tuple[str, ...]:
+    """The names of the listed files, each found unchanged.
+
+    Raises:
+        InputError: If a file is missing, altered, or lies outside the folder.
+    """
+    names: list[str] = []
+    for entry in card.artefact.get("files", ()):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        root = folder.resolve()
+        if not isinstance(name, str) or not (root / name).resolve().is_relative_to(root):
+            raise InputError(f"{CARD} lists a file {name!r}", "The release is damaged.")
+        file = folder / name
+        if not file.is_file():
+            raise InputError(f"{file} is missing", "The release is incomplete; copy it again.")
+        if _digest(file, folder) != entry:
+            raise InputError(f"{file} differs from its digest", "The release was altered.")
+        names.append(name)
+    return tuple(names)
+
+
+def _flush(folder: Path) -> None:
+    """Puts the files on disk, so that a power cut cannot lose what the ledger has paid for."""
+    for file in (*folder.rglob("*"), folder):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _digest(file: Path, root: Path) -> dict[str, Any]:
@@ -192,8 +247,6 @@ def _save_tensors(artefact: Artefact, file: Path) -> None:
 
 
 def _load_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    if not file.is_file():
-        return {}, {}
     import json
 
     from safetensors import safe_open

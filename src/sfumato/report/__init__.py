@@ -1,0 +1,6 @@
+"""The report of a release: one HTML file, in a public and in a custodian's edition."""
+
+from sfumato.report.comparison import comparison_page
+from sfumato.report.page import page
+
+__all__ = ["comparison_page", "page"]

@@ -1,0 +1,226 @@
+"""The main job through the API: what is written, what is spent, and what stays inside."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sfumato
+from sfumato.api.publishing import evaluation_path
+from sfumato.data import Table
+from sfumato.errors import BudgetError, InputError
+from sfumato.measure.evaluation import Evaluation
+from sfumato.privacy.ledger import Ledger
+from sfumato.publish.tables.independent import Independent
+from sfumato.release.card import Card
+
+
+def test_publish_writes_a_release_that_loads_and_an_evaluation_beside_it(
+    people_file: Path, tmp_path: Path
+) -> None:
+    out, ledger = tmp_path / "release", tmp_path / "people.db"
+    made = sfumato.publish(people_file, epsilon=1.0, out=out, ledger=ledger)
+    release = sfumato.Release.load(out)
+    assert release.card == made.card
+    assert release.data.schema.target == "outcome"
+    assert release.card.proven.epsilon() <= 1.0
+    assert release.card.verify() == []
+    (entry,) = Ledger.open(ledger).entries()
+    assert entry.hash == release.card.ledger["entry"]
+    assert entry.release_id == release.card.release_id
+
+    beside = evaluation_path(out)
+    assert stat.S_IMODE(beside.stat().st_mode) == 0o700
+    evaluation = Evaluation.from_json((beside / "evaluation.json").read_text("utf-8"))
+    assert {f.attack for f in evaluation.findings} >= {"linkage.nearest", "membership.distance"}
+    assert evaluation.utility is not None
+    assert (beside / "report.html").is_file()
+
+
+def figures(evaluation: Any) -> set[str]:
+    """The measured figures, as they would stand in a text; round ones may be there by chance."""
+    found = {repr(score.value) for score in evaluation.utility.scores}
+    found |= {repr(finding.value) for finding in evaluation.findings}
+    return {figure for figure in found if len(figure) > 6}
+
+
+def test_nothing_that_was_measured_on_private_rows_is_in_the_release(
+    people_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "release"
+    made = sfumato.publish(people_file, epsilon=1.0, out=out)
+    texts = [(out / name).read_text("utf-8") for name in ("card.json", "report.html")]
+    measured = figures(made.evaluation)
+    assert measured
+    assert not [figure for figure in measured for text in texts if figure in text]
+    inside = (evaluation_path(out) / "evaluation.json").read_text("utf-8")
+    assert all(figure in inside for figure in measured)  # the search itself works
+    assert not list(out.glob("evaluation*"))
+
+
+def test_disclosing_the_evaluation_is_a_choice_that_puts_it_in_the_release(
+    people_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "release"
+    made = sfumato.publish(people_file, epsilon=1.0, out=out, disclose_evaluation=True)
+    disclosed = Evaluation.from_json((out / "evaluation.json").read_text("utf-8"))
+    assert disclosed.findings == made.evaluation.findings
+    sfumato.Release.load(out)
+
+
+def test_an_overdraft_is_refused_with_what_is_left_and_nothing_is_written(
+    people_file: Path, tmp_path: Path
+) -> None:
+    ledger = Ledger.open(tmp_path / "people.db")
+    ledger.set_ceiling(sfumato.Budget(1.5, 1e-5))
+    sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "one", ledger=ledger, evaluate=False)
+    before = len(ledger.entries())
+    with pytest.raises(BudgetError, match="left"):
+        sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "two", ledger=ledger)
+    assert len(ledger.entries()) == before
+    assert not (tmp_path / "two").exists()
+    assert not evaluation_path(tmp_path / "two").exists()
+
+
+def test_a_run_that_dies_after_its_debit_leaves_the_debit_and_no_release(
+    people_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(tmp_path / "people.db")
+
+    def power_cut(self: Any, *args: Any) -> None:
+        raise KeyboardInterrupt
+
+    calibrate = Independent.calibrate
+
+    def doomed(self: Independent, budget: Any, facts: Any) -> Any:
+        from dataclasses import replace
+
+        return replace(calibrate(self, budget, facts), run=power_cut)
+
+    monkeypatch.setattr(Independent, "calibrate", doomed)
+    with pytest.raises(KeyboardInterrupt):
+        sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "release", ledger=ledger)
+    assert len(ledger.entries()) == 1
+    assert ledger.verify() == []
+    assert not [p for p in tmp_path.iterdir() if "release" in p.name]
+
+
+def test_figures_that_cannot_be_computed_fail_before_the_debit(
+    people: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sfumato.publish.method as method
+
+    def broken(guarantee: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(method, "figures_of", broken)
+    ledger = Ledger.in_memory()
+    with pytest.raises(ZeroDivisionError):
+        sfumato.publish(people, epsilon=1.0, ledger=ledger, holdout=0)
+    assert ledger.entries() == []
+
+
+def test_in_memory_data_warns_that_nothing_remembers_the_spending(people: Table) -> None:
+    with pytest.warns(UserWarning, match="ledger"):
+        release = sfumato.publish(people, epsilon=1.0, holdout=0)
+    assert release.path is None
+    assert release.evaluation is None
+
+
+def test_a_data_frame_needs_a_schema(people: Table) -> None:
+    with pytest.raises(InputError, match="schema"):
+        sfumato.publish(people.to_pandas(), epsilon=1.0)
+    ledger = Ledger.in_memory()
+    release = sfumato.publish(
+        people.to_pandas(), schema=people.schema, epsilon=1.0, ledger=ledger, holdout=0
+    )
+    assert release.card.method["name"] == "tables.independent"
+
+
+def test_the_number_of_records_is_on_the_card_only_where_the_relation_makes_it_public(
+    people: Table,
+) -> None:
+    cards: dict[str, Card] = {}
+    for method in ("tables.independent", "tables.adaptive"):
+        settings = {"importance": "paid"} if method == "tables.adaptive" else {}
+        cards[method] = sfumato.publish(
+            people,
+            epsilon=2.0,
+            delta=1e-5,
+            method=method,
+            settings=settings,
+            ledger=Ledger.in_memory(),
+            holdout=0,
+        ).card
+    declared = {name: [f.name for f in card.facts] for name, card in cards.items()}
+    assert "records" not in declared["tables.independent"]
+    assert str(len(people)) not in {
+        str(value) for value in cards["tables.independent"].plan.values()
+    }
+    assert "records" in declared["tables.adaptive"]
+
+
+def test_a_holdout_is_never_published_from(people: Table) -> None:
+    from sfumato.api.inputs import resolve
+
+    inputs = resolve(people, target=None, schema=None, holdout=0.25, seed=3)
+    assert inputs.held_out is not None
+    assert len(inputs.members) + len(inputs.held_out) == len(people)
+    assert len(inputs.held_out) == pytest.approx(len(people) / 4, abs=40)
+    again = resolve(people, target=None, schema=None, holdout=0.25, seed=3)
+    np.testing.assert_array_equal(again.members.codes()["age"], inputs.members.codes()["age"])
+
+
+@pytest.mark.parametrize("holdout", [1, -0.1, 1.5])
+def test_a_holdout_that_is_no_share_is_refused(people: Table, holdout: float) -> None:
+    with pytest.raises(InputError, match="holdout"):
+        sfumato.publish(people, epsilon=1.0, holdout=holdout)
+
+
+def test_two_files_of_one_name_get_two_ledgers(people: Table, tmp_path: Path) -> None:
+    from sfumato.api.inputs import file_ledger
+
+    paths = {file_ledger(None, tmp_path / part / "people.csv").path for part in ("a", "b")}
+    assert len(paths) == 2
+    assert file_ledger(None, "dataset:digits").path == file_ledger(None, "dataset:digits/test").path
+
+
+def test_attack_and_measure_take_a_folder_and_files(people_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)
+    findings = sfumato.attack(
+        out, members=people_file, non_members=people_file, attacks=["membership.distance"]
+    )
+    assert [f.attack for f in findings] == ["membership.distance"]
+    assert not findings[0].better_than_chance  # members and non-members are the same rows
+    evaluation = sfumato.measure(out, train=people_file, test=people_file)
+    assert evaluation.findings == ()
+    assert evaluation.utility.best("p1", "accuracy").value > 0.8
+
+
+def test_compare_judges_every_method_at_every_budget_and_publishes_nothing(
+    people_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "comparison"
+    comparison = sfumato.compare(
+        people_file,
+        epsilons=[0.5, 4],
+        methods=["tables.independent", "tables.adaptive"],
+        attacks=[],
+        out=out,
+    )
+    assert [(r.method, r.epsilon) for r in comparison.rows] == [
+        ("tables.independent", 0.5),
+        ("tables.independent", 4),
+        ("tables.adaptive", 0.5),
+        ("tables.adaptive", 4),
+    ]
+    assert json.loads((out / "comparison.json").read_text("utf-8"))["data"] == "people"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert "<html" in (out / "report.html").read_text("utf-8")
+    assert not list((tmp_path / "home").rglob("*.db"))
