@@ -212,6 +212,8 @@ def test_subset_and_head_keep_the_rows_they_say(tmp_path):
         for part in (kept, rest)
     ]
     assert sorted(rows[0] + rows[1]) == list(range(90))
+    low = row_hashes(1, 0, 90) < np.uint64(split_threshold(1, 90, 0.5))
+    assert rows[0] == np.flatnonzero(low).tolist()
     assert [len(part) for part in rows] == [kept.num_rows, rest.num_rows] == [45, 45]
     first = Head(kept, 10)
     assert first.num_rows == sum(b.num_rows for b in first.batches(["age"], 3)) == 10

@@ -312,6 +312,15 @@ def test_missing_tokens_of_csv_are_those_declared(tmp_path):
     assert codes("?", number, ("?",)) == [6]
 
 
+def test_texts_outside_csv_mean_missing_only_where_that_is_declared():
+    arrow = pa.table({"x": ["NA", "a"]})
+    column = Categorical("x", ("a",), missing=True)
+    with pytest.raises(InputError, match="'NA' in row 1"):
+        Table.from_arrow(arrow, Schema((column,))).codes()
+    declared = Schema((column,), na_values=("NA",))
+    assert Table.from_arrow(arrow, declared).codes()["x"].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.75])
 def test_a_split_parts_the_rows_the_same_way_every_time(table, fraction):
     rest, held_out = table.split(fraction, seed=1)
