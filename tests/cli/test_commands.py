@@ -1,0 +1,210 @@
+"""Every command once, as a person and as a program would use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sfumato as package
+from sfumato.release.card import json_schema
+
+Command = Callable[..., "object"]
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """A CSV with its schema beside it."""
+    rng = np.random.default_rng(0)
+    n = 300
+    age = rng.integers(0, 80, n)
+    frame = pd.DataFrame(
+        {"age": age, "colour": rng.choice(["red", "green"], n), "outcome": age > 40}
+    )
+    file = tmp_path / "people.csv"
+    frame.to_csv(file, index=False)
+    (tmp_path / "people.schema.yaml").write_text(
+        "sfumato_schema: 1\ntarget: outcome\ncolumns:\n"
+        "  age: {type: integer, lower: 0, upper: 79, granularity: 1, provenance: public}\n"
+        "  colour: {type: categorical, levels: [red, green], provenance: public}\n"
+        "  outcome: {type: categorical, dtype: bool, levels: ['false', 'true'],"
+        " provenance: public}\n",
+        encoding="utf-8",
+    )
+    return file
+
+
+def test_the_way_from_a_file_to_an_attacked_release(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    out, ledger = tmp_path / "release", tmp_path / "people.db"
+    ran = sfumato("publish", people, "--epsilon", 1, "--out", out, "--ledger", ledger)
+    assert ran.code == 0, ran.err
+    assert f"Hand over: {out}" in ran.out
+    assert ran.out.strip().splitlines()[-1].endswith("release.evaluation/report.html")
+
+    attacked = sfumato("attack", out, "--members", people, "--non-members", people, "--json")
+    assert attacked.code == 0, attacked.err
+    findings = json.loads(attacked.out)
+    assert {f["attack"] for f in findings} >= {"membership.distance", "attribute.inference"}
+
+    measured = sfumato("measure", out, "--train", people, "--test", people)
+    assert measured.code == 0, measured.err
+    assert "one-way mean" in measured.out
+
+    shown = sfumato("ledger", "show", ledger)
+    assert shown.code == 0
+    assert "tables.independent" in shown.out
+    assert sfumato("ledger", "verify", ledger).code == 0
+    exported = json.loads(sfumato("ledger", "export", ledger).out)
+    assert len(exported["entries"]) == 1
+
+
+def test_json_output_holds_the_card_and_nothing_else(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    import jsonschema
+
+    out = tmp_path / "release"
+    ran = sfumato("publish", people, "--epsilon", 2, "--out", out, "--no-evaluate", "--json")
+    assert ran.err == ""
+    values = json.loads(ran.out)
+    jsonschema.validate(values["card"], json_schema())
+    assert values["card"] == package.Release.load(out).card.to_dict()
+
+
+def test_an_error_is_json_too_where_json_was_asked_for(sfumato: Command, tmp_path: Path) -> None:
+    ran = sfumato("publish", "dataset:nothing", "--epsilon", 1, "--out", tmp_path / "x", "--json")
+    assert ran.code == 2
+    assert json.loads(ran.out)["exit_code"] == 2
+
+
+def test_a_ceiling_is_set_shown_and_enforced_with_exit_code_3(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "people.db"
+    assert sfumato("ledger", "ceiling", ledger, "--epsilon", 0.5).code == 0
+    out = tmp_path / "release"
+    ran = sfumato("publish", people, "--epsilon", 1, "--out", out, "--ledger", ledger)
+    assert ran.code == 3
+    assert "0.5" in ran.err
+    assert not out.exists()
+    assert "ceiling" in sfumato("ledger", "show", ledger).out
+
+
+def test_a_flipped_byte_is_found_with_exit_code_4(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    ledger, out = tmp_path / "people.db", tmp_path / "release"
+    sfumato("publish", people, "--epsilon", 1, "--out", out, "--ledger", ledger, "--no-evaluate")
+    content = bytearray(ledger.read_bytes())
+    content[content.index(b"tables.independent") + 3] ^= 1
+    ledger.write_bytes(content)
+    ran = sfumato("ledger", "verify", ledger)
+    assert ran.code == 4
+    assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_a_schema_is_drafted_filled_in_and_checked(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    drafted = tmp_path / "draft.yaml"
+    ran = sfumato("schema", "draft", people, "--target", "outcome", "--out", drafted)
+    assert ran.code == 0, ran.err
+    text = drafted.read_text("utf-8")
+    assert "?" in text
+    assert "red" not in text  # a value of the data
+    assert sfumato("schema", "check", people, "--schema", drafted).code == 2
+    beside = tmp_path / "people.schema.yaml"
+    ran = sfumato("schema", "check", people, "--schema", beside)
+    assert ran.code == 0
+    assert "300" in ran.out
+
+
+def test_a_paid_draft_debits_its_ledger(sfumato: Command, people: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "people.db"
+    ran = sfumato(
+        *("schema", "draft", people, "--epsilon", 5, "--delta", 1e-4, "--ledger", ledger),
+        *("--type", "age=integer", "--type", "colour=categorical", "--type", "outcome=bool"),
+    )
+    assert ran.code == 0, ran.err
+    assert "ledger:" in ran.out
+    assert "schema.draft" in sfumato("ledger", "show", ledger, "--json").out
+
+
+def test_methods_are_listed_and_shown_with_their_settings(sfumato: Command) -> None:
+    listed = json.loads(sfumato("methods", "--json").out)
+    names = {m["name"] for m in listed["methods"]}
+    assert {"tables.adaptive", "tables.independent", "generators.merf"} <= names
+    for name in sorted(names | {a["name"] for a in listed["attacks"]}):
+        ran = sfumato("methods", name)
+        assert ran.code == 0
+        assert name in ran.out
+    assert "tables.independent" in sfumato("methods").out
+    assert sfumato("methods", "tables.nothing").code == 2
+
+
+def test_data_sets_are_listed(sfumato: Command) -> None:
+    listed = json.loads(sfumato("data", "list", "--json").out)
+    here = {d["name"]: d["here"] for d in listed}
+    assert here["digits"]
+    assert here["census-sample"]
+    assert "dataset:digits" in sfumato("data", "list").out
+
+
+def test_doctor_says_what_is_installed(sfumato: Command) -> None:
+    values = json.loads(sfumato("doctor", "--json").out)
+    assert {p["name"] for p in values["packages"]} >= {"sfumato", "torch", "duckdb"}
+    assert values["megabytes_beside_torch"] > 0
+    assert "cpu" in values["devices"]
+    assert "torch" in sfumato("doctor").out
+
+
+def test_compare_writes_a_table_and_a_page(sfumato: Command, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "comparison"
+    ran = sfumato(
+        *("compare", people, "--epsilon", "1,4", "--method", "tables.independent"),
+        *("--attack", "membership.distance", "--out", out),
+    )
+    assert ran.code == 0, ran.err
+    assert len(json.loads((out / "comparison.json").read_text("utf-8"))["rows"]) == 2
+    assert sfumato("compare", people, "--epsilon", "x", "--method", "a", "--out", out).code == 2
+
+
+def test_help_names_every_command_and_the_exit_codes(sfumato: Command) -> None:
+    shown = sfumato("--help").out
+    for command in (
+        *("publish", "attack", "measure", "compare", "schema", "ledger"),
+        *("methods", "data", "doctor"),
+    ):
+        assert command in shown
+    assert "Exit codes" in shown
+    assert sfumato("--version").out.startswith("sfumato ")
+
+
+def test_settings_are_read_as_yaml_scalars() -> None:
+    from sfumato.cli.output import parse_settings
+
+    assert parse_settings(["a=1", "b=0.5", "c=cube-root", "d={x: 2}", "e=null"]) == {
+        "a": 1,
+        "b": 0.5,
+        "c": "cube-root",
+        "d": {"x": 2},
+        "e": None,
+    }
+
+
+def test_the_bar_appears_only_once_work_takes_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sfumato.cli import output
+
+    with output.progress_bar(quiet=False) as progress:
+        progress(1, 10, "working")
+        assert progress.bars is None  # type: ignore[attr-defined]
+        monkeypatch.setattr(output, "SHOW_AFTER", -1.0)
+        progress(2, 10, "working")
+        progress(3, 10, "another step")
+        assert progress.bars is not None  # type: ignore[attr-defined]
