@@ -250,6 +250,8 @@ def test_losses_too_wide_for_the_grid_are_accounted_on_a_coarser_one(relation: N
         ev.PoissonSampledDpEvent(0.5, ev.LaplaceDpEvent(1e-3)),
         ev.PoissonSampledDpEvent(0.5, ev.PureDpEvent(800.0, "add-remove")),
         ev.repeat(ev.ZCDpEvent(50.0), 4),
+        ev.repeat(ev.ZCDpEvent(200.0, 1.0), 4),
+        ev.compose(ev.ZCDpEvent(900.0), ev.LaplaceDpEvent(1.0)),
         ev.repeat(DG(1.0, 100, "cell"), 3),
         ev.repeat(DL(1.0, 1 << 23), 2),
         ev.compose(ev.PureDpEvent(500.0, "add-remove"), ev.GaussianDpEvent(0.1)),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sfumato.errors import InputError
@@ -103,6 +103,7 @@ budgets = st.builds(
 def test_sampled_noise_meets_any_budget_and_hardly_exceeds_it(
     budget: Budget, rate: float, steps: int, relation: Neighbours
 ) -> None:
+    assume(1 - (1 - rate) ** steps > 2 * budget.delta)
     found = calibrate_gaussian(budget, relation, rate, steps)
     check_calibration(found, rate, steps, budget, relation)
 
@@ -232,6 +233,12 @@ def test_gaussian_noise_needs_a_delta() -> None:
     ):
         with pytest.raises(InputError, match="delta is 0"):
             ask()
+
+
+def test_a_delta_that_would_let_the_sample_be_published_is_refused() -> None:
+    with pytest.raises(InputError, match=r"delta is 0\.001, but a record is sampled"):
+        calibrate_gaussian(Budget(1.0, 1e-3), AR, 1e-4, 10)
+    assert calibrate_gaussian(Budget(1.0, 1e-3), AR, 1e-3, 10) > 0.1
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1, math.nan])

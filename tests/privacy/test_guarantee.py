@@ -44,7 +44,8 @@ def test_a_central_guarantee_answers_from_its_event_and_relation() -> None:
 def test_a_central_guarantee_is_described_with_its_unit_relation_and_figures() -> None:
     noise = 2 / gaussian.mu(1.0, 1e-5)
     text = Central(ev.GaussianDpEvent(noise), 1e-5, "patient", Neighbours.REPLACE_ONE).describe()
-    assert text.startswith("(ε = 1, δ = 1e-05)-differential privacy of the whole release")
+    assert text.startswith("Differential privacy of the whole release with (ε, δ) = (1.0, 1e-05)")
+    assert "2.719 times" in text
     assert "one patient" in text
     assert "differ in the value" in text
 
@@ -54,7 +55,7 @@ def test_a_local_guarantee_is_replace_one_and_describes_a_report() -> None:
     assert guarantee.neighbours is Neighbours.REPLACE_ONE
     assert guarantee.epsilon() == pytest.approx(math.log(3))
     assert guarantee.advantage_ceiling(0.1) == pytest.approx(0.3)
-    assert guarantee.describe().startswith("ε = 1.099-local differential privacy of each row")
+    assert guarantee.describe().startswith("Local differential privacy of each row with ε = 1.099")
     assert "δ" not in guarantee.describe()
 
 

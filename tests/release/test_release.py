@@ -64,7 +64,14 @@ def test_the_report_sees_the_digests_of_the_files(make: Make, tmp_path: Path) ->
 def test_nothing_else_lies_in_the_folder(make: Make, tmp_path: Path) -> None:
     make().save(tmp_path / "out")
     assert listing(tmp_path) == ["out", "out/card.json", "out/data.parquet", "out/schema.yaml"]
+
+
+def test_whoever_gets_the_folder_can_read_all_of_it(make: Make, tmp_path: Path) -> None:
+    make(tensors=True).save(tmp_path / "out", report=lambda r: "report")
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+    modes = {p.name: oct(p.stat().st_mode & 0o777) for p in (tmp_path / "out").iterdir()}
+    assert set(modes.values()) == {"0o644"}
+    assert len(modes) == 5
 
 
 class Failing:

@@ -451,6 +451,12 @@ def test_local_and_central_are_told_apart(editions: dict[str, str]) -> None:
     assert "This is a central guarantee" not in local
 
 
+def test_randomised_pictures_are_not_passed_off_as_drawn_ones(editions: dict[str, str]) -> None:
+    words = "Each is the randomised version of one private picture."
+    assert words in body(editions["images local public"])
+    assert words not in body(editions["images central public"])
+
+
 @pytest.mark.parametrize("kind", ["metric", "empirical"])
 def test_a_release_without_a_bound_shows_none(kind: str, editions: dict[str, str]) -> None:
     html = editions[f"table {kind} full"]
@@ -522,8 +528,8 @@ def test_undefined_scores_are_said_to_be_undefined(
 
 def test_facts_stand_under_where_they_come_from(editions: dict[str, str]) -> None:
     said = body(editions["table central public"])
-    paid = said[said.index("Paid for from the budget") : said.index("Computed from public data")]
-    public = said[said.index("Computed from public data") : said.index("Declared public")]
+    paid = said[said.index("Paid for from the budget") : said.index("From public sources")]
+    public = said[said.index("From public sources") : said.index("Declared public")]
     declared = said[said.index("Declared public") : said.index("How it was made")]
     assert "importance" in paid
     assert "ledger entry abababababab…" in paid

@@ -131,3 +131,15 @@ def test_the_tree_names_every_event_and_counts_equal_ones() -> None:
 @pytest.mark.parametrize("name", sorted(events._FIELDS))
 def test_every_kind_of_event_has_words(name: str) -> None:
     assert name in record._EVENTS
+
+
+def test_ceilings_are_rounded_up(make_release: Make) -> None:
+    card = make_release().card
+    line = lines(card)["Best true-positive rate"].value.replace("\xa0", " ")
+    assert [part.split(" % at ")[1] for part in line.split("; ")] == [
+        "0.1 %",
+        "1 %",
+        "10 % false positives",
+    ]
+    for part, (_, exact) in zip(line.split("; "), card.figures["tpr_ceiling"], strict=True):
+        assert float(part.split(" %")[0]) >= 100 * exact

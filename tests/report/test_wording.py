@@ -69,6 +69,8 @@ def test_numbers_and_nouns() -> None:
     assert [wording.article(n) for n in ("image", "row")] == ["an image", "a row"]
     assert wording.interval(None) == ""
     assert wording.interval((0.1, 0.2)) == "0.100–0.200"
+    assert wording.interval((-0.1, 0.2)) == "−0.100 to 0.200"
+    assert [wording.figure(v) for v in (-0.00021, 1e-7, 0.0)] == ["−0.00021", "1e-07", "0.000"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,12 @@ def test_attack_verdicts(
     assert "proof that" not in said[1]
 
 
+def test_to_beat_guessing_but_not_the_baseline_is_told_apart(make_finding: Make) -> None:
+    inside = make_finding(interval=(0.501, 0.52))
+    assert wording.finding_verdict(inside) == ("good", "no better than its baseline")
+    assert wording.finding_verdict(make_finding()) == ("good", "no better than chance")
+
+
 def test_no_attack_is_no_evidence() -> None:
     assert wording.attack_verdict([]) == ("none", "No attack was run.")
 
@@ -207,4 +215,4 @@ def test_utility_verdicts(real: float, released: float, majority: float, words: 
 
 
 def test_an_auroc_is_judged_against_one_half() -> None:
-    assert "50 % is kept" in wording.utility_verdict("AUROC", 0.9, 0.7, None)
+    assert "50\xa0% is kept" in wording.utility_verdict("AUROC", 0.9, 0.7, None)

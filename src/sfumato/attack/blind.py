@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.measure.features import Design
+from sfumato.measure.threads import one_thread
 
 if TYPE_CHECKING:
     from sfumato.attack.targets import Records
@@ -57,13 +58,14 @@ def split_scores(
     y = np.repeat([1, 0], [half, rest])
     centre, spread = x.mean(axis=0), x.std(axis=0)
     spread[spread < 1e-9] = 1.0
-    model = LogisticRegression(C=0.1, max_iter=200).fit((x - centre) / spread, y)
-
-    def score(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled = np.clip((rows - centre) / spread, -10, 10)
-        return np.asarray(model.decision_function(scaled), dtype=np.float64)
-
-    return score(members[inside[half:]]), score(others[outside[rest:]])
+    with one_thread():
+        model = LogisticRegression(C=0.1, max_iter=200).fit((x - centre) / spread, y)
+        scaled = [
+            np.clip((rows - centre) / spread, -10, 10)
+            for rows in (members[inside[half:]], others[outside[rest:]])
+        ]
+        scores = [np.asarray(model.decision_function(rows), np.float64) for rows in scaled]
+    return scores[0], scores[1]
 
 
 def _plain(records: Records) -> NDArray[np.float64]:

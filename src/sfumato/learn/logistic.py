@@ -10,15 +10,16 @@ Source: Abadi et al., CCS 2016 (per-example clipping), at sampling rate 1; gener
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import InputError
 from sfumato.learn.features import Features
+from sfumato.learn.passes import remembered
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -103,7 +104,11 @@ class LogisticRegression:
         shape = (self.features.width, self.classes)
         weights, velocity = np.zeros(shape), np.zeros(shape)
         stddev = self.noise_multiplier * self.clip_norm
-        passes = self._passes(batches)
+        passes = remembered(
+            lambda: ((self.features.matrix(codes), labels) for codes, labels in batches()),
+            size=lambda batch: int(batch[0].nnz),
+            limit=KEPT_ENTRIES,
+        )
         for step in range(self.steps):
             total = np.zeros(shape)
             for matrix, labels in passes():
@@ -140,30 +145,6 @@ class LogisticRegression:
         norms = lengths * np.sqrt(np.sum(residual**2, axis=1))
         residual *= np.minimum(1.0, self.clip_norm / np.maximum(norms, 1e-300))[:, None]
         return np.asarray(matrix.T @ residual, dtype=np.float64)
-
-    def _passes(self, batches: Batches) -> Callable[[], Iterable[tuple[csr_matrix, Any]]]:
-        """Passes over the records' features, which are kept if they are small."""
-        kept: list[tuple[csr_matrix, Any]] = []
-        complete = False
-
-        def passes() -> Iterator[tuple[csr_matrix, Any]]:
-            nonlocal complete
-            if complete:
-                yield from kept
-                return
-            entries, small = 0, True
-            for codes, labels in batches():
-                matrix = self.features.matrix(codes)
-                entries += matrix.nnz
-                small = small and entries <= KEPT_ENTRIES
-                if small:
-                    kept.append((matrix, labels))
-                else:
-                    kept.clear()
-                yield matrix, labels
-            complete = small
-
-        return passes
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.measure.progress import Progress, silent
+from sfumato.measure.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,15 +106,16 @@ def classifier(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """A network this small gains little from more threads, and loses much on a busy machine."""
+    """One thread, see :func:`one_thread`; the result is then the same on every machine, too."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with one_thread():
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _build(family: str, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.measure.features import Codes, Design
+from sfumato.measure.threads import one_thread
 
 if TYPE_CHECKING:
     from sfumato.data.columns import Column
@@ -65,7 +66,8 @@ def classifier(
 
     def predict(new: Codes) -> NDArray[np.float64]:
         full = np.zeros((len(new), classes))
-        full[:, seen] = model.predict_proba(encode(new))
+        with one_thread():
+            full[:, seen] = model.predict_proba(encode(new))
         return full
 
     return Fitted(predict)
@@ -80,7 +82,12 @@ def regressor(
     encode = _encoder(family, columns, rows)
     model = _regressor(family, columns, len(rows), seed)
     _fit(model, encode(rows), values)
-    return Fitted(lambda new: np.asarray(model.predict(encode(new)), dtype=np.float64))
+
+    def predict(new: Codes) -> NDArray[np.float64]:
+        with one_thread():
+            return np.asarray(model.predict(encode(new)), dtype=np.float64)
+
+    return Fitted(predict)
 
 
 def _encoder(family: str, columns: Sequence[Column], rows: Codes) -> Callable[[Codes], Any]:
@@ -101,7 +108,7 @@ def _encoder(family: str, columns: Sequence[Column], rows: Codes) -> Callable[[C
 def _fit(model: Any, x: Any, y: NDArray[Any]) -> None:
     from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():
         # A linear model stopped at its stated number of steps is the model that is meant.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y)

@@ -75,6 +75,12 @@ def calibrate_gaussian(
     mu = analytic_gaussian_mu(budget) / far
     if sampling_rate == 1:
         return _nudged(math.sqrt(steps) / mu, make_event, budget, neighbours)
+    seen = -math.expm1(steps * math.log1p(-sampling_rate))
+    if budget.delta >= seen:
+        raise InputError(
+            f"delta is {budget.delta:g}, but a record is sampled at all with probability {seen:g}",
+            "No noise would be needed: give a smaller delta.",
+        )
     # Central limit (Bu, Dong, Long, Su 2020): mu = rate sqrt(steps (e^(1/sigma^2) - 1)).
     guess = 1 / math.sqrt(math.log1p((mu / sampling_rate) ** 2 / steps))
     return _search(make_event, budget, neighbours, guess, 0.0, math.inf)

@@ -8,12 +8,14 @@ hands a card's event and relation to another accountant must arrive at the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.rounding import up
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -61,8 +63,14 @@ class _Accounted:
         }
 
     def _figure(self) -> str:
-        epsilon = f"ε = {self.epsilon():.4g}"
-        return epsilon if self.delta == 0 else f"({epsilon}, δ = {self.delta:g})"
+        epsilon = up(self.epsilon())
+        return f"ε = {epsilon}" if self.delta == 0 else f"(ε, δ) = ({epsilon}, {self.delta:g})"
+
+    def _factor(self) -> str:
+        """How much likelier an output can be, in the words that follow "at most"."""
+        epsilon = self.epsilon()
+        times = f"{up(math.exp(epsilon))} times" if epsilon < 50 else f"e^{up(epsilon)} times"
+        return times if self.delta == 0 else f"{times} (beyond δ)"
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,8 @@ class Central(_Accounted):
         """One honest sentence."""
         apart = self.neighbours.phrase.format(unit=self.unit)
         return (
-            f"{self._figure()}-differential privacy of the whole release: any two data sets that "
-            f"{apart} give almost the same output."
+            f"Differential privacy of the whole release with {self._figure()}: of two data sets "
+            f"that {apart}, one makes any output at most {self._factor()} as likely as the other."
         )
 
 
@@ -106,8 +114,9 @@ class Local(_Accounted):
     def describe(self) -> str:
         """One honest sentence."""
         return (
-            f"{self._figure()}-local differential privacy of each {self.unit}: whatever the true "
-            f"{self.unit} was, its published version is almost as likely."
+            f"Local differential privacy of each {self.unit} with {self._figure()}: of two true "
+            f"{self.unit}s, one makes any published version at most {self._factor()} as likely as "
+            "the other."
         )
 
 

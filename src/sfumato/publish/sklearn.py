@@ -60,8 +60,8 @@ class LocalPerturber(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # 
         random_state: For tests only. None: secure noise. Anything else makes the noise
             predictable: the result then protects nobody, :meth:`fit` warns, and ``guarantee_``
             says so.
-        ledger: Takes the debits: a ``Ledger`` or its file. None: nothing remembers what is spent,
-            and :meth:`fit` warns.
+        ledger: Takes the debits: its file, or a ``Ledger`` (which cannot be cloned or pickled).
+            None: nothing remembers what is spent, and :meth:`fit` warns; ``":memory:"`` does not.
 
     Attributes:
         guarantee_: What one call of :meth:`transform` proves; ``Empirical`` with a
@@ -177,8 +177,8 @@ class IndependentSynthesizer(BaseEstimator):  # type: ignore[misc]
         bins: Bins of a feature.
         binning: How they are cut; see ``tables.independent``.
         random_state: Of the sampling, which is not privacy noise.
-        ledger: Takes the debit: a ``Ledger`` or its file. None: nothing remembers what is spent,
-            and :meth:`fit` warns.
+        ledger: Takes the debit: its file, or a ``Ledger`` (which cannot be cloned or pickled).
+            None: nothing remembers what is spent, and :meth:`fit` warns; ``":memory:"`` does not.
 
     Attributes:
         guarantee_: What is proven of everything that can be sampled.

@@ -103,7 +103,9 @@ class Release:
             saved = replace(self, card=card, path=final)
             if report is not None:
                 (scratch / REPORT).write_text(report(saved), encoding="utf-8")
-            scratch.chmod(0o755)
+            for file in (scratch, *scratch.rglob("*")):
+                # Some writers keep files to their owner, but a release is for everybody.
+                file.chmod(0o755 if file.is_dir() else 0o644)
             _flush(scratch)
             os.rename(scratch, final)
         except BaseException as error:

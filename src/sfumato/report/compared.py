@@ -48,7 +48,8 @@ def compared(values: Mapping[str, Any], target: str | None) -> dict[str, Any]:
         return {
             "distributions": [_column(balance)],
             "distributions_text": "The first released pictures of each class, and then the mean "
-            "of each class, of real and of released pictures. No single private picture is shown.",
+            "of each class, of real and of released pictures. Of real pictures nothing else is "
+            "shown.",
             "means": _means(values),
         }
     return {"distributions": [], "distributions_text": "", "means": []}

@@ -193,7 +193,7 @@ def _glance(evaluation: Evaluation) -> dict[str, str]:
     if any(f.breaks_guarantee for f in evaluation.findings):
         attacks = ("alarm", "an attack went above the ceiling")
     elif ran:
-        attacks = (f"{better} of {ran}", "did better than chance")
+        attacks = (f"{better} of {ran}", "did better than chance and baseline")
     else:
         attacks = ("none", "no attack was run")
     utility = ("–", "not measured")

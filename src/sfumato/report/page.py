@@ -157,6 +157,7 @@ def _released(release: Release) -> dict[str, Any]:
     from sfumato.data import ImageSet
 
     data = release.data
+    local = release.card.guarantee.get("kind") == "local"
     if isinstance(data, ImageSet):
         facts = data.schema
         size = f"{facts.width} × {facts.height}"
@@ -165,8 +166,8 @@ def _released(release: Release) -> dict[str, Any]:
             "headline": f"{wording.plural(len(data), 'picture')} {shown}",
             "task": "for telling the classes apart",
             "what": f"{size} pixels, {wording.plural(facts.channels, 'channel')}",
-            "text": "The first pictures of each class as they were released. None of them is a "
-            "private picture; all were drawn from the noisy result.",
+            "text": "The first pictures of each class as they were released."
+            + (" Each is the randomised version of one private picture." if local else ""),
             "pictures": released.pictures(data),
             "distributions": [],
             "amount": wording.count(len(data)),
@@ -178,8 +179,8 @@ def _released(release: Release) -> dict[str, Any]:
         "headline": f"{wording.plural(data.num_rows, 'row')} of {columns}",
         "task": f"for predicting {schema.target}" if schema.target else "",
         "what": "",
-        "text": "The distribution of each column as it was released. Nothing here was computed "
-        "from the private rows.",
+        "text": "The distribution of each column as it was released, computed from the "
+        "released rows alone.",
         "pictures": [],
         "distributions": released.distributions(data),
         "amount": wording.count(data.num_rows),
@@ -266,8 +267,8 @@ def _fact_groups(card: Card) -> Iterator[dict[str, Any]]:
     }
     if sourced:
         yield {
-            "title": "Computed from public data",
-            "text": "Taken from the sources named; no private row was read.",
+            "title": "From public sources",
+            "text": "Declared to come from the sources named, not from the private rows.",
             "facts": _facts(sourced),
             "sources": True,
         }

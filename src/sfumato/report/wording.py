@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING, Any
+
+from sfumato.privacy.rounding import up as up
 
 if TYPE_CHECKING:
     from sfumato.attack.finding import Finding
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
     from sfumato.report.bounds import Bounds
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def up(value: float, digits: int = 4) -> str:
-    """A bound with ``digits`` significant digits, rounded up.
-
-    >>> up(0.99996), up(1.23451), up(12.0)
-    ('1.0', '1.235', '12.0')
-    """
-    if value <= 0 or not math.isfinite(value):
-        return "0" if value <= 0 else "∞"
-    # A double that stands for 0.1 lies a little above it: that is not a reason to print 0.1001.
-    raised = Context(prec=digits, rounding=ROUND_CEILING).create_decimal_from_float(
-        value * (1 - 1e-9)
-    )
-    shown = f"{float(raised):.{digits}g}"
-    return shown if "." in shown or "e" in shown else f"{shown}.0"
 
 
 def delta(value: float) -> str:
@@ -62,11 +47,6 @@ def share_up(value: float) -> str:
     return (shown.rstrip("0").rstrip(".") if "." in shown else shown) + "\xa0%"
 
 
-def share(value: float) -> str:
-    """A measured share in percent, to a tenth."""
-    return f"{100 * value:.1f}\xa0%"
-
-
 def figure(value: float | None) -> str:
     """A measured figure, to three decimals, small ones to two digits; a dash where there is none.
 
@@ -75,7 +55,8 @@ def figure(value: float | None) -> str:
     """
     if value is None:
         return "–"
-    return f"{value:.2g}" if 0 < abs(value) < 0.005 else f"{value:.3f}"
+    shown = f"{value:.2g}" if 0 < abs(value) < 0.005 else f"{value:.3f}"
+    return shown.replace("-0", "−0", 1) if value < 0 else shown
 
 
 def bound(value: float | None) -> str:
@@ -93,7 +74,10 @@ def bound(value: float | None) -> str:
 
 def interval(ends: Sequence[float] | None) -> str:
     """A confidence interval."""
-    return "" if not ends else f"{figure(ends[0])}–{figure(ends[1])}"
+    if not ends:
+        return ""
+    between = "–" if ends[0] >= 0 else " to "
+    return f"{figure(ends[0])}{between}{figure(ends[1])}"
 
 
 def count(value: int) -> str:
@@ -304,7 +288,9 @@ def finding_verdict(finding: Finding) -> tuple[str, str]:
     if finding.breaks_guarantee:
         return "bad", "above the ceiling"
     if not finding.better_than_chance:
-        return "good", "no better than chance"
+        # Better than guessing, but no better than what is known without the release.
+        known = finding.interval[0] > finding.chance
+        return "good", "no better than its baseline" if known else "no better than chance"
     return "warn", "better than chance"
 
 

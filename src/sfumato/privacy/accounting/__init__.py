@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 from dp_accounting import DpEvent
@@ -18,7 +19,7 @@ from sfumato.privacy import events
 from sfumato.privacy.accounting import gaussian, tradeoff
 from sfumato.privacy.accounting.compose import loss_of
 from sfumato.privacy.accounting.pld import INTERVAL, Pair
-from sfumato.privacy.accounting.renyi import renyi_epsilon
+from sfumato.privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from sfumato.privacy.accounting.resolve import Terms, resolve
 from sfumato.privacy.neighbours import Neighbours
 
@@ -53,8 +54,8 @@ def epsilon(
         InputError: If ``delta`` is out of range, or a part of the event has no sound bound under
             ``neighbours``.
 
-    >>> round(epsilon(events.GaussianDpEvent(3.73), 1e-5, Neighbours.ADD_REMOVE), 3)
-    1.001
+    >>> round(epsilon(events.GaussianDpEvent(3.73), 1e-5, Neighbours.ADD_REMOVE), 4)
+    1.0002
     """
     _check_delta(delta)
     return _epsilon(_key(event, neighbours), float(delta), neighbours, interval)
@@ -77,7 +78,11 @@ def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
     mu = terms.gaussian_mu
     if mu is not None:
         return gaussian.delta(epsilon, mu)
-    return _pair(key, neighbours).delta(epsilon)
+    pair = _pair(key, neighbours)
+    value = pair.delta(epsilon)
+    if _is_resolved(value, pair):
+        return value
+    return min(value, _or_nothing(1.0, renyi_delta, terms, float(epsilon)))
 
 
 def rdp_epsilon(event: DpEvent, delta: float, neighbours: Neighbours) -> float:
@@ -192,16 +197,23 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
         return gaussian.epsilon(delta, mu)
     pair = _pair(key, neighbours, interval)
     value = min(pure, pair.epsilon(delta))
-    if delta > _RESOLVED * max(loss.infinity for loss in pair.directions):
+    if _is_resolved(delta, pair):
         return value
-    return min(value, _renyi(terms, delta))
+    return min(value, _or_nothing(math.inf, renyi_epsilon, terms, delta))
 
 
-def _renyi(terms: Terms, delta: float) -> float:
+def _is_resolved(delta: float, pair: Pair) -> bool:
+    return delta > _RESOLVED * max(loss.infinity for loss in pair.directions)
+
+
+def _or_nothing(
+    nothing: float, bound: Callable[[Terms, float], float], terms: Terms, at: float
+) -> float:
+    """The Renyi bound, or one that says ``nothing`` where a term has none."""
     try:
-        return renyi_epsilon(terms, delta)
+        return bound(terms, at)
     except InputError:
-        return math.inf
+        return nothing
 
 
 @lru_cache(maxsize=4)

@@ -27,15 +27,32 @@ def renyi_epsilon(terms: Terms, delta: float) -> float:
 
     if terms.revealed:
         return math.inf
+    if not terms.counts:
+        return 0.0
+    total, slack = _total(terms)
+    if delta <= slack:
+        return math.inf
+    return float(compute_epsilon(ORDERS, total, delta - slack)[0])
+
+
+def renyi_delta(terms: Terms, epsilon: float) -> float:
+    """The delta at ``epsilon``, by the best of many orders.
+
+    Raises:
+        InputError: If a term has no Renyi bound.
+    """
+    from dp_accounting.rdp.rdp_privacy_accountant import compute_delta
+
+    total, slack = _total(terms)
+    return min(1.0, slack + float(compute_delta(ORDERS, total, epsilon)[0]))
+
+
+def _total(terms: Terms) -> tuple[Array, float]:
+    """The divergences of all terms at :data:`ORDERS`, and the probability that they fail."""
     orders = np.array(ORDERS)
     total: Array = np.zeros_like(orders)
     log_held = 0.0  # probability that no (epsilon, delta) term reveals everything
     for term, count in terms.counts.items():
         total = total + count * term.renyi(orders)
         log_held += count * math.log1p(-term.slack)
-    left = delta + math.expm1(log_held)
-    if not terms.counts:
-        return 0.0
-    if left <= 0:
-        return math.inf
-    return float(compute_epsilon(orders, total, left)[0])
+    return total, -math.expm1(log_held)

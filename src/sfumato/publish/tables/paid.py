@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.columns import narrowest
 from sfumato.errors import InputError
 from sfumato.learn.features import Column as Shape
 from sfumato.learn.features import Features
+from sfumato.learn.passes import remembered
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 TARGET_BINS = 8
 """Equal public bins of a numeric target, which the model learns as classes."""
+
+KEPT_CELLS = 1 << 28
+"""Codes (one to four bytes each) of tables up to this size are kept between the model's steps."""
 
 CAVEATS = (
     "Importance is a statistic of all rows: the guarantee is for the release as a whole and needs "
@@ -133,8 +138,14 @@ class _Run:
         names = [column.name for column in self.facts.features]
         label = _Label(self.facts[self.facts.target or ""])
 
-        def batches() -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        def narrow() -> Iterator[dict[str, NDArray[Any]]]:
             for codes in table.codes_batches(columns=[*names, label.column.name]):
+                yield {n: c.astype(narrowest(self.facts[n].size)) for n, c in codes.items()}
+
+        kept = remembered(narrow, lambda codes: sum(map(len, codes.values())), KEPT_CELLS)
+
+        def batches() -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+            for codes in kept():
                 yield _stack(codes, names), label.classes_of(codes[label.column.name])
 
         weights = self.model.fit(batches, source, progress)
@@ -155,7 +166,7 @@ class _Label:
         """How many classes there are."""
         return self._axis.size(self.column)
 
-    def classes_of(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def classes_of(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
         """(n,) classes of (n,) codes."""
         return self._axis.index(codes, self.column)
 
@@ -192,7 +203,7 @@ def features(facts: Schema) -> Features:
     )
 
 
-def _stack(codes: dict[str, NDArray[np.int64]], names: list[str]) -> NDArray[np.int32]:
+def _stack(codes: dict[str, NDArray[Any]], names: list[str]) -> NDArray[np.int32]:
     return np.stack([codes[name].astype(np.int32) for name in names], axis=1)
 
 

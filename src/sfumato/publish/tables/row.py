@@ -245,7 +245,7 @@ class Row:
         budget: Budget,
         beside: tuple[DpEvent, Budget] | None,
     ) -> Row:
-        """The largest ``mu`` that the budget leaves beside the pure parts and what else is drawn."""
+        """The largest ``mu`` that the budget leaves beside all that is drawn otherwise."""
         from sfumato.privacy import events
         from sfumato.privacy.calibration import analytic_gaussian_mu, calibrate
 

@@ -19,6 +19,8 @@ from sfumato.privacy.accounting.pld import (
 )
 from sfumato.privacy.accounting.terms.term import Term, losses_at, one_bit, points_renyi
 
+_LARGEST = 300.0
+
 
 @dataclass(frozen=True)
 class Concentrated(Term):
@@ -36,9 +38,11 @@ class Concentrated(Term):
         """The worst pair of distributions that the implied privacy profile allows."""
         if self.rho == 0:
             return Bounded(self.xi).pair(interval)
-        reach = math.sqrt(-4 * self.rho * math.log(TAIL))
-        check_size(2 * (self.xi + self.rho + reach), interval)
-        top = math.ceil((self.xi + self.rho + reach) / interval) + 1
+        # Losses beyond what exp can hold are charged to infinity.
+        reach = self.xi + self.rho + math.sqrt(-4 * self.rho * math.log(TAIL))
+        reach = min(reach, _LARGEST)
+        check_size(2 * reach, interval)
+        top = math.ceil(reach / interval) + 1
         index = np.unique(np.linspace(0, top, 4096).astype(np.int64))
         return symmetric(_from_profile(index, self._delta(losses_at(index, interval)), interval))
 

@@ -1,0 +1,254 @@
+"""What one use of a parameter adds to each example's gradient, kept in the cheapest form.
+
+Four forms: a per-example gradient (:class:`Direct`), a sum of outer products over positions
+(:class:`Outer`, a linear layer), rows picked by an index (:class:`Lookup`, an embedding), and a
+convolution (in ``convolutions.py``). Each knows its examples' squared norms and its weighted sum
+over examples without forming what it can avoid. Norms and sums are never computed below float32.
+
+Sources: Goodfellow 2015 (outer norms), Li et al. 2022 (ghost norms), Bu et al. 2022-23
+(choice by shape, book-keeping).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# A Gram pair costs T²(d+p); the outer product T·d·p is needed anyway for the sum, and then only
+# pays for being kept and streamed. Measured crossover on CPU: T(d+p) against a share of d·p.
+_GRAM_SHARE = 0.15
+# Above this many positions an embedding's Gram costs more than sorting its indices.
+_LOOKUP_GRAM = 256
+
+
+class Contribution(Protocol):
+    """What one or more uses of a parameter add to the gradient of each of n examples."""
+
+    def squared_norms(self) -> Tensor:
+        """Squared L2 norms, (n,), of the examples' gradients."""
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """Adds the sum over examples of factor times gradient to ``total``, in place."""
+
+    def per_example(self) -> Tensor:
+        """The examples' gradients, (n, *shape), formed."""
+
+    def kept(self, good: Tensor) -> Contribution:
+        """The same with zeros, whatever stood there, for examples where ``good`` is false."""
+
+
+def wide(values: Tensor) -> Tensor:
+    """The values in float32 if they are in a shorter floating type."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def zeroed(values: Tensor, good: Tensor) -> Tensor:
+    """A copy with zeros for the examples (dimension 0) that are not good, NaN included."""
+    shape = (-1,) + (1,) * (values.ndim - 1)
+    return torch.where(good.view(shape), values, values.new_zeros(()))
+
+
+def scaled(values: Tensor, factors: Tensor) -> Tensor:
+    """Each example (dimension 0) times its factor."""
+    return values * factors.view((-1,) + (1,) * (values.ndim - 1))
+
+
+def _squares(values: Tensor) -> Tensor:
+    """Sum of squares of each example, (n,)."""
+    flat = values.flatten(1)
+    if flat.shape[1] == 0:
+        return flat.new_zeros(len(flat))
+    return torch.linalg.vector_norm(flat, dim=1).square()
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Per-example gradients that are there already: (n, *shape)."""
+
+    gradients: Tensor
+
+    def squared_norms(self) -> Tensor:
+        return _squares(self.gradients)
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        # A view with explicit sizes: an empty batch leaves nothing for -1 to be inferred from.
+        flat = self.gradients.reshape(len(self.gradients), total.numel())
+        if total.is_contiguous():
+            total.view(-1).addmv_(flat.t(), factors.to(flat.dtype))
+        else:
+            total += (flat.t() @ factors.to(flat.dtype)).view(total.shape)
+
+    def per_example(self) -> Tensor:
+        return self.gradients
+
+    def kept(self, good: Tensor) -> Direct:
+        return Direct(zeroed(self.gradients, good))
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A linear map's weight: the sum over T positions of output gradient times input.
+
+    Args:
+        inputs: (n, T, d).
+        gradients: (n, T, p), of the outputs. The weight is (p, d).
+    """
+
+    inputs: Tensor
+    gradients: Tensor
+
+    def squared_norms(self) -> Tensor:
+        if self.inputs.shape[1] == 1:
+            return _squares(self.inputs) * _squares(self.gradients)
+        left = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
+        right = torch.bmm(self.gradients, self.gradients.transpose(1, 2))
+        # Rounding may leave a tiny negative number where positions cancel; NaN stays NaN.
+        return (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        left, right = self.gradients, self.inputs
+        if left.shape[-1] <= right.shape[-1]:
+            left = scaled(left, factors.to(left.dtype))
+        else:
+            right = scaled(right, factors.to(right.dtype))
+        total.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1))
+
+    def per_example(self) -> Tensor:
+        return torch.bmm(self.gradients.transpose(1, 2), self.inputs)
+
+    def kept(self, good: Tensor) -> Outer:
+        return Outer(zeroed(self.inputs, good), zeroed(self.gradients, good))
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """An embedding's weight: rows ``indices`` receive ``gradients``.
+
+    Args:
+        indices: (n, T) int64, in [0, rows).
+        gradients: (n, T, d).
+        rows: The number of rows of the weight, (rows, d).
+    """
+
+    indices: Tensor
+    gradients: Tensor
+    rows: int
+
+    def squared_norms(self) -> Tensor:
+        n, positions = self.indices.shape
+        if positions == 1:
+            return _squares(self.gradients)
+        if positions <= _LOOKUP_GRAM:
+            same = self.indices.unsqueeze(2) == self.indices.unsqueeze(1)
+            gram = torch.bmm(self.gradients, self.gradients.transpose(1, 2))
+            # A NaN must stay visible even where two positions hold different indices.
+            return torch.where(same, gram, gram * 0).flatten(1).sum(1).clamp(min=0)
+        examples = torch.arange(n, device=self.indices.device).unsqueeze(1)
+        keys, where = torch.unique(self.indices + examples * self.rows, return_inverse=True)
+        sums = self.gradients.new_zeros(len(keys), self.gradients.shape[-1])
+        sums.index_add_(0, where.flatten(), self.gradients.flatten(0, 1))
+        squares = self.gradients.new_zeros(n)
+        return squares.index_add_(0, keys // self.rows, sums.square().sum(1))
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        weighted = scaled(self.gradients, factors.to(self.gradients.dtype))
+        total.index_add_(0, self.indices.flatten(), weighted.flatten(0, 1))
+
+    def per_example(self) -> Tensor:
+        n, positions = self.indices.shape
+        examples = torch.arange(n, device=self.indices.device).unsqueeze(1)
+        width = self.gradients.shape[-1]
+        dense = self.gradients.new_zeros(n * self.rows, width)
+        dense.index_add_(
+            0, (self.indices + examples * self.rows).flatten(), self.gradients.flatten(0, 1)
+        )
+        return dense.view(n, self.rows, width)
+
+    def kept(self, good: Tensor) -> Lookup:
+        return Lookup(self.indices, zeroed(self.gradients, good), self.rows)
+
+
+@dataclass(frozen=True)
+class Tied:
+    """One weight that is both looked up and multiplied by (an embedding tied to a decoder).
+
+    The norm is that of the sum of both: the cross term is a Gram of its own, so that the two
+    gradients of vocabulary size are never formed for each example.
+    """
+
+    lookup: Lookup
+    outer: Outer
+
+    def squared_norms(self) -> Tensor:
+        outer, lookup = self.outer, self.lookup
+        meet = torch.bmm(outer.inputs, lookup.gradients.transpose(1, 2))
+        picked = outer.gradients.gather(
+            2, lookup.indices.unsqueeze(1).expand(-1, outer.gradients.shape[1], -1)
+        )
+        cross = (meet * picked).flatten(1).sum(1)
+        return (outer.squared_norms() + lookup.squared_norms() + 2 * cross).clamp(min=0)
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        self.outer.add_weighted(factors, total)
+        self.lookup.add_weighted(factors, total)
+
+    def per_example(self) -> Tensor:
+        return self.outer.per_example() + self.lookup.per_example()
+
+    def kept(self, good: Tensor) -> Tied:
+        return Tied(self.lookup.kept(good), self.outer.kept(good))
+
+
+def merge(parts: Sequence[Contribution]) -> Contribution:
+    """All uses of one parameter as one contribution: the norm of a sum has cross terms."""
+    if len(parts) == 1:
+        part = parts[0]
+        return Direct(part.per_example()) if _better_formed(part) else part
+    outers = [part for part in parts if isinstance(part, Outer)]
+    lookups = [part for part in parts if isinstance(part, Lookup)]
+    merged: list[Contribution] = [
+        part for part in parts if not isinstance(part, Outer) and not isinstance(part, Lookup)
+    ]
+    if outers:
+        inputs = torch.cat([part.inputs for part in outers], 1)
+        merged.append(Outer(inputs, torch.cat([part.gradients for part in outers], 1)))
+    if lookups:
+        indices = torch.cat([part.indices for part in lookups], 1)
+        gradients = torch.cat([part.gradients for part in lookups], 1)
+        merged.append(Lookup(indices, gradients, lookups[0].rows))
+    if len(merged) == 1:
+        return merge(merged)
+    if len(merged) == 2 and isinstance(merged[0], Outer) and isinstance(merged[1], Lookup):
+        return Tied(merged[1], merged[0])
+    total = merged[0].per_example().clone()
+    for part in merged[1:]:
+        total += part.per_example()
+    return Direct(total)
+
+
+def _better_formed(part: Contribution) -> bool:
+    if not isinstance(part, Outer):
+        return False
+    return prefer_outer_product(part.inputs.shape, part.gradients.shape)
+
+
+def prefer_outer_product(inputs: torch.Size, gradients: torch.Size) -> bool:
+    """Whether forming each example's product is cheaper than two Gram matrices."""
+    positions, d, p = inputs[1], inputs[2], gradients[2]
+    return positions > 1 and positions * (d + p) >= _GRAM_SHARE * d * p
+
+
+def bytes_of(part: Contribution) -> int:
+    """Memory that a contribution holds; what the automatic chunk is chosen by."""
+    held = 0
+    for value in vars(part).values():
+        if isinstance(value, Tensor):
+            held += prod(value.shape) * value.element_size()
+        elif isinstance(value, Outer | Lookup):
+            held += bytes_of(value)
+    return held

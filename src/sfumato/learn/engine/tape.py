@@ -1,0 +1,157 @@
+"""What one pass over a chunk of examples leaves behind: contributions by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.errors import InputError
+from sfumato.learn.engine.contributions import (
+    Contribution,
+    Direct,
+    Outer,
+    bytes_of,
+    merge,
+    prefer_outer_product,
+    wide,
+)
+
+
+class _Root(torch.autograd.Function):
+    """Starts the graph at an output whose input needs no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, output: Tensor, record: Callable[[Tensor], None]) -> Any:
+        ctx.record = record
+        # Dirty, not a view: the user's module may go on with an in-place activation.
+        ctx.mark_dirty(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        ctx.record(gradients[0])
+        return None, None, None
+
+
+class Tape:
+    """Collects, in one backward pass over n examples, what each parameter's gradient is made of.
+
+    Layers read parameters through :meth:`value`, which cuts them from the graph; so the
+    ordinary parameter gradient is never computed, and a parameter used behind a layer's back
+    still receives one and is found.
+
+    Args:
+        n: The number of examples; dimension 0 of every layer's input.
+        trainable: Name of each trainable parameter, by identity.
+        device: Where the parameters are.
+    """
+
+    def __init__(self, n: int, trainable: dict[int, str], device: torch.device) -> None:
+        self.n = n
+        self.trainable = trainable
+        self.anchor = torch.zeros((), device=device, requires_grad=True)
+        self._parts: dict[str, list[Contribution]] = {}
+
+    def value(self, parameter: Tensor) -> Tensor:
+        """The parameter's value, cut from the graph."""
+        return parameter.detach()
+
+    def wants(self, parameter: Tensor | None) -> bool:
+        """Whether the parameter is there and trainable."""
+        return parameter is not None and id(parameter) in self.trainable
+
+    def add(self, parameter: Tensor, part: Contribution) -> None:
+        """Notes one use of a trainable parameter."""
+        self._parts.setdefault(self.trainable[id(parameter)], []).append(part)
+
+    def check(self, values: Tensor, layer: str) -> None:
+        """Refuses an input whose dimension 0 is not the examples.
+
+        Raises:
+            InputError: Naming the layer.
+        """
+        if values.ndim == 0 or values.shape[0] != self.n:
+            raise InputError(
+                f"{layer} got an input of shape {tuple(values.shape)} for {self.n} examples",
+                "Per-example gradients need the examples in dimension 0 of every layer "
+                "(batch_first=True)",
+            )
+
+    def watch(self, output: Tensor, record: Callable[[Tensor], None]) -> Tensor:
+        """The output, such that ``record`` receives its gradient during the backward pass."""
+        if output.requires_grad:
+            output.register_hook(record)
+            return output
+        return cast(Tensor, _Root.apply(self.anchor, output, record))
+
+    def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, layer: str) -> Tensor:
+        """``inputs @ weight.T + bias``, recorded. inputs: (n, ..., d); weight: (p, d)."""
+        self.check(inputs, layer)
+        shift = None if bias is None else self.value(bias)
+        output = F.linear(inputs, self.value(weight), shift)
+        wants_weight, wants_bias = self.wants(weight), self.wants(bias)
+        if not wants_weight and not wants_bias:
+            return output
+        version = inputs._version
+
+        def record(gradient: Tensor) -> None:
+            gradient = wide(gradient).reshape(self.n, -1, gradient.shape[-1])
+            if wants_bias:
+                assert bias is not None
+                self.add(bias, Direct(gradient.sum(1) if gradient.shape[1] != 1 else gradient[:, 0]))
+            if wants_weight:
+                unmodified(inputs, version, layer)
+                kept = wide(inputs.detach()).reshape(self.n, gradient.shape[1], inputs.shape[-1])
+                self.add(weight, outer(kept, gradient))
+
+        return self.watch(output, record)
+
+    def expand(self, parameter: Tensor) -> Tensor:
+        """A copy of a parameter for each example, (n, *shape), whose gradients are recorded."""
+        copies = self.value(parameter).unsqueeze(0).expand(self.n, *parameter.shape)
+        if not self.wants(parameter):
+            return copies
+
+        def record(gradient: Tensor) -> None:
+            self.add(parameter, Direct(wide(gradient)))
+
+        return self.watch(copies.clone(), record)
+
+    def contributions(self) -> dict[str, Contribution]:
+        """All uses of each parameter as one, by name."""
+        return {name: merge(parts) for name, parts in self._parts.items()}
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return sum(bytes_of(part) for parts in self._parts.values() for part in parts)
+
+
+def outer(inputs: Tensor, gradients: Tensor) -> Contribution:
+    """The product formed at once where that is cheaper: its factors need not be kept."""
+    part = Outer(inputs, gradients)
+    if prefer_outer_product(inputs.shape, gradients.shape):
+        return Direct(part.per_example())
+    return part
+
+
+def unmodified(values: Tensor, version: int, layer: str) -> None:
+    """Refuses an input that was overwritten after the layer read it.
+
+    Raises:
+        InputError: Naming the layer.
+    """
+    if values._version != version:
+        raise InputError(
+            f"the input of {layer} was modified in place after the layer read it",
+            "Use the operation that returns a new tensor",
+        )
+
+
+def name_of(module: nn.Module) -> str:
+    """How a layer is called in messages: its place in the model, if an engine gave one."""
+    return str(getattr(module, "__dict__", {}).get("_sfumato_place", type(module).__name__))

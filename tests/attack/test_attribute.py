@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sfumato.attack import Evidence
+from sfumato.attack.attribute import Inference
+from sfumato.data import Categorical, Schema, Table
+from sfumato.errors import InputError
+
+
+def test_what_anybody_could_infer_is_no_leak(make_release: Any) -> None:
+    """A column that follows from another is guessed for everybody: the advantage is nil."""
+    schema = Schema(
+        (Categorical("cause", tuple("abcdef")), Categorical("effect", tuple("uvwxyz"))), "effect"
+    )
+
+    def rows(seed: int) -> Table:
+        cause = np.random.default_rng(seed).integers(0, 6, 300)
+        return Table.from_codes({"cause": cause, "effect": (cause + 1) % 6}, schema)
+
+    members = rows(1)
+    finding = Inference(secrets=("effect",))(make_release(members), Evidence(members, rows(2)))
+    (row,) = finding.details["secrets"]
+    assert row["accuracy"] == {"members": 1.0, "non_members": 1.0}
+    assert finding.value == 0.0
+    assert not finding.better_than_chance
+
+
+def test_secrets_default_to_the_target_and_categorical_columns(
+    make_people: Any, make_release: Any
+) -> None:
+    members = make_people(100, 1)
+    evidence = Evidence(members, make_people(100, 2))
+    finding = Inference()(make_release(members), evidence)
+    assert [row["secret"] for row in finding.details["secrets"]] == ["owner", "town", "job"]
+    untargeted = make_release(members.with_target(None))
+    assert [
+        row["secret"] for row in Inference(max_secrets=5)(untargeted, evidence).details["secrets"]
+    ] == ["town", "job", "owner", "age", "income"]
+
+
+def test_numbers_are_guessed_to_within_public_bins(make_people: Any, make_release: Any) -> None:
+    members = make_people(300, 1)
+    evidence = Evidence(members, make_people(300, 2))
+    finding = Inference(secrets=("income", "degree"), bins=5)(make_release(members), evidence)
+    assert finding.details["secret"] in ("income", "degree")
+    assert finding.better_than_chance
+    for row in finding.details["secrets"]:
+        assert row["accuracy"]["members"] > 0.9
+        assert 0 < row["majority"]["non_members"] < 1
+
+
+def test_intervals_of_several_secrets_hold_together(make_people: Any, make_release: Any) -> None:
+    members = make_people(200, 1)
+    evidence = Evidence(members, make_people(200, 2))
+    release = make_release(make_people(200, 3))
+    (alone,) = Inference(secrets=("town",))(release, evidence).details["secrets"]
+    both = Inference(secrets=("town", "job"))(release, evidence).details["secrets"]
+    wide, narrow = both[0]["interval"], alone["interval"]
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_unknown_secrets_and_single_columns_are_refused(
+    make_people: Any, make_release: Any
+) -> None:
+    table = make_people(40, 1)
+    with pytest.raises(InputError, match="no column 'towns'"):
+        Inference(secrets=("towns",))(make_release(table), Evidence(table, table))
+    schema = Schema((Categorical("x", ("a", "b")),))
+    single = Table.from_codes({"x": np.zeros(30, int)}, schema)
+    with pytest.raises(InputError, match="one column"):
+        Inference()(make_release(single), Evidence(single, single))

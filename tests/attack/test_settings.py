@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from sfumato import registry
+from sfumato.errors import InputError
+
+NAMES = ("attribute.inference", "linkage.nearest", "membership.distance", "privacy_loss")
+
+
+def test_all_attacks_are_registered() -> None:
+    known = registry.load("attack")
+    assert set(NAMES) <= set(known)
+    for name in NAMES:
+        assert known[name].kinds == ("table", "images")  # type: ignore[attr-defined]
+        assert known[name].source  # type: ignore[attr-defined]
+        assert known[name].__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_targets": 19},
+        {"max_targets": 30.0},
+        {"max_targets": True},
+        {"max_released": 0},
+        {"confidence": 1.0},
+        {"confidence": 0.4},
+        {"confidence": "high"},
+        {"strength": 11},
+    ],
+)
+def test_settings_out_of_range_are_refused(name: str, settings: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        registry.build("attack", name, settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("linkage.nearest", {"max_candidates": 5}),
+        ("attribute.inference", {"bins": 1}),
+        ("attribute.inference", {"max_secrets": 0}),
+        ("attribute.inference", {"secrets": "town"}),
+        ("privacy_loss", {"max_training": 2}),
+    ],
+)
+def test_an_attacks_own_settings_are_checked(name: str, settings: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        registry.build("attack", name, settings)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sfumato import registry
+from sfumato.attack import Evidence, suite
+from sfumato.errors import InputError
+
+
+@pytest.fixture
+def evidence(make_people: Any) -> Evidence:
+    return Evidence(make_people(60, 1), make_people(60, 2))
+
+
+def test_runs_all_that_fit_with_intervals_that_hold_together(
+    evidence: Evidence, make_people: Any, make_release: Any
+) -> None:
+    told: list[tuple[int, int, str]] = []
+    findings = suite.run(
+        make_release(make_people(60, 3)), evidence, progress=lambda *step: told.append(step)
+    )
+    names = [finding.attack for finding in findings]
+    assert set(names) >= {
+        "attribute.inference",
+        "linkage.nearest",
+        "membership.distance",
+        "privacy_loss",
+    }
+    assert {f.confidence for f in findings} == {1 - 0.05 / len(names)}
+    assert [step[0] for step in told] == list(range(len(names) + 1))
+    assert told[-1][:2] == (len(names), len(names))
+
+
+def test_runs_those_that_are_named_once_each(
+    evidence: Evidence, make_people: Any, make_release: Any
+) -> None:
+    release = make_release(make_people(60, 3))
+    chosen = ["membership.distance", "linkage.nearest", "membership.distance"]
+    findings = suite.run(release, evidence, attacks=chosen)
+    assert [finding.attack for finding in findings] == chosen[:2]
+    assert suite.run(release, evidence, attacks=[]) == []
+
+
+def test_refuses_unknown_attacks_before_any_runs(
+    evidence: Evidence, make_people: Any, make_release: Any
+) -> None:
+    with pytest.raises(InputError, match=r"unknown attack 'linkage.nearst'"):
+        suite.run(make_release(make_people(60, 3)), evidence, attacks=["linkage.nearst"])
+
+
+def test_refuses_attacks_on_another_kind(
+    evidence: Evidence, make_people: Any, make_release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.find("attack", "linkage.nearest"), "kinds", ("images",))
+    assert "linkage.nearest" not in suite.fitting("table")
+    with pytest.raises(InputError, match="does not attack table"):
+        suite.run(make_release(make_people(60, 3)), evidence, attacks=["linkage.nearest"])

@@ -1,0 +1,60 @@
+"""The sensitivity that is paid for is that of what is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from battery.check import check
+from battery.recorder import Recorder, realised
+from battery.row import MethodRow
+from sfumato.privacy.noise import SeededSource
+from sfumato.publish.method import silent
+
+EXAMPLES = 25
+
+
+@check("neighbour", methods=True)
+def check_realised_loss(row: MethodRow) -> float:
+    """No two neighbours are further apart, under the noise really drawn, than epsilon says.
+
+    The run is played back on random neighbours and on the two extremes; what their transcript
+    costs is computed from the mechanisms' noise and the distance of what they were given. Not a
+    statistic: an epsilon above the claim is a counterexample.
+
+    Returns:
+        The largest epsilon found.
+    """
+    made = row.make(row.budget)
+    claim = row.epsilon(made)
+    delta = row.delta(made)
+    found = [0.0]
+
+    def judge(one: object, other: object) -> None:
+        with Recorder() as recorder:
+            made.run(one, SeededSource(1), silent)
+        with Recorder(recorder.draws) as replay:
+            made.run(other, SeededSource(1), silent)
+        cost = realised(recorder.draws, replay.draws).epsilon(delta)
+        found.append(cost)
+        assert cost <= claim * (1 + 2e-3) + 1e-9, f"a neighbour costs {cost}, claimed is {claim}"
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.integers(0, 2**32 - 1))
+    def explore(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        private = row.data(seed % 3)
+        judge(private, row.neighbour(private, rng))
+
+    if not isinstance(row.extremes[0], dict):
+        judge(*row.extremes)
+    explore()
+    assert max(found) >= 0.5 * claim, f"neighbours cost {max(found)} at most: nothing is tested"
+    return max(found)

@@ -1,0 +1,51 @@
+"""Every coordinate of every record, batch and run has noise of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from battery import audit
+from battery.check import check
+from battery.row import MethodRow, Row
+from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.noise import SECURE, SeededSource
+
+
+@check("noise")
+def check_coordinates_independent(row: Row) -> None:
+    """Noise is uncorrelated between coordinates, and between one repeat and the next.
+
+    False alarms below 2e-6.
+    """
+    noise = np.asarray(row.noise(row.make(row.budget), SeededSource(29)), np.float64)
+    assert len(noise) >= 200
+    worst, bound = audit.largest_correlation(noise)
+    assert worst < bound, f"two coordinates correlate by {worst:.3f}, chance explains {bound:.3f}"
+    following = np.stack([noise[:-1].ravel(), noise[1:].ravel()], axis=1)
+    worst, bound = audit.largest_correlation(following)
+    assert worst < bound, f"repeats correlate by {worst:.3f}, chance explains {bound:.3f}"
+
+
+@check("batched")
+def check_batches_independent(row: MethodRow) -> None:
+    """Equal records in different batches get different noise. False alarms below 1e-6."""
+    batches = np.asarray(row.batched(row.make(row.budget), SeededSource(31)), np.float64)
+    worst, bound = audit.largest_correlation(batches.T)
+    assert worst < bound, f"two batches correlate by {worst:.3f}, chance explains {bound:.3f}"
+
+
+@check(methods=True)
+def check_runs_independent(row: MethodRow) -> None:
+    """Runs as users make them, on the same data, never share their noise."""
+    made, private = row.make(row.budget), row.data(0)
+    ledger = Ledger.in_memory()
+    released = [
+        b"".join(
+            values.tobytes()
+            for _, values in sorted(
+                row.numbers(made(private, ledger=ledger, source=SECURE).artefact).items()
+            )
+        )
+        for _ in range(4)
+    ]
+    assert len(set(released)) == len(released), "two runs released the same"

@@ -1,0 +1,180 @@
+"""Record and play: every draw of a run seen from inside, and replayed to its neighbour.
+
+While a :class:`Recorder` is active each mechanism tells what it was given and what it gave. Played
+back on a neighbouring data set, the mechanisms give what they gave the first time, so both runs
+have the same past at every draw, as in the proof of adaptive composition. Then
+
+- the mechanisms, their number, order, parameters and shapes must be the same (else something
+  about them depends on private data);
+- what differs between the values they are given is what the release really costs this pair;
+- everything that is published must be the same to the last bit: it may depend on private data
+  through the draws alone.
+
+Source: Cebere et al. 2026, "Re:cord-play"; training_attacks.md C10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+import sfumato.privacy.noise
+from battery.accountant import Parts
+from sfumato.learn.logistic import LogisticRegression
+from sfumato.privacy import mechanisms
+
+SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
+REPORTS = ("RandomizedResponse", "UnaryEncoding", "LocalNumeric")
+_FINE = 1000
+"""Steps of a grid beyond which discrete Laplace noise is accounted as continuous."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The noise of one training step: a mechanism without a class of its own."""
+
+    stddev: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One use of a mechanism.
+
+    Args:
+        mechanism: With its public parameters.
+        values: What it was given; private.
+        output: What it gave.
+    """
+
+    mechanism: Any
+    values: NDArray[Any]
+    output: NDArray[Any]
+
+    @property
+    def noise(self) -> NDArray[np.float64]:
+        """What was added, where something was."""
+        return np.asarray(self.output - self.values, np.float64)
+
+
+class Recorder:
+    """Records all draws of central sums and local reports while it is active.
+
+    Args:
+        play: A transcript to give out again, draw by draw.
+    """
+
+    def __init__(self, play: list[Draw] | None = None) -> None:
+        self.draws: list[Draw] = []
+        self._play = play
+        self._stack = ExitStack()
+        self._summed: list[NDArray[np.float64]] = []
+
+    def __enter__(self) -> Recorder:
+        for names, call in ((SUMS, "release"), (REPORTS, "randomise")):
+            for name in names:
+                cls = getattr(mechanisms, name)
+                self._patch(cls, call, self._wrapped(getattr(cls, call)))
+        self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
+        self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def _patch(self, owner: Any, name: str, replacement: Any) -> None:
+        self._stack.enter_context(patch.object(owner, name, replacement))
+
+    def _log(self, mechanism: Any, values: Any, draw: Any) -> NDArray[Any]:
+        """Logs a draw; ``draw()`` makes it unless there is one to play."""
+        given = np.array(values)
+        if self._play is None:
+            output = np.array(draw())
+        else:
+            assert len(self.draws) < len(self._play), "a neighbour draws more often"
+            output = self._play[len(self.draws)].output
+            assert output.shape == given.shape, "the shape of a draw depends on private data"
+        self.draws.append(Draw(mechanism, given, output))
+        return output.copy()
+
+    def _wrapped(self, original: Any) -> Any:
+        def call(mechanism: Any, values: Any, source: Any = sfumato.privacy.noise.SECURE) -> Any:
+            return self._log(mechanism, values, lambda: original(mechanism, values, source))
+
+        return call
+
+    def _noted(self, original: Any) -> Any:
+        def clipped_sum(model: Any, *args: Any) -> Any:
+            total = original(model, *args)
+            self._summed.append(total)
+            return total
+
+        return clipped_sum
+
+    def _step(self, original: Any) -> Any:
+        def gaussian(stddev: float, n: int, source: Any) -> Any:
+            total = np.ravel(sum(self._summed)) if self._summed else np.zeros(n)
+            self._summed = []
+            return self._log(Step(stddev), total, lambda: total + original(stddev, n, source)) - total
+
+        return gaussian
+
+
+def pairs(draws: list[Draw], played: list[Draw]) -> Iterator[tuple[Draw, Draw]]:
+    """The draws of two neighbours side by side.
+
+    Raises:
+        AssertionError: If mechanisms, their number or their order differ.
+    """
+    assert len(draws) == len(played), "the number of draws depends on private data"
+    for one, other in zip(draws, played, strict=True):
+        assert one.mechanism == other.mechanism, (
+            f"noise depends on private data: {one.mechanism} became {other.mechanism}"
+        )
+        assert one.values.shape == other.values.shape
+        yield one, other
+
+
+def realised(draws: list[Draw], played: list[Draw]) -> Parts:
+    """What the transcript costs this pair of neighbours: the exact loss of draws that were made.
+
+    No claim enters, only the mechanisms' noise and the distance of what they were given.
+    """
+    parts = Parts()
+    for one, other in pairs(draws, played):
+        apart = np.abs(one.values - other.values).astype(np.float64)
+        for shift, count in zip(*np.unique(apart[apart > 0], return_counts=True), strict=True):
+            parts = _one_number(parts, one, float(shift), int(count))
+        total = float(np.sqrt(np.sum(apart**2)))
+        if isinstance(one.mechanism, mechanisms.Gaussian | Step):
+            parts = parts.gaussian(total, one.mechanism.stddev)
+    return parts
+
+
+def _one_number(parts: Parts, draw: Draw, shift: float, count: int) -> Parts:
+    """Adds ``count`` numbers moved by ``shift`` under the draw's own noise."""
+    match draw.mechanism:
+        case mechanisms.DiscreteLaplace(scale=scale) if shift > _FINE:
+            return parts.laplace(shift, scale, count)
+        case mechanisms.DiscreteLaplace(scale=scale):
+            return parts.discrete_laplace(shift, scale, count)
+        case mechanisms.DiscreteGaussian(stddev=stddev):
+            return parts.discrete_gaussian(shift, stddev, count)
+        case mechanisms.Laplace(scale=scale):
+            return parts.laplace(shift, scale, count)
+        case mechanisms.RandomizedResponse(levels=levels) as response:
+            return parts.response(response.noise_probability, levels, count)
+        case mechanisms.UnaryEncoding(epsilon=epsilon):
+            return parts.bounded(epsilon, count)
+        case mechanisms.LocalNumeric(noise="laplace") as number:
+            return parts.discrete_laplace(shift, number.scale, count)
+        case mechanisms.LocalNumeric() as number:
+            return parts.discrete_gaussian(shift, number.scale, count)
+        case mechanisms.Gaussian() | Step():
+            return parts  # joint, in L2
+    raise AssertionError(f"the recorder does not know {draw.mechanism}; teach it")

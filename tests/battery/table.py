@@ -1,0 +1,34 @@
+"""The battery's one table: every mechanism and every registered method.
+
+Adding a method means adding a row here (see ``docs/adding-a-method.md``); a test fails for a
+registered method without one. Rows say how to run their subject and nothing about what is right:
+that is in ``checks``.
+"""
+
+from __future__ import annotations
+
+from battery.mechanism_rows import MECHANISMS
+from battery.method_rows import (
+    adaptive,
+    independent,
+    merf,
+)
+from battery.data import PEOPLE
+from battery.row import MethodRow, Row
+from sfumato.privacy.budget import Budget
+
+PURE = Budget(1.0)
+
+METHODS: tuple[MethodRow, ...] = (
+    adaptive("tables.adaptive: public", PURE),
+    adaptive("tables.adaptive: public, unary encoding", PURE, wide="oue"),
+    adaptive("tables.adaptive: public, gaussian", noise="gaussian", allocation="sqrt"),
+    adaptive("tables.adaptive: paid", importance="paid"),
+    adaptive("tables.adaptive: paid, gaussian", importance="paid", noise="gaussian"),
+    independent("tables.independent: pure", PURE),
+    independent("tables.independent: delta"),
+    independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
+    merf("generators.merf"),
+)
+
+ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)
