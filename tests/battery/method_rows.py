@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
     facts = PEOPLE.with_records(_RECORDS) if paid else PEOPLE
     gaussian = settings.get("noise") == "gaussian"
 
+    @lru_cache  # calibration is a function of public facts
     def make(budget: Budget, facts: Schema = facts) -> Calibrated:
         if not paid and not gaussian:
             budget = Budget(budget.epsilon)
@@ -210,6 +212,7 @@ def independent(
     settings = {"seed": 1, "bins": 5} | settings
     pure = budget.delta == 0
 
+    @lru_cache  # calibration is a function of public facts
     def make(budget: Budget, facts: Schema = facts) -> Calibrated:
         given = Budget(budget.epsilon) if pure else budget
         return Independent(**settings).calibrate(given, facts)
@@ -313,6 +316,7 @@ def merf(name: str, **settings: Any) -> MethodRow:
     settings = SMALL_MERF | settings
     facts = PICTURES.with_records(_PICTURES)
 
+    @lru_cache  # calibration is a function of public facts
     def make(budget: Budget, facts: Any = facts, **more: Any) -> Calibrated:
         return Merf(**settings | more).calibrate(budget, facts)
 

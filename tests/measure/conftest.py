@@ -8,7 +8,7 @@ import pytest
 
 from sfumato.data import Categorical, ImageSet, Numeric, Ordinal, Schema, Table
 from sfumato.privacy import events
-from sfumato.privacy.guarantee import Central, Guarantee, Local
+from sfumato.privacy.guarantee import Central
 from sfumato.release.card import Card
 from sfumato.release.release import Artefact, Release
 
@@ -49,25 +49,15 @@ def pictures(count: int, seed: int) -> ImageSet:
     return ImageSet.from_arrays(images, labels, ("left", "middle", "right"))
 
 
-def pure(epsilon: float) -> Local:
-    """A pure local guarantee of whole rows."""
-    return Local(events.PureDpEvent(epsilon, "replace-one"), 0.0)
-
-
-def gaussian(noise_multiplier: float) -> Central:
-    """A central guarantee of one Gaussian release."""
-    return Central(events.GaussianDpEvent(noise_multiplier), 1e-6)
-
-
-def released(data: Any, guarantee: Guarantee | None = None, **plan: Any) -> Release:
+def released(data: Any) -> Release:
     """A release that holds ``data``."""
-    proven = guarantee if guarantee is not None else gaussian(4.0)
+    proven = Central(events.GaussianDpEvent(4.0), 1e-6)
     card = Card(
         release_id="0" * 32,
         method={"name": "test"},
         guarantee=proven.to_dict(),
         figures={},
-        plan=plan,
+        plan={},
         facts=(),
         ledger={},
         noise={},
@@ -90,13 +80,3 @@ def make_pictures() -> Callable[[int, int], ImageSet]:
 @pytest.fixture(scope="session")
 def make_release() -> Callable[..., Release]:
     return released
-
-
-@pytest.fixture(scope="session")
-def make_pure() -> Callable[[float], Local]:
-    return pure
-
-
-@pytest.fixture(scope="session")
-def make_gaussian() -> Callable[[float], Central]:
-    return gaussian

@@ -48,13 +48,13 @@ def attack(
         return
     from rich.table import Table
 
-    table = Table("attack", "metric", "value", "95 % interval", "baseline", "chance", "ceiling")
+    table = Table("attack", "metric", "value", "interval", "baseline", "chance", "ceiling")
     for finding in findings:
         table.add_row(
             finding.attack,
             finding.metric,
             f"{finding.value:.3f}",
-            f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f}",
+            f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f} ({finding.confidence:.1%})",
             _figure(finding.baseline),
             _figure(finding.chance),
             _figure(finding.ceiling),

@@ -110,7 +110,7 @@ def add_gaussian(
     for end, stddev in _runs(sizes, stddevs):
         _add(flat[start:end], stddev, source, divisor)
         start = end
-    parts = flat.split(sizes)
+    parts = torch.split(flat, sizes)
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
@@ -134,6 +134,6 @@ def _runs(sizes: Sequence[int], stddevs: Sequence[float]) -> list[tuple[int, flo
 def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> None:
     """Replaces ``values``, (n,) float32, by its noisy self over ``divisor``."""
     step = grid_step(stddev)
-    for part in values.split(_BLOCK.get(values.device.type, _LARGE_BLOCK)):
+    for part in torch.split(values, _BLOCK.get(values.device.type, _LARGE_BLOCK)):
         noisy = standard_gaussian(len(part), source, part.device).mul_(stddev).add_(part)
         part.copy_(noisy.mul_(1 / step).round_().mul_(step / divisor))

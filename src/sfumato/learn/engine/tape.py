@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -47,12 +47,20 @@ class Tape:
     Args:
         n: The number of examples; dimension 0 of every layer's input.
         trainable: Name of each trainable parameter, by identity.
+        places: How each module is called in messages, by identity.
         device: Where the parameters are.
     """
 
-    def __init__(self, n: int, trainable: dict[int, str], device: torch.device) -> None:
+    def __init__(
+        self,
+        n: int,
+        trainable: Mapping[int, str],
+        places: Mapping[int, str],
+        device: torch.device,
+    ) -> None:
         self.n = n
         self.trainable = trainable
+        self._places = places
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self._parts: dict[str, list[Contribution]] = {}
 
@@ -67,6 +75,23 @@ class Tape:
     def add(self, parameter: Tensor, part: Contribution) -> None:
         """Notes one use of a trainable parameter."""
         self._parts.setdefault(self.trainable[id(parameter)], []).append(part)
+
+    def place(self, module: nn.Module) -> str:
+        """A module's kind and place in the model, for messages."""
+        return f"{type(module).__name__} {self._places.get(id(module), '?')!r}"
+
+    def check_rank(self, values: Tensor, rank: int, layer: str) -> None:
+        """Refuses an input that the layer would read as one example without a batch.
+
+        Raises:
+            InputError: Naming the layer.
+        """
+        self.check(values, layer)
+        if values.ndim != rank:
+            raise InputError(
+                f"{layer} got an input of shape {tuple(values.shape)}, not of {rank} dimensions",
+                "Give it the examples in dimension 0",
+            )
 
     def check(self, values: Tensor, layer: str) -> None:
         """Refuses an input whose dimension 0 is not the examples.
@@ -103,6 +128,46 @@ class Tape:
             if wants_bias:
                 assert bias is not None
                 self.add(bias, Direct(gradient.sum(1) if gradient.shape[1] != 1 else gradient[:, 0]))
+            if wants_weight:
+                unmodified(inputs, version, layer)
+                kept = wide(inputs.detach()).reshape(self.n, gradient.shape[1], inputs.shape[-1])
+                self.add(weight, outer(kept, gradient))
+
+        return self.watch(output, record)
+
+    def stacked(
+        self, inputs: Sequence[Tensor], weight: Tensor, bias: Tensor | None, layer: str
+    ) -> tuple[Tensor, ...]:
+        """Several linear maps whose weights are equal shares of the rows of one parameter.
+
+        Each input is a use of the whole weight with zero gradient for the others' rows; so the
+        shares' norms add up and a shared row would be counted once.
+        """
+        count = len(inputs)
+        rows = weight.shape[0] // count
+        outputs = []
+        for share, values in enumerate(inputs):
+            own = slice(share * rows, (share + 1) * rows)
+            outputs.append(self._share(values, weight, bias, own, layer))
+        return tuple(outputs)
+
+    def _share(
+        self, inputs: Tensor, weight: Tensor, bias: Tensor | None, own: slice, layer: str
+    ) -> Tensor:
+        self.check(inputs, layer)
+        shift = None if bias is None else self.value(bias)[own]
+        output = F.linear(inputs, self.value(weight)[own], shift)
+        wants_weight, wants_bias = self.wants(weight), self.wants(bias)
+        if not wants_weight and not wants_bias:
+            return output
+        version = inputs._version
+        sides = (own.start, weight.shape[0] - own.stop)
+
+        def record(gradient: Tensor) -> None:
+            gradient = F.pad(wide(gradient).reshape(self.n, -1, gradient.shape[-1]), sides)
+            if wants_bias:
+                assert bias is not None
+                self.add(bias, Direct(gradient.sum(1)))
             if wants_weight:
                 unmodified(inputs, version, layer)
                 kept = wide(inputs.detach()).reshape(self.n, gradient.shape[1], inputs.shape[-1])
@@ -151,7 +216,3 @@ def unmodified(values: Tensor, version: int, layer: str) -> None:
             "Use the operation that returns a new tensor",
         )
 
-
-def name_of(module: nn.Module) -> str:
-    """How a layer is called in messages: its place in the model, if an engine gave one."""
-    return str(getattr(module, "__dict__", {}).get("_sfumato_place", type(module).__name__))

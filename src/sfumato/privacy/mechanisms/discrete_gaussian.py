@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms.checks import delta_given, diameter_factor, integers, positive
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.privacy.noise import SECURE, NoiseSource, discrete_gaussian
+from sfumato.privacy.noise import SECURE, NoiseSource
+from sfumato.privacy.noise.aggregates import aggregate_noise
 from sfumato.privacy.noise.gaussian import MIN_STDDEV, check_stddev
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class DiscreteGaussian:
             InputError: If a value is no integer.
         """
         sums = integers(values)
-        return sums + discrete_gaussian(self.stddev, sums.size, source).reshape(sums.shape)
+        noise = aggregate_noise("gaussian", self.stddev, sums.size, source)
+        return sums + noise.reshape(sums.shape)
 
 
 def stddev_for(budget: Budget, contribution: float, neighbours: Neighbours, shape: Shape) -> float:

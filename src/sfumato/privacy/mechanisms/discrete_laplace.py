@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms.checks import diameter_factor, integers, positive, whole
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.privacy.noise import SECURE, NoiseSource, discrete_laplace
+from sfumato.privacy.noise import SECURE, NoiseSource
+from sfumato.privacy.noise.aggregates import aggregate_noise
 from sfumato.privacy.noise.laplace import MIN_SCALE, check_scale
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class DiscreteLaplace:
             InputError: If a value is no integer.
         """
         sums = integers(values)
-        return sums + discrete_laplace(self.scale, sums.size, source).reshape(sums.shape)
+        noise = aggregate_noise("laplace", self.scale, sums.size, source)
+        return sums + noise.reshape(sums.shape)
 
 
 def scale_for(sensitivity: float, epsilon: float) -> float:

@@ -249,7 +249,7 @@ class Row:
         from sfumato.privacy import events
         from sfumato.privacy.calibration import analytic_gaussian_mu, calibrate
 
-        # By basic composition about this much is left; the accountant finds a little more.
+        # By basic composition about this much is left; the accountant can find much more.
         left = analytic_gaussian_mu(Budget(budget.epsilon - self.pure, budget.delta))
 
         def event(spread: float) -> DpEvent:
@@ -257,7 +257,7 @@ class Row:
             return row.event(weights) if beside is None else events.compose(beside[0], row.cost)
 
         total = budget if beside is None else beside[1]
-        spread = calibrate(event, total, Neighbours.REPLACE_ONE, (0.25 / left, 2 / left))
+        spread = calibrate(event, total, Neighbours.REPLACE_ONE, (0.01 / left, 2 / left))
         return replace(self, mu=1 / spread)
 
 

@@ -1,0 +1,53 @@
+"""An average of the weights along the way, which is free: it only sees noisy steps.
+
+Source: De et al. 2022, "Unlocking High-Accuracy Differentially Private Image Classification
+through Scale" (exponential average with a warm-up).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.errors import InputError
+
+
+class Averaging:
+    """Keeps ``average <- d average + (1 - d) weights`` with ``d = min(decay, (1 + t) / (10 + t))``.
+
+    Args:
+        module: Whose floating-point parameters are averaged.
+        decay: In ``[0, 1)``.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise InputError(f"the decay of the average is {decay!r}", "Give a number in [0, 1).")
+        self.decay = decay
+        self.weights = {name: p.detach().clone() for name, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Takes in the weights after ``step`` steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in module.named_parameters():
+            self.weights[name].lerp_(parameter.detach(), 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Sets the parameters of ``module`` to the average."""
+        for name, parameter in module.named_parameters():
+            parameter.copy_(self.weights[name])
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Continues from these averages.
+
+        Raises:
+            InputError: If they are those of another module.
+        """
+        if set(weights) != set(self.weights):
+            raise InputError("the averaged weights are of another module", "Check the checkpoint.")
+        for name, average in self.weights.items():
+            average.copy_(weights[name])

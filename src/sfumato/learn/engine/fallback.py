@@ -1,0 +1,218 @@
+"""Any module without a function of its own: ``torch.func`` on that module only.
+
+Forward and backward run under ``vmap``, one example at a time in meaning; the forward is run
+again for the backward with the same random numbers. Where ``vmap`` has no rule for an operation,
+a loop over the examples takes its place: slow, and exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.utils import _pytree as pytree
+
+from sfumato.errors import InputError
+from sfumato.learn.engine.contributions import Direct, wide
+from sfumato.learn.engine.tape import Tape
+
+
+def fallback(
+    module: nn.Module, forward: Callable[..., Any], tape: Tape, *args: Any, **kwargs: Any
+) -> Any:
+    """Stands for ``forward`` of a module and all that is below it.
+
+    Tensors whose dimension 0 counts the examples are taken apart; others are shared.
+    """
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    mapped = [
+        i
+        for i, leaf in enumerate(leaves)
+        if isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == tape.n
+    ]
+    place = tape.place(module)
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, Tensor) and leaf.requires_grad and i not in mapped:
+            tape.check(leaf, place)
+    if not mapped:
+        # Nothing of an example goes in: what comes out is found as used outside its layer.
+        return forward(*args, **kwargs)
+    call = _Call(module, forward, tape, leaves, spec, mapped, place)
+    outputs = _PerExample.apply(call, tape.anchor, *(leaves[i] for i in mapped))
+    return call.rebuild(outputs)
+
+
+class _Holder(nn.Module):
+    """Makes ``functional_call`` run the module's own forward, without its hooks once more."""
+
+    def __init__(self, inner: nn.Module, forward: Callable[..., Any]) -> None:
+        super().__init__()
+        self.inner = inner
+        self._forward = forward
+        self.training = inner.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+
+class _Call:
+    """One call of the module: how to run it for one example, and how to pull gradients back."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        tape: Tape,
+        leaves: Sequence[Any],
+        spec: pytree.TreeSpec,
+        mapped: Sequence[int],
+        place: str,
+    ) -> None:
+        self.tape, self.place = tape, place
+        self._holder = _Holder(module, forward)
+        self._spec, self._mapped = spec, list(mapped)
+        self._shared = [None if i in mapped else leaf for i, leaf in enumerate(leaves)]
+        self._trainable = {
+            f"inner.{name}": parameter
+            for name, parameter in module.named_parameters()
+            if tape.wants(parameter)
+        }
+        self._values = {name: value.detach() for name, value in self._trainable.items()}
+        self._kind = tape.anchor.device.type
+        self._autocast = (
+            torch.is_autocast_enabled(self._kind),
+            torch.get_autocast_dtype(self._kind),
+        )
+        self._random = _random_state(self._kind)
+        self._looped = False
+        self._out_spec: pytree.TreeSpec | None = None
+        self._constants: list[Any] = []
+
+    def _one(self, values: dict[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The tensors that the module returns for one example."""
+        leaves = list(self._shared)
+        for i, value in zip(self._mapped, inputs, strict=True):
+            leaves[i] = value.unsqueeze(0)
+        args, kwargs = pytree.tree_unflatten(leaves, self._spec)
+        output = functional_call(self._holder, values, args, kwargs)
+        flat, self._out_spec = pytree.tree_flatten(output)
+        self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in flat]
+        results = []
+        for leaf in flat:
+            if isinstance(leaf, Tensor):
+                if leaf.ndim == 0 or leaf.shape[0] != 1:
+                    raise InputError(
+                        f"{self.place} returns shape {tuple(leaf.shape)} for one example",
+                        "Return tensors with the examples in dimension 0",
+                    )
+                results.append(leaf.squeeze(0))
+        return tuple(results)
+
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs for all examples."""
+        def one(*values: Tensor) -> tuple[Tensor, ...]:
+            return self._one(self._values, values)
+
+        with torch.no_grad():
+            try:
+                return tuple(vmap(one, randomness="different")(*inputs))
+            except InputError:
+                raise
+            except (RuntimeError, ValueError, NotImplementedError):
+                self._looped = True
+            _restore(self._kind, self._random)
+            rows = [one(*(value[i] for value in inputs)) for i in range(self.tape.n)]
+            return tuple(torch.stack(column) for column in zip(*rows, strict=True))
+
+    def pull(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor | None]:
+        """Records the parameters' gradients; returns the inputs'."""
+        floating = [i for i, value in enumerate(inputs) if value.is_floating_point()]
+
+        def back(*tensors: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+            values, pulled = tensors[: len(inputs)], tensors[len(inputs) :]
+
+            def outputs(
+                parameters: dict[str, Tensor], moved: tuple[Tensor, ...]
+            ) -> tuple[Tensor, ...]:
+                whole = list(values)
+                for i, value in zip(floating, moved, strict=True):
+                    whole[i] = value
+                results = self._one(parameters, whole)
+                return tuple(result for result in results if result.is_floating_point())
+
+            results, pull = vjp(outputs, self._values, tuple(values[i] for i in floating))
+            if self._autocast[0]:
+                pulled = tuple(p.to(r.dtype) for p, r in zip(pulled, results, strict=True))
+            parameters, moved = pull(tuple(pulled))
+            return parameters, moved
+
+        enabled, dtype = self._autocast
+        with (
+            _same_random(self._kind, self._random),
+            torch.autocast(self._kind, dtype=dtype, enabled=enabled),
+        ):
+            if self._looped:
+                rows = [
+                    back(*(tensor[i] for tensor in (*inputs, *gradients)))
+                    for i in range(self.tape.n)
+                ]
+                parameters = {
+                    name: torch.stack([row[0][name] for row in rows]) for name in self._values
+                }
+                moved = tuple(torch.stack(part) for part in zip(*(row[1] for row in rows)))
+            else:
+                parameters, moved = vmap(back, randomness="different")(*inputs, *gradients)
+        for name, gradient in parameters.items():
+            self.tape.add(self._trainable[name], Direct(wide(gradient)))
+        result: list[Tensor | None] = [None] * len(inputs)
+        for i, gradient in zip(floating, moved, strict=True):
+            result[i] = gradient
+        return result
+
+    def rebuild(self, outputs: Sequence[Tensor]) -> Any:
+        """What the module returns, from its tensors."""
+        assert self._out_spec is not None
+        left = iter(outputs)
+        flat = [next(left) if constant is None else constant for constant in self._constants]
+        return pytree.tree_unflatten(flat, self._out_spec)
+
+
+class _PerExample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: _Call, anchor: Tensor, *inputs: Tensor) -> Any:
+        ctx.call = call
+        ctx.save_for_backward(*inputs)
+        outputs = call.run(inputs)
+        ctx.mark_non_differentiable(*(o for o in outputs if not o.is_floating_point()))
+        ctx.floating = [o.is_floating_point() for o in outputs]
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        kept = [g for g, floating in zip(gradients, ctx.floating, strict=True) if floating]
+        return None, None, *ctx.call.pull(ctx.saved_tensors, kept)
+
+
+def _random_state(kind: str) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if kind == "cuda" else None
+
+
+def _restore(kind: str, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
+
+
+@contextlib.contextmanager
+def _same_random(kind: str, state: tuple[Tensor, Tensor | None]) -> Iterator[None]:
+    """Dropout must draw the forward's numbers again, and disturb nobody else's."""
+    after = _random_state(kind)
+    _restore(kind, state)
+    try:
+        yield
+    finally:
+        _restore(kind, after)

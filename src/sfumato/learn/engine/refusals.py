@@ -1,0 +1,58 @@
+"""Layers under which no example has a gradient of its own."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from sfumato.errors import InputError
+
+
+def refuse_mixing(module: nn.Module) -> None:
+    """Refuses a model in which one example's output depends on other examples.
+
+    Raises:
+        InputError: Naming the layer and the fix.
+    """
+    for place, part in module.named_modules():
+        reason = _mixing(part)
+        if reason is not None:
+            problem, remedy = reason
+            raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
+
+
+def _mixing(part: nn.Module) -> tuple[str, str] | None:
+    if isinstance(part, nn.LazyLinear) or nn.parameter.is_lazy(next(iter(part.parameters()), None)):
+        return "has no shape yet", "Run the model once before training it"
+    if isinstance(part, _BatchNorm):
+        if part.training or part.running_mean is None:
+            return (
+                "mixes the examples of a batch",
+                "Replace it by GroupNorm, or freeze its (public) statistics with .eval()",
+            )
+        return None
+    if isinstance(part, _NormBase):  # the instance norms
+        if part.training and part.track_running_stats:
+            return (
+                "keeps running statistics of private examples",
+                "Build it with track_running_stats=False, or freeze them with .eval()",
+            )
+        return None
+    if isinstance(part, nn.CrossMapLRN2d):
+        return None
+    if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+        if part.scale_grad_by_freq:
+            return (
+                "scales gradients by how often an index occurs in the batch",
+                "Build it with scale_grad_by_freq=False",
+            )
+        if part.max_norm is not None:
+            return (
+                "rewrites the rows that private examples look up",
+                "Build it with max_norm=None",
+            )
+    if hasattr(nn.utils.parametrizations, "_SpectralNorm") and isinstance(
+        part, nn.utils.parametrizations._SpectralNorm
+    ):
+        return None
+    return None

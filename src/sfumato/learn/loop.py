@@ -1,0 +1,333 @@
+"""Private gradients, one logical batch at a time, with checkpoints.
+
+Each round is one *logical* batch, drawn by the mechanism; memory is bounded by
+``physical_batch_size`` records, whatever the size of the sample. The module stays unwrapped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sfumato.errors import InputError, LedgerError
+from sfumato.learn import checkpoint
+from sfumato.learn.clipping import Clipping
+from sfumato.learn.mechanism import DpSgd, Run, Summed
+from sfumato.learn.progress import Progress
+from sfumato.learn.records import Data, Inputs, records_of
+
+if TYPE_CHECKING:
+    from sfumato.privacy.ledger import Ledger
+    from sfumato.privacy.noise import NoiseSource
+
+Loss = Callable[[Any, Tensor], Tensor]
+"""``loss(outputs, targets) -> (n,)``: one loss for each example, not their mean."""
+
+Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
+"""Random changes to a part of a batch, example by example; it must not mix examples."""
+
+_METHOD = "learn.dp-sgd"
+
+
+class GradientEngine(Protocol):
+    """What gives clipped sums; :class:`sfumato.learn.engine.Engine` does."""
+
+    def clipped_sum(self, inputs: Inputs, targets: Tensor) -> Summed:
+        """The sum of the examples' clipped gradients."""
+        ...
+
+
+class EngineMaker(Protocol):
+    """Makes an engine for a module, a loss and a clipping."""
+
+    def __call__(self, module: nn.Module, loss: Loss, clipping: Clipping, /) -> GradientEngine:
+        """The engine."""
+        ...
+
+
+class PrivateLoop:
+    """Sets ``p.grad`` of a module's trainable parameters to noisy mean gradients, step by step.
+
+    One process, one device. With several (DDP, FSDP) every rank would pay for itself: not yet.
+
+    Args:
+        module: Trained in place; not wrapped.
+        optimizer: Of the module's parameters; the caller steps it.
+        loss: See :data:`Loss`.
+        data: ``(inputs, targets)`` tensors, a map-style data set of such pairs, or a loader, of
+            which only the data set and the collate function are used.
+        mechanism: What is accounted.
+        physical_batch_size: Records fetched at a time; it changes memory and nothing else.
+        augment: See :data:`Augment`.
+        ledger: Debited for all steps before the first draw; none if whoever calls has done so.
+        label: A name for the ledger.
+        source: Sampling and noise; anything but the default is for tests.
+        engine: Gives clipped sums.
+
+    Raises:
+        InputError: If the data cannot be sampled from, or the optimiser holds other parameters.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        loss: Loss,
+        data: Data,
+        mechanism: DpSgd,
+        *,
+        physical_batch_size: int = 1024,
+        augment: Augment | None = None,
+        ledger: Ledger | None = None,
+        label: str = "",
+        source: NoiseSource | None = None,
+        engine: EngineMaker | None = None,
+    ) -> None:
+        if not (isinstance(physical_batch_size, int) and physical_batch_size >= 1):
+            raise InputError(f"physical_batch_size is {physical_batch_size!r}", "Give at least 1.")
+        _check_parameters(module, optimizer)
+        self._records, drawn_by_loader = records_of(data)
+        expected = mechanism.sampling.expected_batch_size
+        if drawn_by_loader is not None:
+            warnings.warn(
+                f"the loader's batches of {drawn_by_loader} are not used: each step draws a sample "
+                f"of {expected:g} records on average, as accounted",
+                stacklevel=3,
+            )
+        self.module = module
+        self.optimizer = optimizer
+        self.run = Run(mechanism, len(self._records), source=source)
+        self._engine = (engine or _engine())(module, loss, self.run.clipping)
+        self._physical = physical_batch_size
+        self._augment = augment
+        self._ledger, self._label = ledger, label
+        self._id = uuid.uuid4().hex
+        self._entry: dict[str, Any] | None = None
+        self._counter: checkpoint.StepCounter | None = None
+        self._began: tuple[float, int] | None = None
+
+    @property
+    def mechanism(self) -> DpSgd:
+        """What is accounted."""
+        return self.run.mechanism
+
+    def backward(self) -> None:
+        """One step: sets ``p.grad`` to the noisy mean gradient. Whatever was there is replaced.
+
+        Raises:
+            BudgetError: If all steps have been taken, or the ledger refuses.
+        """
+        if self._began is None:
+            self._began = time.monotonic(), self.run.taken
+        self._debit()
+        begun = self._counter.begun if self._counter else None
+        gradients = self.run.step(self._clipped_sum, begun=begun)
+        for name, parameter in self.module.named_parameters():
+            if name in gradients:
+                parameter.grad = _like(gradients[name], parameter)
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Takes the steps that are left; between two of them the caller steps the optimiser."""
+        while self.run.left:
+            self.backward()
+            yield self.progress()
+
+    def progress(self) -> Progress:
+        """Where the training stands."""
+        began, before = self._began or (time.monotonic(), self.run.taken)
+        seconds, done = time.monotonic() - began, self.run.taken - before
+        left = seconds / done * self.run.left if done else math.nan
+        return Progress(self.run.taken, self.mechanism.steps, seconds, left, self.mechanism)
+
+    def save(
+        self,
+        folder: Path | str,
+        *,
+        tensors: Mapping[str, Tensor] | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Writes a checkpoint; from now on every step is noted in its folder before it is taken.
+
+        Call it after ``optimizer.step()``.
+
+        Args:
+            folder: See :mod:`sfumato.learn.checkpoint`.
+            tensors: Further tensors to keep.
+            values: Further JSON values to keep.
+        """
+        folder = Path(folder)
+        self._debit()
+        self._hold(folder)
+        settings, moments = checkpoint.pack_optimizer(self.optimizer)
+        state = {
+            "run": self._id,
+            "mechanism": self.mechanism.to_dict(),
+            "rows": self.run.rows,
+            "taken": self.run.taken,
+            "clip_norm": self.run.clip_norm,
+            "noise": {"source": self.run.source.name, "secure": self.run.source.secure},
+            "ledger": self._entry,
+            "optimizer": settings,
+            "values": dict(values or {}),
+        }
+        parts = {
+            "module": self.module.state_dict(),
+            "optimizer": moments,
+            "more": dict(tensors or {}),
+        }
+        flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
+        checkpoint.save(folder, state, flat)
+
+    def resume(self, folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Continues from a checkpoint: weights, optimiser, steps taken.
+
+        Steps begun after the checkpoint count as taken, because someone may have seen them.
+
+        Returns:
+            The further values and tensors that were saved.
+
+        Raises:
+            InputError: If the checkpoint is damaged, or of another mechanism, data or module.
+            LedgerError: If the ledger does not hold the entry that paid for this training.
+        """
+        folder = Path(folder)
+        state, flat = checkpoint.load(folder)
+        if state["mechanism"] != self.mechanism.to_dict() or state["rows"] != self.run.rows:
+            raise InputError(
+                f"the checkpoint in {folder} is of another mechanism or another number of records",
+                "Continue with the settings that it was begun with, or start anew.",
+            )
+        if self.run.taken:
+            raise InputError("this training has begun", "Resume before the first step.")
+        self._check_entry(state["ledger"])
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "more": {}}
+        for path, tensor in flat.items():
+            kind, _, name = path.partition("/")
+            parts.setdefault(kind, {})[name] = tensor
+        self._counter = checkpoint.StepCounter(folder, state["run"], state["taken"], resumed=True)
+        try:
+            _load(self.module, parts["module"])
+            checkpoint.unpack_optimizer(self.optimizer, state["optimizer"], parts["optimizer"])
+        except InputError:
+            self.close()
+            raise
+        self._id, self._entry = state["run"], state["ledger"]
+        self.run.restore(self._counter.count, state["clip_norm"])
+        if lost := self._counter.count - state["taken"]:
+            warnings.warn(
+                f"{lost} steps were begun after the checkpoint; they are lost, and counted",
+                stacklevel=2,
+            )
+        return state["values"], parts["more"]
+
+    def close(self) -> None:
+        """Lets go of the checkpoint's folder, so that another training may continue from it."""
+        if self._counter is not None:
+            self._counter.close()
+            self._counter = None
+
+    def _clipped_sum(self, rows: NDArray[np.int64]) -> Summed:
+        """The sum over these rows, fetched and clipped part by part."""
+        if 0 < len(rows) <= self._physical:
+            return self._sum_of_part(rows)
+        trainable = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        groups = max(self.run.clipping.groups(list(trainable))) + 1
+        totals = {n: torch.zeros_like(p, dtype=torch.float32) for n, p in trainable.items()}
+        norms = [torch.zeros(groups, 0)]
+        for start in range(0, len(rows), self._physical):
+            part = self._sum_of_part(rows[start : start + self._physical])
+            for name, total in totals.items():  # the engine may use its tensors again
+                total += part.gradients[name]
+            norms.append(part.norms.detach().cpu())
+        return _Sum(totals, torch.cat(norms, dim=1))
+
+    def _sum_of_part(self, rows: NDArray[np.int64]) -> Summed:
+        inputs, targets = self._records.fetch(rows, next(self.module.parameters()).device)
+        if self._augment is not None:
+            inputs, targets = self._augment(inputs, targets)
+        return self._engine.clipped_sum(inputs, targets)
+
+    def _hold(self, folder: Path) -> None:
+        """From now on every step is noted in this folder."""
+        if self._counter is None:
+            self._counter = checkpoint.StepCounter(folder, self._id, self.run.taken)
+        elif self._counter.folder != folder.resolve():
+            raise InputError(
+                f"the checkpoints of this training are in {self._counter.folder}",
+                "A training has one such folder.",
+            )
+
+    def _debit(self) -> None:
+        if self._ledger is None or self._entry is not None:
+            return
+        guarantee = self.mechanism.guarantee()
+        entry = self._ledger.debit(
+            guarantee, release_id=self._id, method=_METHOD, label=self._label
+        )
+        self._entry = {"entry": entry.hash, "sequence": entry.sequence}
+
+    def _check_entry(self, entry: Mapping[str, Any] | None) -> None:
+        """That the training was paid for, if there is a ledger to look into."""
+        if self._ledger is None or entry is None:
+            return
+        if all(found.hash != entry["entry"] for found in self._ledger.entries()):
+            raise LedgerError(
+                f"the ledger has no entry {entry['entry'][:12]}, which paid for this training",
+                "Give the ledger that it was begun with.",
+            )
+
+
+class _Sum(NamedTuple):
+    """A sum over several parts."""
+
+    gradients: dict[str, Tensor]
+    norms: Tensor
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())
+        raise InputError(
+            f"the checkpoint is of another module ({problem})", "Build the same module."
+        ) from None
+
+
+def _engine() -> EngineMaker:
+    from sfumato.learn.engine import Engine
+
+    return Engine
+
+
+def _check_parameters(module: nn.Module, optimizer: Optimizer) -> None:
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    if not trainable:
+        raise InputError("the module has no trainable parameter", "Unfreeze one.")
+    if len({p.device for p in trainable}) > 1:
+        raise InputError("the module lies on several devices", "Move it to one.")
+    ours = {id(p) for p in module.parameters()}
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    if any(id(p) not in ours for p in held):
+        raise InputError(
+            "the optimiser holds parameters that are not the module's",
+            "Give it this module's parameters: gradients of others would not be private.",
+        )
+
+
+def _like(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient in the parameter's type and memory format."""
+    if gradient.dtype == parameter.dtype and gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

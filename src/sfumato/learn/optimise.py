@@ -1,0 +1,116 @@
+"""Private gradients for a training loop of one's own, calibrated in one call.
+
+private = make_private(module, optimizer, data, Budget(3.0, 1e-5), loss=loss,
+                       expected_batch_size=512, epochs=20)
+for progress in private:         # p.grad is set: clipped, noised, divided by 512
+    optimizer.step()
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.optim import Optimizer
+
+from sfumato.errors import InputError
+from sfumato.learn.adaptive import AdaptiveQuantile
+from sfumato.learn.clipping import Clipping, Flat
+from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
+from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.records import Data, records_of
+from sfumato.privacy.neighbours import Neighbours
+
+if TYPE_CHECKING:
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.ledger import Ledger
+    from sfumato.privacy.noise import NoiseSource
+
+
+def make_private(
+    module: nn.Module,
+    optimizer: Optimizer,
+    data: Data,
+    budget: Budget,
+    *,
+    loss: Loss,
+    expected_batch_size: float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    clipping: Clipping | AdaptiveQuantile | None = None,
+    neighbours: Neighbours = Neighbours.ADD_REMOVE,
+    records: int | None = None,
+    max_batch_size: int | None = None,
+    physical_batch_size: int = 1024,
+    augment: Augment | None = None,
+    ledger: Ledger | None = None,
+    label: str = "",
+    source: NoiseSource | None = None,
+    engine: EngineMaker | None = None,
+) -> PrivateLoop:
+    """A loop over private gradients that spends ``budget`` in all.
+
+    Args:
+        module: As for :class:`PrivateLoop`, like every argument not named here.
+        optimizer: Of its parameters.
+        data: Tensors, a data set or a loader. A loader's batches are *drawn anew* by Poisson
+            sampling, with its batch size as the expected one: no accountant covers shuffling.
+        budget: What all steps together may spend.
+        loss: One loss for each example.
+        expected_batch_size: Records a step, on average; a loader's batch size by default.
+        steps: How many; or else
+        epochs: how often a record is seen, on average.
+        clipping: ``Flat(1.0)`` by default.
+        neighbours: The relation of the budget.
+        records: The public number of records; by default the number of rows, which is then taken
+            to be public (under add-remove, too, where the relation itself would hide it).
+        max_batch_size: Cuts larger samples; see ``TruncatedPoissonSampling``.
+        physical_batch_size: Records in memory at a time.
+        augment: Random changes to examples.
+        ledger: Debited before the first draw.
+        label: A name for the ledger.
+        source: For tests.
+        engine: Gives clipped sums.
+
+    Raises:
+        InputError: If a setting is missing or contradicts another.
+    """
+    found, of_loader = records_of(data)
+    size = of_loader if expected_batch_size is None else expected_batch_size
+    if size is None:
+        raise InputError("there is no batch size", "Give expected_batch_size.")
+    public = len(found) if records is None else records
+    mechanism = DpSgd.calibrate(
+        budget,
+        records=public,
+        expected_batch_size=size,
+        steps=_steps(steps, epochs, public / size),
+        clipping=Flat(1.0) if clipping is None else clipping,
+        neighbours=neighbours,
+        max_batch_size=max_batch_size,
+    )
+    return PrivateLoop(
+        module,
+        optimizer,
+        loss,
+        data,
+        mechanism,
+        physical_batch_size=physical_batch_size,
+        augment=augment,
+        ledger=ledger,
+        label=label,
+        source=source,
+        engine=engine,
+    )
+
+
+def _steps(steps: int | None, epochs: float | None, an_epoch: float) -> int:
+    if (steps is None) == (epochs is None):
+        raise InputError("the length of the training is not clear", "Give either steps or epochs.")
+    if steps is not None:
+        return steps
+    assert epochs is not None
+    if not 0 < epochs < math.inf:
+        raise InputError(f"the number of epochs is {epochs!r}", "Give a number above 0.")
+    return max(1, round(epochs * an_epoch))

@@ -1,0 +1,150 @@
+"""The private records of a training, fetched by row number.
+
+What a loader knows about batches is not used: which records a step sees is the mechanism's to
+draw. A loader is only taken apart for its data set, its collate function and its batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
+
+from sfumato.errors import InputError
+
+Inputs = Tensor | tuple[Tensor, ...]
+Data = tuple[Inputs, Tensor] | Dataset[Any] | DataLoader[Any]
+
+
+class Records(Protocol):
+    """Rows of inputs and targets."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
+        """The inputs (n, ...) and targets (n, ...) of these rows."""
+        ...
+
+
+class TensorRecords:
+    """Records that lie in memory.
+
+    Args:
+        inputs: (N, ...), or several such.
+        targets: (N, ...).
+    """
+
+    def __init__(self, inputs: Inputs, targets: Tensor) -> None:
+        self._parts = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        self._single = isinstance(inputs, Tensor)
+        self._targets = targets
+        sizes = {len(part) for part in (*self._parts, targets)}
+        if len(sizes) != 1:
+            raise InputError(
+                f"inputs and targets have {' and '.join(map(str, sorted(sizes)))} rows",
+                "Give as many targets as inputs.",
+            )
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
+        """The rows, copied."""
+        wanted = torch.from_numpy(rows).to(self._targets.device)
+        parts = tuple(part[wanted.to(part.device)].to(device) for part in self._parts)
+        targets = self._targets[wanted].to(device)
+        return (parts[0] if self._single else parts), targets
+
+
+class DatasetRecords:
+    """Records of a map-style data set, fetched one at a time.
+
+    Args:
+        dataset: ``dataset[i]`` is one record; it has a length.
+        collate: Makes ``(inputs, targets)`` of a list of records.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any] = default_collate
+    ) -> None:
+        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+            raise InputError(
+                f"{type(dataset).__name__} gives its records in an order of its own",
+                "Use a data set with a length and rows by number: every step draws its records.",
+            )
+        self._dataset = dataset
+        self._length = len(dataset)
+        self._collate = collate
+
+    def __len__(self) -> int:
+        return self._length
+
+    def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
+        """The rows, collated."""
+        batch = self._collate([self._dataset[int(row)] for row in rows])
+        if not (isinstance(batch, tuple | list) and len(batch) >= 2):
+            raise InputError(
+                f"a batch of the data set is a {type(batch).__name__}",
+                "Give a data set of (inputs, target) pairs, or a collate function.",
+            )
+        *parts, targets = batch
+        inputs = parts[0] if len(parts) == 1 else tuple(parts)
+        if isinstance(inputs, list):
+            inputs = tuple(inputs)
+        if isinstance(inputs, tuple):
+            return tuple(part.to(device) for part in inputs), targets.to(device)
+        return inputs.to(device), targets.to(device)
+
+
+def records_of(data: Data) -> tuple[Records, int | None]:
+    """The records, and the batch size that a loader was made with.
+
+    Raises:
+        InputError: If the records cannot be fetched by number, or a loader chooses among them.
+    """
+    if isinstance(data, DataLoader):
+        return _records_of_loader(data)
+    if isinstance(data, TensorDataset):
+        *parts, targets = data.tensors
+        if not parts:
+            raise InputError("the data set has a single tensor", "Give inputs and targets.")
+        return TensorRecords(parts[0] if len(parts) == 1 else tuple(parts), targets), None
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise InputError(f"the data is {len(data)} things", "Give (inputs, targets).")
+        return TensorRecords(*data), None
+    return DatasetRecords(data), None
+
+
+def _records_of_loader(loader: DataLoader[Any]) -> tuple[Records, int | None]:
+    sampler: Any = loader.sampler
+    plain = type(sampler) is SequentialSampler or (
+        type(sampler) is RandomSampler
+        and not sampler.replacement
+        and sampler.num_samples == len(sampler.data_source)
+    )
+    whole = plain and loader.batch_size is not None
+    if isinstance(loader.dataset, IterableDataset) or not whole:
+        name = type(sampler if loader.batch_size is not None else loader.batch_sampler).__name__
+        raise InputError(
+            f"the loader chooses its records by a {name}, which no accountant here knows",
+            "Give the data set itself: every step draws its records by Poisson sampling.",
+        )
+    if isinstance(loader.dataset, TensorDataset) and loader.collate_fn is default_collate:
+        return records_of(loader.dataset)[0], loader.batch_size
+    return DatasetRecords(loader.dataset, loader.collate_fn), loader.batch_size
