@@ -38,6 +38,7 @@ def central(
     *,
     pure: bool,
     tolerance: float = 0.0,
+    huge: Budget = Budget(60.0, 0.5),
 ) -> Row:
     """Noise on a sum: a vector that one record moves from one extreme to the other."""
     one, other = (np.array(x) for x in extremes)
@@ -72,6 +73,7 @@ def central(
         ),
         noise=lambda made, source: made.release(np.zeros((_REPEATS, max(6, width)), int), source),
         identity=identity,
+        huge=huge,
         tolerance=tolerance,
         one_run=one_run,
     )
@@ -96,6 +98,7 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
         return made.randomise(truth, source), truth
 
     made = make(Budget(1.0, 1e-6))
+    pure = getattr(made, "stddev", None) is None
     return Row(
         name=name,
         subject=type(made),
@@ -103,7 +106,7 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
         neighbours=REPLACE,
         extremes=(0, count - 1),
         samples=samples,
-        pure=getattr(made, "stddev", None) is None,
+        pure=pure,
         error=lambda made, source: _distance(made, np.zeros(_REPEATS, np.int64), source),
         noise=lambda made, source: made.randomise(
             np.full(_REPEATS * 4, count // 2), source
@@ -113,6 +116,7 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
         stretch=lambda records, i: _with(records, i, count - 1),
         # The true bit of unary encoding is a fair coin whatever the budget: it is never exact.
         identity=None if isinstance(made, UnaryEncoding) else identity,
+        huge=Budget(60.0, 0.5) if pure else Budget(1000.0, 0.5),
         one_run=one_run,
     )
 
@@ -122,7 +126,7 @@ def vectors(name: str, make: Callable[[Budget], Any]) -> Row:
     far = np.array([3e3, -4e3, 0.0, 1e3])
 
     def samples(made: Any, vector: Array, runs: int, source: NoiseSource) -> Array:
-        return made.release(np.tile(vector, (runs, 1)), source) @ vector
+        return made.release(np.tile(vector, (runs, 1)), source) @ far
 
     def norms(made: Any) -> tuple[Array, float]:
         rng = np.random.default_rng(0)
@@ -179,7 +183,7 @@ def choice(name: str, subject: type) -> Row:
         samples=samples,
         pure=True,
         runs=8000,
-        error=lambda made, source: float((samples(made, up, 3000, source) != 0).mean()),
+        error=lambda made, source: float((samples(made, [1.0, 0.0], 3000, source) != 0).mean()),
         noise=lambda made, source: samples(made, [0.0] * 5, 4 * _REPEATS, source).reshape(-1, 4),
         identity=lambda made, source: (samples(made, up, 100, source), np.zeros((100, 1))),
     )
@@ -234,6 +238,7 @@ MECHANISMS: tuple[Row, ...] = (
         REPLACE,
         ([0], [7]),
         pure=False,
+        huge=Budget(1000.0, 0.5),
     ),
     central(
         "Laplace: add-remove",

@@ -7,7 +7,7 @@ from battery.row import BUDGETS, Row
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 
-GRID = (*BUDGETS, Budget(0.05, 1e-8), Budget(0.5, 1e-5), Budget(2.0, 1e-9), Budget(9.0, 1e-6))
+GRID = (*BUDGETS, Budget(0.05, 1e-8), Budget(9.0, 1e-9))
 
 
 @check()

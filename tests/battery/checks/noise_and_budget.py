@@ -18,7 +18,7 @@ def check_noise_falls(row: Row) -> None:
     """The measured error falls as epsilon grows, strictly, at any given clip norm."""
     errors = [row.error(row.make(budget), SeededSource(13)) for budget in BUDGETS]
     for more, less in pairwise(errors):
-        assert less < 0.97 * more, f"errors over the budgets are {errors}"
+        assert less < 0.98 * more, f"errors over the budgets are {errors}"
 
 
 @check("reach")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.parameter import UninitializedTensorMixin
 
 from sfumato.errors import InputError
 
@@ -22,7 +23,7 @@ def refuse_mixing(module: nn.Module) -> None:
 
 
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
-    if isinstance(part, nn.LazyLinear) or nn.parameter.is_lazy(next(iter(part.parameters()), None)):
+    if any(isinstance(value, UninitializedTensorMixin) for value in part._parameters.values()):
         return "has no shape yet", "Run the model once before training it"
     if isinstance(part, _BatchNorm):
         if part.training or part.running_mean is None:
@@ -38,8 +39,6 @@ def _mixing(part: nn.Module) -> tuple[str, str] | None:
                 "Build it with track_running_stats=False, or freeze them with .eval()",
             )
         return None
-    if isinstance(part, nn.CrossMapLRN2d):
-        return None
     if isinstance(part, nn.Embedding | nn.EmbeddingBag):
         if part.scale_grad_by_freq:
             return (
@@ -51,8 +50,4 @@ def _mixing(part: nn.Module) -> tuple[str, str] | None:
                 "rewrites the rows that private examples look up",
                 "Build it with max_norm=None",
             )
-    if hasattr(nn.utils.parametrizations, "_SpectralNorm") and isinstance(
-        part, nn.utils.parametrizations._SpectralNorm
-    ):
-        return None
     return None

@@ -157,7 +157,7 @@ class Adaptive:
             budget=budget,
             facts=facts,
             guarantee=guarantee,
-            plan={"row_epsilon": budget.epsilon, **row.describe(weights)},
+            plan={"row_epsilon": budget.epsilon, "aligned": True, **row.describe(weights)},
             run=lambda table, source, progress: Artefact(
                 perturb(table, row, weights, source, progress)
             ),

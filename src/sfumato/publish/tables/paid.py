@@ -96,6 +96,7 @@ def calibrate(method: Adaptive, budget: Budget, facts: Schema) -> Calibrated:
             "noise_scale_of_the_mean": noise.scale / importance.UNITS / facts.records,
         },
         "row_epsilon": for_rows.epsilon,
+        "aligned": True,
     }
     return Calibrated(
         method=method,
