@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,22 @@ METHODS: dict[str, list[str]] = {
 }
 
 
+# A process between: the memory of a child counts that of the parent it was forked from.
+WATCH = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+seconds = time.perf_counter() - started
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps({
+    "seconds": round(seconds, 2),
+    "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+    "peak_mebibytes": round(used.ru_maxrss / 1024),
+}))
+sys.exit(status)
+"""
+
+
 def publish(data: str, method: str, epsilon: float, folder: Path) -> dict[str, Any]:
     """One command; its wall time and the largest memory of its process."""
     out = folder / f"{method}-{epsilon}-{time.monotonic_ns()}".replace(" ", "-")
@@ -42,18 +57,12 @@ def publish(data: str, method: str, epsilon: float, folder: Path) -> dict[str, A
         *("--epsilon", str(epsilon), "--method", method.split()[0], *METHODS[method]),
         *("--out", str(out), "--ledger", str(folder / "ledger.db")),
     ]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with status {status}")
-    return {
-        "out": str(out),
-        "seconds": round(seconds, 2),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_mebibytes": round(usage.ru_maxrss / 1024),
-    }
+    ran = subprocess.run(
+        [sys.executable, "-c", WATCH, *command], capture_output=True, text=True, check=False
+    )
+    if ran.returncode:
+        raise SystemExit(f"{' '.join(command)} failed: {ran.stderr}")
+    return {"out": str(out), **json.loads(ran.stdout.splitlines()[-1])}
 
 
 def scores(release: Any, data: str, seed: int) -> list[dict[str, Any]]:
@@ -115,7 +124,6 @@ def main() -> None:
             "cores": os.cpu_count(),
             "system": platform.platform(),
             "load": os.getloadavg(),
-            "own_peak_mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         },
         "versions": versions(),
         "summary": summary(rows),
