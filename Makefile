@@ -11,7 +11,7 @@ demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
 
 test: $(VENV)/.dev lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --cov=sfumato --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --cov=sfumato --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -192,7 +192,7 @@ def unknown_attack(case: Case) -> str:
 
 def too_few_to_evaluate(case: Case) -> str:
     case.more = ["--holdout", "0.01"]
-    return "evaluat"
+    return "too few"
 
 
 def unknown_dataset(case: Case) -> str:

@@ -162,8 +162,8 @@ def publish(
     inputs = ready.inputs
     if evaluate is None:
         evaluate = folder is not None and inputs.held_out is not None
-    if evaluate and inputs.held_out is None:
-        raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
+    if evaluate:
+        check_evaluation(inputs, attacks)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,
@@ -193,6 +193,21 @@ def evaluation_path(release: str | Path) -> Path:
     """Where the evaluation of a release lies: beside it, so that a copy never includes it."""
     folder = Path(release)
     return folder.with_name(folder.name + ".evaluation")
+
+
+def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None) -> None:
+    """Refuses, before anything is spent, an evaluation that could not run afterwards.
+
+    Raises:
+        InputError: If an attack is unknown or does not fit, or rows are missing or too few.
+    """
+    from sfumato.attack import suite
+    from sfumato.attack.evidence import Evidence
+
+    if inputs.held_out is None:
+        raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
+    if suite.chosen(inputs.members.kind, attacks):
+        Evidence(inputs.members, inputs.held_out)
 
 
 def save_evaluation(release: Release, evaluation: Evaluation, folder: Path) -> None:

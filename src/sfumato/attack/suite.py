@@ -21,6 +21,19 @@ def fitting(kind: str) -> tuple[str, ...]:
     return tuple(name for name, cls in registry.load("attack").items() if kind in _kinds(cls))
 
 
+def chosen(kind: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
+    """The named attacks, each once; all that fit if None.
+
+    Raises:
+        InputError: If a name is unknown, or its attack does not fit ``kind``.
+    """
+    names = fitting(kind) if attacks is None else tuple(dict.fromkeys(attacks))
+    for name in names:
+        if kind not in _kinds(registry.find("attack", name)):
+            raise InputError(f"{name} does not attack {kind}", "Leave it out.")
+    return names
+
+
 def run(
     release: Release,
     evidence: Evidence,
@@ -50,11 +63,7 @@ def run(
     Raises:
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
-    kind = release.data.kind
-    names = fitting(kind) if attacks is None else tuple(dict.fromkeys(attacks))
-    for name in names:
-        if kind not in _kinds(registry.find("attack", name)):
-            raise InputError(f"{name} does not attack {kind}", "Leave it out.")
+    names = chosen(release.data.kind, attacks)
     findings: list[Finding] = []
     for done, name in enumerate(names):
         progress(done, len(names), name)
