@@ -1,12 +1,15 @@
-"""The slow oracle: clipped sums by a loop over the examples."""
+"""The slow oracle, clipped sums by a loop over the examples; and an audit of canaries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.stats import beta, norm
 from torch import Tensor, nn
 
 from sfumato.learn.clipping import Clipping
@@ -61,3 +64,43 @@ class LoopEngine:
 @pytest.fixture(scope="session")
 def loop_engine() -> type[LoopEngine]:
     return LoopEngine
+
+
+ALARM = 1e-6
+
+
+def _rates(
+    threshold: float, inside: NDArray[np.float64], outside: NDArray[np.float64]
+) -> tuple[float, float]:
+    """A lower bound on the true positive rate and an upper one on the false, both Clopper-Pearson.
+
+    Each is wrong with probability 5e-7.
+    """
+    n = len(inside)
+    hits, alarms = int((inside >= threshold).sum()), int((outside >= threshold).sum())
+    low = float(beta.ppf(ALARM / 2, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.isf(ALARM / 2, alarms + 1, n - alarms)) if alarms < n else 1.0
+    return low, high
+
+
+@pytest.fixture(scope="session")
+def canary_audit() -> Callable[..., tuple[float, float, float]]:
+    """Of scores with a record and without: the rates of the best threshold, and the mu they prove.
+
+    The threshold is chosen on one half of the canaries and judged on the other (Nasr et al. 2023).
+    """
+
+    def audit(
+        inside: NDArray[np.float64], outside: NDArray[np.float64]
+    ) -> tuple[float, float, float]:
+        half = len(inside) // 2
+
+        def mu(threshold: float, part: slice) -> float:
+            low, high = _rates(threshold, inside[part], outside[part])
+            return float(norm.ppf(low) - norm.ppf(high))
+
+        both = np.concatenate([inside[:half], outside[:half]])
+        best = max(np.quantile(both, np.linspace(0.02, 0.98, 49)), key=lambda t: mu(t, slice(half)))
+        return *_rates(best, inside[half:], outside[half:]), mu(best, slice(half, None))
+
+    return audit

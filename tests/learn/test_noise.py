@@ -6,6 +6,7 @@ import builtins
 import math
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy.stats import binom, kstest, norm
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.learn import noise
+from sfumato.learn import compiled, noise
 from sfumato.learn.noise import STREAM, CipherStream, add_gaussian, grid_step, standard_gaussian
 from sfumato.privacy.noise import SECURE, SeededSource
 
@@ -65,6 +66,7 @@ def test_draws_are_independent_standard_gaussians() -> None:
     assert problems(standard_gaussian(N, SeededSource(0))) == set()
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_noise_on_tensors_is_independent_gaussian_across_tensors_blocks_and_calls() -> None:
     source = SeededSource(1)
     parts = []
@@ -85,7 +87,11 @@ def test_noise_on_tensors_is_independent_gaussian_across_tensors_blocks_and_call
         (lambda z: z.clamp(-3.5, 3.5), "tail"),
         (lambda z: torch.cat([z[: N // 2], z[: N // 2]]), "independence"),  # a block used twice
         (lambda z: torch.cat([z[: N // 2], -z[: N // 2]]), "independence"),
-        (lambda z: z.abs() * torch.sign(z.roll(1)), "independence"),
+        # one magnitude under two independent signs
+        (
+            lambda z: torch.cat([z[: N // 2], z[: N // 2].abs() * z[N // 2 :].sign()]),
+            "independence",
+        ),
     ],
 )
 def test_the_same_test_sees_planted_defects(defect: object, expected: str) -> None:
@@ -93,6 +99,15 @@ def test_the_same_test_sees_planted_defects(defect: object, expected: str) -> No
     assert expected in problems(drawn)
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "torch":
+        monkeypatch.setattr(compiled, "kernel", lambda: None)
+    elif compiled.kernel() is None:
+        pytest.skip("no C compiler")
+
+
+@pytest.mark.usefixtures("_kernel")
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 65_535, 65_537])
 def test_any_number_of_draws(n: int) -> None:
     drawn = standard_gaussian(n, SeededSource(2))
@@ -111,6 +126,7 @@ def test_the_rarest_words_give_the_furthest_draws_and_no_infinity() -> None:
     assert furthest == pytest.approx(math.sqrt(2 * 64 * math.log(2)), rel=1e-9)
 
 
+@pytest.mark.usefixtures("_kernel")
 @pytest.mark.parametrize("stddev", [1e-6, 0.3, 1.0, 77.7, 1e5])
 def test_noisy_sums_lie_on_the_grid_whatever_the_value(stddev: float) -> None:
     step = grid_step(stddev)
@@ -125,6 +141,7 @@ def test_noisy_sums_lie_on_the_grid_whatever_the_value(stddev: float) -> None:
     assert not torch.equal(naive / step, (naive / step).round())
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_the_noise_is_that_of_the_standard_draws_rounded() -> None:
     values = torch.linspace(-5, 5, 1001)
     (noisy,) = add_gaussian([values], [2.0], SeededSource(4), divisor=8.0)
@@ -132,6 +149,7 @@ def test_the_noise_is_that_of_the_standard_draws_rounded() -> None:
     assert (noisy.double() - exact).abs().max() <= grid_step(2.0) / 8
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_each_tensor_gets_its_own_stddev_and_is_left_unchanged() -> None:
     tensors = [torch.ones(20_000), torch.ones(20_000, dtype=torch.float16), torch.ones(2, 10_000)]
     noisy = add_gaussian(tensors, [1.0, 1.0, 10.0], SeededSource(5))
@@ -185,6 +203,7 @@ def test_a_forked_process_draws_other_noise_than_its_parent() -> None:
     assert theirs != stream.bytes(64)
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_secure_noise_passes_the_same_test() -> None:
     # 1e-6 a run: this one is not seeded.
     (noisy,) = add_gaussian([torch.zeros(N)], [1.0])
@@ -197,3 +216,51 @@ def test_bytes_of_the_stream_are_uniform() -> None:
 
     assert chisquare(counts).pvalue > ALARM
     assert noise.STREAM.bytes(0) == b""
+
+
+def test_the_compiled_kernel_gives_what_torch_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiled.kernel() is None:
+        pytest.skip("no C compiler")
+    for seed, (n, stddev) in enumerate([(300_001, 1.0), (65_536, 7e-5), (513, 3e4), (1, 1.0)]):
+        values = torch.linspace(-9 * stddev, 9 * stddev, n)
+        (fast,) = add_gaussian([values], [stddev], SeededSource(seed), divisor=3.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(compiled, "kernel", lambda: None)
+            (slow,) = add_gaussian([values], [stddev], SeededSource(seed), divisor=3.0)
+        # Both round to one grid: they may part where a sum is within 2**-46 of a border.
+        assert int((fast != slow).sum()) <= 1
+        assert (fast - slow).abs().max() <= 1.01 * grid_step(stddev) / 3
+
+
+@pytest.mark.parametrize("words", [(0, 0), (1, 2**61), (-1, -(2**61)), (-(2**63), -(2**63))])
+def test_the_compiled_kernel_agrees_on_the_rarest_words(
+    words: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled.kernel() is None:
+        pytest.skip("no C compiler")
+    values = torch.zeros(2)
+    (fast,) = add_gaussian([values], [1.0], Words(*words))
+    monkeypatch.setattr(compiled, "kernel", lambda: None)
+    (slow,) = add_gaussian([values], [1.0], Words(*words))
+    assert torch.allclose(fast, slow, atol=2.0**-20, rtol=0)
+    assert fast.isfinite().all()
+
+
+def test_without_a_compiler_or_a_safe_cache_there_is_no_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(**environment: str) -> bool:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            return compiled.kernel.__wrapped__() is not None
+
+    had_one = compiled.kernel() is not None
+    fresh = tmp_path / "fresh"
+    assert found(XDG_CACHE_HOME=str(fresh)) == had_one
+    assert not found(SFUMATO_COMPILE="0", XDG_CACHE_HOME=str(fresh))
+    assert not found(CC="no-such-compiler", XDG_CACHE_HOME=str(tmp_path / "none"))
+    assert not found(CC="false", XDG_CACHE_HOME=str(tmp_path / "fails"))
+    if had_one and hasattr(os, "getuid"):
+        (fresh / "sfumato" / "compiled").chmod(0o777)  # anyone could have put code there
+        assert not found(XDG_CACHE_HOME=str(fresh))

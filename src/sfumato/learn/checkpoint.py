@@ -59,21 +59,23 @@ class StepCounter:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder.resolve()
         self._run = run
-        self._file = os.open(folder / _STEPS, os.O_RDWR | os.O_CREAT, 0o600)
+        # A file object: the lock goes when the counter does, in a notebook too.
+        number = os.open(folder / _STEPS, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = open(number, "r+b", buffering=0)  # noqa: SIM115  # held until it is closed
         try:
             self.begun(max(self._take(resumed), taken))
         except InputError:
-            os.close(self._file)
+            self._file.close()
             raise
 
     def _take(self, resumed: bool) -> int:
         """Locks the file, and reads what is in it."""
-        if not _lock(self._file):
+        if not _lock(self._file.fileno()):
             raise InputError(
                 f"another process is training with the checkpoint in {self.folder}",
                 "Give this training a folder of its own.",
             )
-        written = os.pread(self._file, 4096, 0)
+        written = self._file.read(4096)
         if not written and not resumed:
             return 0
         try:
@@ -91,13 +93,14 @@ class StepCounter:
     def begun(self, step: int) -> None:
         """Notes that ``step`` is about to draw its noise."""
         # One line of one length, far below a page: it is replaced as a whole.
-        os.pwrite(self._file, f"{self._run} {step:>20}\n".encode(), 0)
+        self._file.seek(0)
+        self._file.write(f"{self._run} {step:>20}\n".encode())
         self.count = step
 
     def close(self) -> None:
         """Flushes to the disk and lets go of the folder."""
-        os.fsync(self._file)
-        os.close(self._file)
+        os.fsync(self._file.fileno())
+        self._file.close()
 
 
 def _lock(file: int) -> bool:

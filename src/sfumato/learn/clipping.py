@@ -45,8 +45,9 @@ class Clipping(Protocol):
             norms: (groups, n) L2 norms of the examples' gradients.
 
         Returns:
-            (groups, n), float32 at least; ``norms * factors`` is at most the group's bound. An example with
-            a norm that is no finite number gets 0 in every group: it must contribute nothing.
+            (groups, n), float32 at least; ``norms * factors`` is at most the group's bound. An
+            example with a norm that is no finite number gets 0 in every group: it must contribute
+            nothing.
         """
         ...
 

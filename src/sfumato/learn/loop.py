@@ -123,7 +123,7 @@ class PrivateLoop:
         return self.run.mechanism
 
     def backward(self) -> None:
-        """One step: sets ``p.grad`` to the noisy mean gradient. Whatever was there is replaced.
+        """One step: sets ``p.grad`` to the noisy mean gradient, of frozen parameters to None.
 
         Raises:
             BudgetError: If all steps have been taken, or the ledger refuses.
@@ -134,8 +134,8 @@ class PrivateLoop:
         begun = self._counter.begun if self._counter else None
         gradients = self.run.step(self._clipped_sum, begun=begun)
         for name, parameter in self.module.named_parameters():
-            if name in gradients:
-                parameter.grad = _like(gradients[name], parameter)
+            found = gradients.get(name)  # a gradient from elsewhere would not be private
+            parameter.grad = None if found is None else _like(found, parameter)
 
     def __iter__(self) -> Iterator[Progress]:
         """Takes the steps that are left; between two of them the caller steps the optimiser."""

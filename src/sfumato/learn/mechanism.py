@@ -42,7 +42,7 @@ class Summed(Protocol):
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """The sum of the examples' clipped gradients, by parameter."""
+        """The sum of the examples' clipped gradients, by parameter; it may be overwritten."""
         ...
 
     @property
@@ -297,7 +297,7 @@ class Run:
         stddevs = [noise[group] for group in self.clipping.groups(names)]
         expected = mechanism.sampling.expected_batch_size
         sums = [total.gradients[name] for name in names]
-        means = add_gaussian(sums, stddevs, self.source, divisor=expected)
+        means = add_gaussian(sums, stddevs, self.source, divisor=expected, reuse=True)
         if self._bound is not None and isinstance(mechanism.clipping, AdaptiveQuantile):
             self._bound.max_grad_norm = mechanism.clipping.update(
                 self._bound.max_grad_norm, total.norms, expected, self.source
@@ -352,7 +352,7 @@ def check_joint(clipping: Clipping, noise_multiplier: float) -> None:
     import torch
 
     stddevs = torch.tensor(clipping.noise_stddevs(noise_multiplier), dtype=torch.float64)
-    norms = torch.logspace(-9, 9, 181, dtype=torch.float64).repeat(len(stddevs), 1)
+    norms = torch.logspace(-9, 30, 391, dtype=torch.float64).repeat(len(stddevs), 1)
     reached = (norms * clipping.factors(norms)).amax(dim=1)
     real = 1 / float((reached / stddevs).norm())
     if not real >= noise_multiplier * (1 - 1e-6):

@@ -66,8 +66,10 @@ class TensorRecords:
     def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
         """The rows, copied."""
         wanted = torch.from_numpy(rows).to(self._targets.device)
-        parts = tuple(part[wanted.to(part.device)].to(device) for part in self._parts)
-        targets = self._targets[wanted].to(device)
+        parts = tuple(
+            part.index_select(0, wanted.to(part.device)).to(device) for part in self._parts
+        )
+        targets = self._targets.index_select(0, wanted).to(device)
         return (parts[0] if self._single else parts), targets
 
 

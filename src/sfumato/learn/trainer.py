@@ -131,7 +131,7 @@ class PrivateTrainer:
         for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}", "Give at least 1.")
-        if checkpoint is not None and self.steps_taken == 0:
+        if checkpoint is not None:
             self.save(checkpoint)
         training = self.module.training
         self.module.train()

@@ -63,7 +63,8 @@ def _squares(values: Tensor) -> Tensor:
     flat = values.flatten(1)
     if flat.shape[1] == 0:
         return flat.new_zeros(len(flat))
-    return torch.linalg.vector_norm(flat, dim=1).square()
+    norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    return norms.square()
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,11 @@ class Direct:
     gradients: Tensor
 
     def squared_norms(self) -> Tensor:
+        """See :meth:`Contribution.squared_norms`."""
         return _squares(self.gradients)
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """See :meth:`Contribution.add_weighted`."""
         # A view with explicit sizes: an empty batch leaves nothing for -1 to be inferred from.
         flat = self.gradients.reshape(len(self.gradients), total.numel())
         if total.is_contiguous():
@@ -84,9 +87,11 @@ class Direct:
             total += (flat.t() @ factors.to(flat.dtype)).view(total.shape)
 
     def per_example(self) -> Tensor:
+        """See :meth:`Contribution.per_example`."""
         return self.gradients
 
     def kept(self, good: Tensor) -> Direct:
+        """See :meth:`Contribution.kept`."""
         return Direct(zeroed(self.gradients, good))
 
 
@@ -103,6 +108,7 @@ class Outer:
     gradients: Tensor
 
     def squared_norms(self) -> Tensor:
+        """See :meth:`Contribution.squared_norms`."""
         if self.inputs.shape[1] == 1:
             return _squares(self.inputs) * _squares(self.gradients)
         left = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
@@ -111,6 +117,7 @@ class Outer:
         return (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """See :meth:`Contribution.add_weighted`."""
         left, right = self.gradients, self.inputs
         if left.shape[-1] <= right.shape[-1]:
             left = scaled(left, factors.to(left.dtype))
@@ -119,9 +126,11 @@ class Outer:
         total.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1))
 
     def per_example(self) -> Tensor:
+        """See :meth:`Contribution.per_example`."""
         return torch.bmm(self.gradients.transpose(1, 2), self.inputs)
 
     def kept(self, good: Tensor) -> Outer:
+        """See :meth:`Contribution.kept`."""
         return Outer(zeroed(self.inputs, good), zeroed(self.gradients, good))
 
 
@@ -140,6 +149,7 @@ class Lookup:
     rows: int
 
     def squared_norms(self) -> Tensor:
+        """See :meth:`Contribution.squared_norms`."""
         n, positions = self.indices.shape
         if positions == 1:
             return _squares(self.gradients)
@@ -156,11 +166,13 @@ class Lookup:
         return squares.index_add_(0, keys // self.rows, sums.square().sum(1))
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """See :meth:`Contribution.add_weighted`."""
         weighted = scaled(self.gradients, factors.to(self.gradients.dtype))
         total.index_add_(0, self.indices.flatten(), weighted.flatten(0, 1))
 
     def per_example(self) -> Tensor:
-        n, positions = self.indices.shape
+        """See :meth:`Contribution.per_example`."""
+        n = len(self.indices)
         examples = torch.arange(n, device=self.indices.device).unsqueeze(1)
         width = self.gradients.shape[-1]
         dense = self.gradients.new_zeros(n * self.rows, width)
@@ -170,6 +182,7 @@ class Lookup:
         return dense.view(n, self.rows, width)
 
     def kept(self, good: Tensor) -> Lookup:
+        """See :meth:`Contribution.kept`."""
         return Lookup(self.indices, zeroed(self.gradients, good), self.rows)
 
 
@@ -185,6 +198,7 @@ class Tied:
     outer: Outer
 
     def squared_norms(self) -> Tensor:
+        """See :meth:`Contribution.squared_norms`."""
         outer, lookup = self.outer, self.lookup
         meet = torch.bmm(outer.inputs, lookup.gradients.transpose(1, 2))
         picked = outer.gradients.gather(
@@ -194,13 +208,16 @@ class Tied:
         return (outer.squared_norms() + lookup.squared_norms() + 2 * cross).clamp(min=0)
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """See :meth:`Contribution.add_weighted`."""
         self.outer.add_weighted(factors, total)
         self.lookup.add_weighted(factors, total)
 
     def per_example(self) -> Tensor:
+        """See :meth:`Contribution.per_example`."""
         return self.outer.per_example() + self.lookup.per_example()
 
     def kept(self, good: Tensor) -> Tied:
+        """See :meth:`Contribution.kept`."""
         return Tied(self.lookup.kept(good), self.outer.kept(good))
 
 

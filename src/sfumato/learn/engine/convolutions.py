@@ -38,15 +38,14 @@ class Geometry:
 
     @property
     def kernel(self) -> tuple[int, ...]:
+        """Its size."""
         return self.weight[2:]
 
-    def weight_gradient(
-        self, inputs: Tensor, gradients: Tensor, copies: int = 1
-    ) -> Tensor:
+    def weight_gradient(self, inputs: Tensor, gradients: Tensor, copies: int = 1) -> Tensor:
         """The ordinary weight gradient; with ``copies``, of as many groups of channels."""
         # Only the shape of the weight matters to its own gradient.
         weight = inputs.new_empty((self.weight[0] * copies, *self.weight[1:]))
-        return torch.ops.aten.convolution_backward(
+        gradient: Tensor = torch.ops.aten.convolution_backward(
             gradients,
             inputs,
             weight,
@@ -58,7 +57,8 @@ class Geometry:
             self.output_padding or (0,) * len(self.kernel),
             self.groups * copies,
             (False, True, False),
-        )[1]  # type: ignore[no-any-return]
+        )[1]
+        return gradient
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,18 @@ class Convolved:
     geometry: Geometry
 
     def squared_norms(self) -> Tensor:
+        """See :meth:`Contribution.squared_norms`."""
         if prefer_gram(self.inputs.shape, self.gradients.shape, self.geometry):
             return gram_norms(self.inputs, self.gradients, self.geometry)
         return _squares(self.per_example())
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """See :meth:`Contribution.add_weighted`."""
         weighted = scaled(self.gradients, factors.to(self.gradients.dtype))
         total += self.geometry.weight_gradient(self.inputs, weighted)
 
     def per_example(self) -> Tensor:
+        """See :meth:`Contribution.per_example`."""
         n = self.inputs.shape[0]
         grouped = self.geometry.weight_gradient(
             self.inputs.reshape(1, -1, *self.inputs.shape[2:]),
@@ -93,6 +96,7 @@ class Convolved:
         return grouped.view(n, *self.geometry.weight)
 
     def kept(self, good: Tensor) -> Convolved:
+        """See :meth:`Contribution.kept`."""
         return Convolved(zeroed(self.inputs, good), zeroed(self.gradients, good), self.geometry)
 
 

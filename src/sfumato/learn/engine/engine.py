@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -104,7 +105,9 @@ class Engine:
         start = 0
         while start < n:
             stop = min(n, start + self._length(n - start))
-            part = pytree.tree_map_only(Tensor, lambda t: t[start:stop].detach(), (args, targets))
+            part = pytree.tree_map_only(
+                Tensor, partial(_rows, rows=slice(start, stop)), (args, targets)
+            )
             chunk_norms, chunk_losses = self._add_chunk(part, stop - start, group_of, totals)
             norms.append(chunk_norms)
             losses.append(chunk_losses)
@@ -235,6 +238,10 @@ def _count(tree: Any) -> int:
             f"inputs and targets hold {sizes} examples", "Give as many targets as examples"
         )
     return sizes[0]
+
+
+def _rows(values: Tensor, rows: slice) -> Tensor:
+    return values[rows].detach()
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from sfumato.errors import InputError
@@ -42,7 +43,9 @@ def fallback(
         # Nothing of an example goes in: what comes out is found as used outside its layer.
         return forward(*args, **kwargs)
     call = _Call(module, forward, tape, leaves, spec, mapped, place)
-    outputs = _PerExample.apply(call, tape.anchor, *(leaves[i] for i in mapped))
+    outputs: tuple[Tensor, ...] = _PerExample.apply(  # type: ignore[no-untyped-call]
+        call, tape.anchor, *(leaves[i] for i in mapped)
+    )
     return call.rebuild(outputs)
 
 
@@ -114,10 +117,12 @@ class _Call:
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs for all examples."""
+
         def one(*values: Tensor) -> tuple[Tensor, ...]:
             return self._one(self._values, values)
 
-        with torch.no_grad():
+        # vmap has no rule for the fused attention kernels.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             try:
                 return tuple(vmap(one, randomness="different")(*inputs))
             except InputError:
@@ -144,7 +149,7 @@ class _Call:
                 results = self._one(parameters, whole)
                 return tuple(result for result in results if result.is_floating_point())
 
-            results, pull = vjp(outputs, self._values, tuple(values[i] for i in floating))
+            results, pull, *_ = vjp(outputs, self._values, tuple(values[i] for i in floating))
             if self._autocast[0]:
                 pulled = tuple(p.to(r.dtype) for p, r in zip(pulled, results, strict=True))
             parameters, moved = pull(tuple(pulled))
@@ -154,6 +159,7 @@ class _Call:
         with (
             _same_random(self._kind, self._random),
             torch.autocast(self._kind, dtype=dtype, enabled=enabled),
+            sdpa_kernel(SDPBackend.MATH),
         ):
             if self._looped:
                 rows = [
@@ -163,7 +169,9 @@ class _Call:
                 parameters = {
                     name: torch.stack([row[0][name] for row in rows]) for name in self._values
                 }
-                moved = tuple(torch.stack(part) for part in zip(*(row[1] for row in rows)))
+                moved = tuple(
+                    torch.stack(part) for part in zip(*(row[1] for row in rows), strict=True)
+                )
             else:
                 parameters, moved = vmap(back, randomness="different")(*inputs, *gradients)
         for name, gradient in parameters.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from sfumato.errors import InputError
 
@@ -23,7 +23,10 @@ def refuse_mixing(module: nn.Module) -> None:
 
 
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
-    if any(isinstance(value, UninitializedTensorMixin) for value in part._parameters.values()):
+    if any(
+        isinstance(value, UninitializedParameter | UninitializedBuffer)
+        for value in part._parameters.values()
+    ):
         return "has no shape yet", "Run the model once before training it"
     if isinstance(part, _BatchNorm):
         if part.training or part.running_mean is None:

@@ -15,6 +15,7 @@ from sfumato.learn.engine.tape import Tape
 Handler = Callable[..., Any]
 
 _handlers: dict[type[nn.Module], Handler] = {}
+_loaded = False
 
 
 def layer(*kinds: type[nn.Module]) -> Callable[[Handler], Handler]:
@@ -36,10 +37,12 @@ def layer(*kinds: type[nn.Module]) -> Callable[[Handler], Handler]:
 
 def kinds() -> dict[type[nn.Module], Handler]:
     """All registered kinds."""
-    if not _handlers:
+    global _loaded
+    if not _loaded:
         package = importlib.import_module("sfumato.learn.engine.layers")
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
+        _loaded = True
     return dict(_handlers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -109,9 +109,13 @@ class Tape:
     def watch(self, output: Tensor, record: Callable[[Tensor], None]) -> Tensor:
         """The output, such that ``record`` receives its gradient during the backward pass."""
         if output.requires_grad:
-            output.register_hook(record)
+            output.register_hook(record)  # type: ignore[no-untyped-call]
             return output
-        return cast(Tensor, _Root.apply(self.anchor, output, record))
+        # Not as a view: marking a view dirty would rebase its history, and lose the anchor.
+        root: Tensor = _Root.apply(  # type: ignore[no-untyped-call]
+            self.anchor, output.data, record
+        )
+        return root
 
     def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, layer: str) -> Tensor:
         """``inputs @ weight.T + bias``, recorded. inputs: (n, ..., d); weight: (p, d)."""
@@ -127,7 +131,9 @@ class Tape:
             gradient = wide(gradient).reshape(self.n, -1, gradient.shape[-1])
             if wants_bias:
                 assert bias is not None
-                self.add(bias, Direct(gradient.sum(1) if gradient.shape[1] != 1 else gradient[:, 0]))
+                self.add(
+                    bias, Direct(gradient.sum(1) if gradient.shape[1] != 1 else gradient[:, 0])
+                )
             if wants_weight:
                 unmodified(inputs, version, layer)
                 kept = wide(inputs.detach()).reshape(self.n, gradient.shape[1], inputs.shape[-1])
@@ -215,4 +221,3 @@ def unmodified(values: Tensor, version: int, layer: str) -> None:
             f"the input of {layer} was modified in place after the layer read it",
             "Use the operation that returns a new tensor",
         )
-

@@ -1,0 +1,389 @@
+"""A linear layer on scattering features: the baseline that private training has to beat.
+
+The features cost nothing (see :mod:`sfumato.learn.scattering`) and are normalised within each
+image; their mean over all images, which would only make every gradient longer, is estimated once
+under noise and subtracted. Then one linear layer is trained, by noisy sums of clipped gradients.
+Its gradient for one image is the outer product of residual and features, so each norm is a product
+of two norms and the clipped sum is one matrix product: exact, and no dearer than an ordinary step.
+
+    calibrated = ScatterLinear(classes=10).calibrate(Budget(1.0, 1e-5), records=60_000)
+    model = calibrated.fit(images, labels)
+    model.predict(more_images), model.guarantee.describe()
+
+Source: Tramer and Boneh, "Differentially Private Learning Needs Better Features (or Much More
+Data)", ICLR 2021; here sampled as its accountant says, centred, and averaged over the last steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sfumato.errors import InputError
+from sfumato.learn.clipping import Clipping, Flat
+from sfumato.learn.mechanism import DpSgd, Run
+from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.scattering import Scattering
+from sfumato.privacy.neighbours import Neighbours
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.guarantee import Central
+    from sfumato.privacy.noise import NoiseSource
+
+_PATHS = 3
+"""Scattering paths that are normalised together: 27 groups of the 81 of one channel."""
+_CHUNK = 2048
+"""Records of a sample that are copied at a time."""
+_BRACKET = (0.05, 1e4)
+"""Noise multipliers among which the steps are calibrated."""
+
+
+@dataclass(frozen=True)
+class ScatterLinear:
+    """Public choices of the baseline; see :meth:`calibrate`.
+
+    Args:
+        classes: How many labels there are; labels are codes in ``[0, classes)``.
+        sample_rate: Probability with which a step sees a record, in ``(0, 1]``.
+        steps: How many there are.
+        max_grad_norm: Bound on one record's gradient. Normalised features are long, so at the
+            default nearly every gradient is cut to it, and only its direction counts.
+        learning_rate: Of the noisy mean gradient.
+        momentum: Heavy-ball, in ``[0, 1)``.
+        averaged: The part of the steps, from the end, whose weights are averaged, in ``(0, 1]``.
+        centre_share: The mean's mu over that of the whole budget (GDP), in ``[0, 1)``; about half
+            its square is what the steps lose. At 0 no mean is subtracted.
+        smooth_weight: What the smoothed image, a path among 81, is multiplied by after
+            normalisation: its few numbers say more than others.
+        scattering: The features.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    classes: int
+    sample_rate: float = 0.14
+    steps: int = 280
+    max_grad_norm: float = 0.1
+    learning_rate: float = 4.0
+    momentum: float = 0.9
+    averaged: float = 0.25
+    centre_share: float = 0.1
+    smooth_weight: float = 2.0
+    scattering: Scattering = field(default_factory=Scattering)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.classes, int) and self.classes >= 2):
+            raise InputError(f"classes is {self.classes!r}", "Give at least 2.")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate!r}", "Give a number above 0.")
+        if not 0 < self.smooth_weight < math.inf:
+            raise InputError(f"smooth_weight is {self.smooth_weight!r}", "Give a number above 0.")
+        for name in ("momentum", "centre_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in [0, 1).")
+        for name in ("averaged", "sample_rate"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in (0, 1].")
+
+    def calibrate(
+        self, budget: Budget, *, records: int, neighbours: Neighbours = Neighbours.ADD_REMOVE
+    ) -> CalibratedScatterLinear:
+        """The least noise with which all steps together meet the budget.
+
+        Args:
+            budget: Its delta must be above 0 and below ``1 / records``.
+            records: The *declared*, public number of records. Noisy sums are divided by
+                ``sample_rate * records``, a number fixed before the data is read, so under
+                add-remove the true number of rows stays hidden: a declaration that is off by some
+                factor changes the learning rate by it, and nothing else.
+            neighbours: The relation of the budget.
+
+        Raises:
+            InputError: If an argument is out of its range.
+        """
+        from sfumato.privacy import calibration
+
+        budget.check_records(records)
+        sampling = PoissonSampling(records, self.sample_rate)
+        sampling.check(neighbours)
+        clipping = Flat(self.max_grad_norm)
+
+        def made(multiplier: float, mean: float | None) -> CalibratedScatterLinear:
+            return CalibratedScatterLinear(
+                self,
+                DpSgd(sampling, clipping, multiplier, self.steps, budget.delta, neighbours),
+                mean,
+            )
+
+        if self.centre_share == 0:
+            rate, steps = self.sample_rate, self.steps
+            return made(calibration.calibrate_gaussian(budget, neighbours, rate, steps), None)
+        far = 2 if neighbours is Neighbours.REPLACE_ONE else 1
+        mean = far / (self.centre_share * calibration.analytic_gaussian_mu(budget))
+        multiplier = calibration.calibrate(
+            lambda sigma: made(sigma, mean).event, budget, neighbours, _BRACKET
+        )
+        return made(multiplier, mean)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised scattering features, a function of each image alone.
+
+        Args:
+            images: (n, c, h, w) floats.
+
+        Returns:
+            (n, d) float32: over every three paths the mean is 0 and the variance at most 1, but
+            for ``smooth_weight``. What is not finite, because the image was not, is 0.
+        """
+        coefficients = self.scattering(images)
+        paths = coefficients.shape[1]
+        if paths % _PATHS:
+            raise InputError(
+                f"{paths} scattering paths do not divide into groups of {_PATHS}",
+                "Use 2 scales and 8 angles.",
+            )
+        groups = paths // _PATHS
+        for start in range(0, len(coefficients), _CHUNK):
+            chunk = coefficients[start : start + _CHUNK]
+            chunk.copy_(torch.nn.functional.group_norm(chunk, groups))
+        coefficients[:, :: self.scattering.paths] *= self.smooth_weight
+        return coefficients.nan_to_num_(0.0, 0.0, 0.0).flatten(1)
+
+
+@dataclass(frozen=True)
+class CalibratedScatterLinear:
+    """A :class:`ScatterLinear` whose cost is known; made by its ``calibrate``.
+
+    Args:
+        method: Public choices.
+        dp_sgd: The steps.
+        mean_multiplier: Noise on the sum of all features over the bound on one record's; None
+            where no mean is subtracted.
+    """
+
+    method: ScatterLinear
+    dp_sgd: DpSgd
+    mean_multiplier: float | None = None
+
+    @property
+    def event(self) -> DpEvent:
+        """What a fit draws from the private records: the mean, and all steps."""
+        from sfumato.privacy import events
+
+        if self.mean_multiplier is None:
+            return self.dp_sgd.event
+        return events.compose(events.GaussianDpEvent(self.mean_multiplier), self.dp_sgd.event)
+
+    def guarantee(self) -> Central:
+        """What a fit proves."""
+        from sfumato.privacy.guarantee import Central
+
+        return Central(self.event, self.dp_sgd.delta, "record", self.dp_sgd.neighbours)
+
+    def fit(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        source: NoiseSource | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> ScatterLinearModel:
+        """Trains on private images.
+
+        Args:
+            images: (n, c, h, w) floats in [0, 1].
+            labels: (n,) int64 codes.
+            source: Of sampling and noise; anything but the default is for tests.
+            progress: Told after each step.
+
+        Raises:
+            InputError: If images and labels do not belong together, or a label is no class.
+        """
+        _check(images, labels, self.method.classes)
+        features = self.method.features(images)
+        return self.fit_features(features, labels, source=source, progress=progress)
+
+    def fit_features(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        *,
+        source: NoiseSource | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> ScatterLinearModel:
+        """As :meth:`fit`, on (n, d) features from ``method.features``.
+
+        Guaranteed: the weights are a function of one noisy sum over all records and ``steps`` over
+        samples, whose joint cost is ``event``, and of public numbers.
+        """
+        method = self.method
+        _check(features, labels, method.classes)
+        run = Run(self.dp_sgd, len(labels), source=source)
+        centre = self._centre(features, run.source)
+        lengths = lengths_with_bias(features, centre)
+        device = features.device
+        layer = {
+            "weight": torch.zeros(method.classes, features.shape[1], device=device),
+            "bias": torch.zeros(method.classes, device=device),
+        }
+        velocity = {name: torch.zeros_like(value) for name, value in layer.items()}
+        average = {name: torch.zeros_like(value) for name, value in layer.items()}
+        kept = max(1, round(method.averaged * method.steps))
+
+        def total(rows: NDArray[np.int64]) -> ClippedLinear:
+            return _sum_over(rows, layer, features, centre, lengths, labels, run.clipping)
+
+        for step in range(method.steps):
+            gradients = run.step(total)
+            for name, value in layer.items():
+                velocity[name].mul_(method.momentum).add_(gradients[name])
+                value.sub_(velocity[name], alpha=method.learning_rate)
+                if step >= method.steps - kept:
+                    average[name].add_(value, alpha=1 / kept)
+            if progress is not None:
+                progress(step + 1, method.steps, "linear layer")
+        bias = average["bias"] - average["weight"] @ centre
+        return ScatterLinearModel(method, average["weight"], bias, self.event, self.guarantee())
+
+    def _centre(self, features: Tensor, source: NoiseSource) -> Tensor:
+        """The noisy mean of (n, d) features, (d,): each is cut to the public norm sqrt(d)."""
+        from sfumato.learn.noise import add_gaussian
+
+        width = features.shape[1]
+        total = torch.zeros(width, dtype=torch.float64, device=features.device)
+        if self.mean_multiplier is None:
+            return total.float()
+        bound = Flat(math.sqrt(width))
+        for part in torch.split(features, _CHUNK):
+            norms = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64)[None]
+            total += (bound.factors(norms).float() @ part)[0]
+        (stddev,) = bound.noise_stddevs(self.mean_multiplier)
+        records = self.dp_sgd.sampling.records
+        return add_gaussian([total], [stddev], source, divisor=records)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterLinearModel:
+    """A trained layer: wholly publishable under ``guarantee``.
+
+    Attributes:
+        method: Public choices, features among them.
+        weight: (classes, d) float32.
+        bias: (classes,) float32.
+        event: What was drawn.
+        guarantee: What it proves.
+    """
+
+    method: ScatterLinear
+    weight: Tensor
+    bias: Tensor
+    event: DpEvent
+    guarantee: Central
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """(n, classes) logits of (n, c, h, w) images."""
+        return self.method.features(images) @ self.weight.T + self.bias
+
+    def predict(self, images: Tensor) -> Tensor:
+        """(n,) int64 codes of the likeliest classes."""
+        return self.scores(images).argmax(dim=1)
+
+
+class ClippedLinear(NamedTuple):
+    """The clipped sum of a linear layer's gradients.
+
+    Attributes:
+        gradients: ``weight``, (classes, d), and ``bias``, (classes,).
+        norms: (1, n), before clipping.
+    """
+
+    gradients: dict[str, Tensor]
+    norms: Tensor
+
+
+def lengths_with_bias(features: Tensor, centre: Tensor | float = 0.0) -> Tensor:
+    """``|(x - centre, 1)|`` of every row of (n, d) features, (n,): the bias is an input of 1."""
+    squares = [
+        torch.linalg.vector_norm(part - centre, dim=1, dtype=torch.float64).square()
+        for part in torch.split(features, _CHUNK)
+    ]
+    lengths: Tensor = torch.cat(squares).add(1).sqrt().to(features.dtype)
+    return lengths
+
+
+@torch.no_grad()
+def clipped_sum(
+    weight: Tensor,
+    bias: Tensor,
+    features: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    clipping: Clipping,
+) -> ClippedLinear:
+    """The sum of the clipped gradients of cross-entropy; exact, without any single gradient.
+
+    The gradient of one record is ``(p - y) (x, 1)^T``, whose norm is ``|p - y| |(x, 1)|``.
+
+    Args:
+        weight: (classes, d).
+        bias: (classes,).
+        features: (n, d); n may be 0.
+        lengths: (n,) from :func:`lengths_with_bias`.
+        labels: (n,) int64.
+        clipping: One group.
+    """
+    residuals = torch.softmax(features @ weight.T + bias, dim=1)
+    residuals[torch.arange(len(labels), device=labels.device), labels] -= 1
+    norms = torch.linalg.vector_norm(residuals, dim=1)[None] * lengths
+    factors = clipping.factors(norms)[0, :, None]
+    # Where a norm is not finite the factor is 0, and 0 times NaN would not be.
+    clipped = torch.where(factors > 0, residuals * factors, 0.0)
+    return ClippedLinear({"weight": clipped.T @ features, "bias": clipped.sum(dim=0)}, norms)
+
+
+def _sum_over(
+    rows: NDArray[np.int64],
+    layer: dict[str, Tensor],
+    features: Tensor,
+    centre: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    clipping: Clipping,
+) -> ClippedLinear:
+    """The clipped sum over a sample of centred features, a part of it at a time."""
+    gradients = {name: torch.zeros_like(value) for name, value in layer.items()}
+    norms = [torch.zeros(1, 0, device=features.device)]
+    for part in torch.split(torch.from_numpy(rows).to(features.device), _CHUNK):
+        inputs = features[part].sub_(centre)
+        found = clipped_sum(
+            layer["weight"], layer["bias"], inputs, lengths[part], labels[part], clipping
+        )
+        norms.append(found.norms)
+        for name, value in found.gradients.items():
+            gradients[name] += value
+    return ClippedLinear(gradients, torch.cat(norms, dim=1))
+
+
+def _check(records: Tensor, labels: Tensor, classes: int) -> None:
+    if labels.shape != records.shape[:1] or labels.dtype != torch.int64:
+        raise InputError(
+            f"there are {len(records)} records and labels {tuple(labels.shape)} {labels.dtype}",
+            "Give one int64 label for each.",
+        )
+    wrong = (labels < 0) | (labels >= classes)
+    if bool(wrong.any()):
+        raise InputError(
+            f"a label is {int(labels[wrong][0])}", f"Labels are codes from 0 to {classes - 1}."
+        )

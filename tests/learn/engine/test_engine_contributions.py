@@ -1,0 +1,119 @@
+"""Every form of a contribution against the per-example gradients it stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sfumato.learn.engine.contributions import (
+    Contribution,
+    Direct,
+    Lookup,
+    Outer,
+    Tied,
+    merge,
+    prefer_outer_product,
+)
+from sfumato.learn.engine.convolutions import Convolved, Geometry, gram_norms, prefer_gram
+
+
+def _normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def _lookup(n: int, positions: int, rows: int, width: int) -> Lookup:
+    indices = torch.randint(0, rows, (n, positions))
+    return Lookup(indices, _normal(n, positions, width), rows)
+
+
+def _convolved(n: int, stride: int, dilation: int, padding: int, kernel: int) -> Convolved:
+    geometry = Geometry((5, 3, kernel, 2), (stride, 1), (padding, 0), (dilation, 1), 1)
+    inputs = _normal(n, 3, 7, 5)
+    outputs = F.conv2d(
+        inputs, _normal(5, 3, kernel, 2), None, (stride, 1), (padding, 0), (dilation, 1)
+    )
+    return Convolved(inputs, torch.randn_like(outputs), geometry)
+
+
+FORMS: dict[str, Any] = {
+    "direct": lambda n: Direct(_normal(n, 4, 3)),
+    "one_position": lambda n: Outer(_normal(n, 1, 5), _normal(n, 1, 4)),
+    "gram": lambda n: Outer(_normal(n, 3, 50), _normal(n, 3, 60)),
+    "lookup": lambda n: _lookup(n, 5, 4, 3),
+    "lookup_once": lambda n: _lookup(n, 1, 4, 3),
+    "long_lookup": lambda n: _lookup(n, 300, 40, 3),
+    "tied": lambda n: Tied(_lookup(n, 5, 6, 3), Outer(_normal(n, 4, 3), _normal(n, 4, 6))),
+    "convolved": lambda n: _convolved(n, 2, 2, 1, 3),
+}
+
+
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("form", list(FORMS))
+def test_a_form_is_the_gradients_it_stands_for(form: str, n: int) -> None:
+    torch.manual_seed(0)
+    part: Contribution = FORMS[form](n)
+    gradients = part.per_example()
+    torch.testing.assert_close(part.squared_norms(), gradients.flatten(1).square().sum(1))
+    factors, total = torch.rand(n).double(), _normal(*gradients.shape[1:])
+    expected = total + torch.einsum("n,n...->...", factors, gradients)
+    part.add_weighted(factors, total)
+    torch.testing.assert_close(total, expected)
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_a_bad_example_is_zero_whatever_stood_there(form: str) -> None:
+    part: Contribution = FORMS[form](3)
+    held = next(
+        value
+        for value in (*vars(part).values(), *vars(getattr(part, "outer", part)).values())
+        if isinstance(value, Tensor) and value.is_floating_point()
+    )
+    held[1] = float("nan")
+    assert part.squared_norms().isnan().tolist() == [False, True, False]
+    kept = part.kept(torch.tensor([True, False, True])).per_example()
+    assert kept.isfinite().all()
+    assert not kept[1].any()
+    torch.testing.assert_close(kept[[0, 2]], part.per_example()[[0, 2]])
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    kernel=st.integers(1, 3),
+)
+def test_the_gram_of_pixels_gives_the_norms_of_convolutions(
+    stride: int, dilation: int, padding: int, kernel: int
+) -> None:
+    part = _convolved(3, stride, dilation, padding, kernel)
+    norms = gram_norms(part.inputs, part.gradients, part.geometry)
+    torch.testing.assert_close(norms, part.per_example().flatten(1).square().sum(1))
+
+
+def test_uses_of_one_parameter_are_merged_with_their_cross_terms() -> None:
+    torch.manual_seed(0)
+    outers = [Outer(_normal(2, 1, 30), _normal(2, 1, 30)) for _ in range(3)]
+    lookup = Lookup(torch.randint(0, 30, (2, 4)), _normal(2, 4, 30), 30)
+    for parts in (outers, [*outers, lookup], [lookup, outers[0], Direct(_normal(2, 30, 30))]):
+        whole = merge(parts)
+        expected = torch.stack([part.per_example() for part in parts]).sum(0)
+        torch.testing.assert_close(whole.per_example(), expected)
+        torch.testing.assert_close(whole.squared_norms(), expected.flatten(1).square().sum(1))
+    assert isinstance(merge([*outers, lookup]), Tied)
+
+
+def test_the_form_is_chosen_by_shape() -> None:
+    assert not prefer_outer_product(torch.Size((8, 1, 512)), torch.Size((8, 1, 256)))
+    assert not prefer_outer_product(torch.Size((8, 10, 512)), torch.Size((8, 10, 512)))
+    assert prefer_outer_product(torch.Size((8, 128, 256)), torch.Size((8, 128, 256)))
+    deep = Geometry((256, 256, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    assert prefer_gram(torch.Size((8, 256, 8, 8)), torch.Size((8, 256, 8, 8)), deep)
+    wide = Geometry((64, 64, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    assert not prefer_gram(torch.Size((8, 64, 32, 32)), torch.Size((8, 64, 32, 32)), wide)

@@ -1,0 +1,336 @@
+"""Whole models against the slow loop; what is refused; what is left on a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.errors import InputError
+from sfumato.learn.clipping import Flat, per_layer
+from sfumato.learn.engine import Engine
+
+Agree = Callable[..., Any]
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def token_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    flat = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return flat.view(targets.shape).mean(1)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 5), nn.Linear(5, 3))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 5, stride=2, padding=2),
+        nn.Tanh(),
+        nn.MaxPool2d(2, 1),
+        nn.Conv2d(4, 6, 3),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.LazyLinear(3),
+    )
+
+
+class Residual(nn.Module):
+    """A wide-residual block: pre-activation, GroupNorm, a shortcut."""
+
+    def __init__(self, inner: int, outer: int, stride: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(2, inner), nn.GroupNorm(2, outer)
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+        self.short = nn.Conv2d(inner, outer, 1, stride, bias=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        active = F.relu(self.norm1(values), inplace=True)
+        deep = self.conv2(F.relu(self.norm2(self.conv1(active))))
+        return deep + self.short(active)
+
+
+def wide_resnet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        Residual(4, 8, 1),
+        Residual(8, 12, 2),
+        nn.GroupNorm(3, 12),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    )
+
+
+class LanguageModel(nn.Module):
+    """Embedding, positions, one encoder layer, and a decoder whose weight may be the embedding."""
+
+    def __init__(self, tied: str, positions: bool = False) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 12, padding_idx=0)
+        self.layer = nn.TransformerEncoderLayer(12, 3, 20, dropout=0.0, batch_first=True)
+        self.positions = nn.Parameter(torch.randn(1, 9, 12)) if positions else None
+        self.tied = tied
+        if tied in ("module", "no"):
+            self.decoder = nn.Linear(12, 11, bias=False)
+        if tied == "module":
+            self.decoder.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        values = self.embedding(tokens)
+        if self.positions is not None:
+            values = values + self.positions[:, : tokens.shape[1]]
+        values = self.layer(values)
+        if self.tied == "function":
+            return F.linear(values, self.embedding.weight)
+        return self.decoder(values)
+
+
+class LowRank(nn.Module):
+    """An adapter of two bare parameters beside a frozen layer."""
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(rank, base.in_features))
+        self.up = nn.Parameter(torch.randn(base.out_features, rank))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.base(values) + values @ self.down.T @ self.up.T
+
+
+def images(n: int, channels: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(n, channels, 12, 12, dtype=torch.float64), torch.randint(0, 3, (n,))
+
+
+def tokens(n: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(2)
+    return torch.randint(0, 11, (n, 7)), torch.randint(0, 11, (n, 7))
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any], Any]] = {
+    "mlp": (mlp, lambda n: (torch.randn(n, 6).double(), torch.randint(0, 3, (n,))), cross_entropy),
+    "cnn": (cnn, lambda n: images(n, 1), cross_entropy),
+    "wide_resnet": (wide_resnet, lambda n: images(n, 3), cross_entropy),
+    "transformer": (lambda: LanguageModel("no"), tokens, token_loss),
+    "tied_modules": (lambda: LanguageModel("module"), tokens, token_loss),
+    "tied_by_function": (lambda: LanguageModel("function"), tokens, token_loss),
+    "bare_positions": (lambda: LanguageModel("module", positions=True), tokens, token_loss),
+}
+
+
+def build(make: Callable[[], nn.Module], sample: Tensor) -> nn.Module:
+    torch.manual_seed(0)
+    module = make().double()
+    module(sample)  # gives lazy layers their shape
+    return module
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_model_gives_the_loops_sum(name: str, n: int, agree: Agree) -> None:
+    make, data, loss = MODELS[name]
+    module = build(make, data(1)[0])
+    inputs, targets = data(n)
+    agree(module, inputs, targets, loss=loss, chunk=3)
+
+
+def test_groups_are_clipped_one_by_one(agree: Agree) -> None:
+    module = build(cnn, images(1, 1)[0])
+    names = [name for name, _ in module.named_parameters()]
+    agree(module, *images(5, 1), loss=cross_entropy, clipping=per_layer(names, 0.3))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, None])
+def test_the_chunk_changes_nothing(chunk: int | None, agree: Agree) -> None:
+    agree(build(wide_resnet, images(1, 3)[0]), *images(5, 3), loss=cross_entropy, chunk=chunk)
+
+
+def test_in_float32_the_sum_is_the_loops_to_1e5(agree: Agree) -> None:
+    torch.manual_seed(0)
+    module = wide_resnet()
+    inputs, targets = images(7, 3)
+    agree(module, inputs.float(), targets, loss=cross_entropy, tolerance=1e-5)
+
+
+def test_outputs_may_be_tuples_and_dictionaries(agree: Agree) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 2)
+
+        def forward(self, values: Tensor, more: Tensor) -> dict[str, Any]:
+            return {"a": self.a(values), "rest": (self.b(more), "a label")}
+
+    agree(Two().double(), (torch.randn(3, 4).double(), torch.randn(3, 4).double()), torch.ones(3))
+
+
+def test_adapters_and_unknown_modules_fall_back(agree: Agree) -> None:
+    module = nn.Sequential(LowRank(nn.Linear(6, 5), 2), nn.Tanh())
+    module.append(LowRank(nn.Linear(5, 3), 1)).double()
+    agree(module, torch.randn(5, 6).double(), torch.randint(0, 3, (5,)), loss=cross_entropy)
+
+
+def test_what_vmap_cannot_do_is_looped(agree: Agree) -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+
+        def forward(self, values: Tensor) -> Tensor:
+            return values * (self.a if values.sum().item() > 0 else self.b)
+
+    module = nn.Sequential(nn.Linear(4, 4), Branching()).double()
+    class_loss = MODELS["mlp"][2]
+    torch.manual_seed(3)
+    inputs, targets = torch.randn(6, 4).double(), torch.randint(0, 4, (6,))
+    ours = Engine(module, class_loss, Flat(0.1), chunk=1).clipped_sum(inputs, targets)
+    whole = Engine(module, class_loss, Flat(0.1)).clipped_sum(inputs, targets)
+    for name, gradient in ours.gradients.items():
+        torch.testing.assert_close(gradient, whole.gradients[name])
+    agree(module, inputs, targets, loss=class_loss)
+
+
+def test_a_parametrised_weight_falls_back(agree: Agree) -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
+    module.append(nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)))
+    inputs, targets = torch.randn(5, 4).double(), torch.randint(0, 3, (5,))
+    agree(module.double(), inputs, targets, loss=cross_entropy)
+
+
+def test_frozen_parameters_are_not_recorded(agree: Agree) -> None:
+    module = build(cnn, images(1, 1)[0])
+    for parameter in list(module.parameters())[:-1]:
+        parameter.requires_grad_(False)
+    engine = agree(module, *images(5, 1), loss=cross_entropy)
+    assert list(engine._plan(dict(module.named_parameters()))) == ["6"]
+
+
+def test_dropout_in_the_fallback_draws_the_same_numbers_twice() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(50, dtype=torch.float64))
+
+        def forward(self, values: Tensor) -> Tensor:
+            return F.dropout(values, 0.5) * self.scale
+
+    kept: list[Tensor] = []
+
+    def loss(outputs: Tensor, _: Tensor) -> Tensor:
+        kept.append(outputs.detach())
+        return outputs.sum(1)
+
+    engine = Engine(Noisy(), loss, Flat(1e9))
+    ours = engine.clipped_sum(torch.ones(6, 50, dtype=torch.float64), torch.zeros(6))
+    torch.testing.assert_close(ours.gradients["scale"], kept[0].sum(0))
+    assert 0.3 < float((kept[0] == 0).double().mean()) < 0.7
+
+
+MIXING = {
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(3), "GroupNorm"),
+    "SyncBatchNorm": (lambda: nn.SyncBatchNorm(3), "GroupNorm"),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(3, track_running_stats=True), "track_running"),
+    "Embedding": (lambda: nn.Embedding(3, 3, scale_grad_by_freq=True), "scale_grad_by_freq"),
+    "LazyLinear": (lambda: nn.LazyLinear(3), "Run the model once"),
+}
+
+
+@pytest.mark.parametrize("kind", list(MIXING))
+def test_a_layer_that_mixes_examples_is_refused_by_name(kind: str) -> None:
+    make, remedy = MIXING[kind]
+    with pytest.raises(InputError, match=rf"{kind} '1.inner'.*{remedy}"):
+        Engine(nn.Sequential(nn.Tanh(), nn.ModuleDict({"inner": make()})), cross_entropy, Flat(1.0))
+
+
+def test_a_layer_that_mixes_examples_later_is_refused_at_the_call() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    engine = Engine(module, cross_entropy, Flat(1.0))
+    module.train()
+    with pytest.raises(InputError, match="BatchNorm1d '1'"):
+        engine.clipped_sum(torch.randn(4, 4), torch.zeros(4, dtype=torch.long))
+
+
+def test_examples_in_another_dimension_are_refused() -> None:
+    module = nn.TransformerEncoderLayer(8, 2, 16)  # sequence first
+    engine = Engine(module, lambda o, t: o.sum((0, 2)), Flat(1.0))
+    with pytest.raises(InputError, match="batch_first=True"):
+        engine.clipped_sum(torch.randn(4, 4, 8).flatten(0, 1)[:12].view(3, 4, 8), torch.zeros(3))
+
+
+def test_a_loss_of_the_whole_batch_is_refused() -> None:
+    engine = Engine(mlp(), F.cross_entropy, Flat(1.0))
+    with pytest.raises(InputError, match="reduction='none'"):
+        engine.clipped_sum(torch.randn(4, 6), torch.zeros(4, dtype=torch.long))
+
+
+def test_nothing_is_left_on_a_module_whose_loss_fails() -> None:
+    module = mlp()
+    before = [sorted(part.__dict__) for part in module.modules()]
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        Engine(module, loss, Flat(1.0)).clipped_sum(torch.randn(4, 6), torch.zeros(4))
+    assert [sorted(part.__dict__) for part in module.modules()] == before
+    assert all(p.requires_grad and p.grad is None for p in module.parameters())
+
+
+def test_a_forward_put_on_the_module_by_its_user_stays() -> None:
+    module = mlp()
+    own = module[0].forward
+    module[0].forward = own  # as tools that change one module's dtype do
+    Engine(module, cross_entropy, Flat(1.0)).clipped_sum(
+        torch.randn(2, 6), torch.zeros(2, dtype=torch.long)
+    )
+    assert module[0].__dict__["forward"] is own
+
+
+def test_under_autocast_norms_and_sums_are_float32(loop: Callable[..., Any]) -> None:
+    torch.manual_seed(0)
+    module = wide_resnet()
+    inputs, targets = images(5, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = Engine(module, cross_entropy, Flat(0.5)).clipped_sum(inputs.float(), targets)
+    assert ours.norms.dtype == torch.float32
+    assert {g.dtype for g in ours.gradients.values()} == {torch.float32}
+    exact, _, _ = loop(module, cross_entropy, Flat(0.5), inputs.float(), targets)
+    off = sum((ours.gradients[k] - exact[k]).square().sum() for k in exact)
+    assert off.sqrt() < 0.05 * sum(e.square().sum() for e in exact.values()).sqrt()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_example_that_is_not_finite_contributes_zero(bad: float) -> None:
+    module = build(wide_resnet, images(1, 3)[0])
+    inputs, targets = images(5, 3)
+    rest = Engine(module, cross_entropy, Flat(0.1)).clipped_sum(inputs[1:], targets[1:])
+    inputs[0, 0, 0, 0] = bad
+    ours = Engine(module, cross_entropy, Flat(0.1)).clipped_sum(inputs, targets)
+    for name, gradient in ours.gradients.items():
+        torch.testing.assert_close(gradient, rest.gradients[name], rtol=1e-9, atol=1e-12)
+
+
+def test_opacus_gives_the_same_sum() -> None:
+    opacus = pytest.importorskip("opacus")
+    module = build(wide_resnet, images(1, 3)[0])
+    inputs, targets = images(5, 3)
+    ours = Engine(module, cross_entropy, Flat(0.1)).clipped_sum(inputs, targets)
+    wrapped = opacus.GradSampleModule(module, loss_reduction="sum")
+    cross_entropy(wrapped(inputs), targets).sum().backward()
+    samples = {k: p.grad_sample for k, p in module.named_parameters()}
+    norms = sum(s.flatten(1).square().sum(1) for s in samples.values()).sqrt()
+    factors = Flat(0.1).factors(norms[None])[0]
+    for name, sample in samples.items():
+        expected = torch.einsum("n,n...->...", factors, sample)
+        torch.testing.assert_close(ours.gradients[name], expected, rtol=1e-8, atol=1e-10)

@@ -1,0 +1,488 @@
+"""Training, with a loop of one's own and without. Statistical tests: false alarm <= 1e-6."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.stats import chi2
+from torch import Tensor, nn
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
+
+from sfumato.errors import BudgetError, InputError
+from sfumato.learn.adaptive import AdaptiveQuantile
+from sfumato.learn.clipping import Flat, per_layer
+from sfumato.learn.engine import Engine
+from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.noise import add_gaussian
+from sfumato.learn.optimise import make_private
+from sfumato.learn.progress import Progress
+from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.trainer import PrivateTrainer
+from sfumato.privacy import accounting
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.noise import SeededSource
+
+ALARM = 1e-6
+ROWS = 64
+
+
+def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def data(rows: int = ROWS) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(rows, 6, generator=generator)
+    return inputs, (inputs[:, 0] > 0).long()
+
+
+def network() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+def mechanism(
+    rate: float = 0.25, sigma: float = 1.0, steps: int = 8, clipping: Any = None, rows: int = ROWS
+) -> DpSgd:
+    return DpSgd(PoissonSampling(rows, rate), clipping or Flat(0.5), sigma, steps, 1e-5)
+
+
+def trainer(made: DpSgd | None = None, *, seed: int = 3, **settings: Any) -> PrivateTrainer:
+    module = network()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.3, momentum=0.9)
+    settings = {"data": data(), "source": SeededSource(seed)} | settings
+    return PrivateTrainer(module, loss, optimizer, made or mechanism(), **settings)
+
+
+def flat(module: nn.Module) -> Tensor:
+    return torch.cat([p.detach().ravel() for p in module.parameters()])
+
+
+@pytest.mark.parametrize("clipping", [Flat(0.5), per_layer(["0.w", "2.w"], 0.5)])
+def test_the_engine_trains_as_the_slow_loop_does(loop_engine: Any, clipping: Any) -> None:
+    made = mechanism(clipping=clipping)
+    fast, slow = trainer(made), trainer(made, engine=loop_engine)
+    assert torch.allclose(flat(fast.fit()), flat(slow.fit()), atol=1e-5)
+
+
+@pytest.mark.parametrize("physical", [1, 5, 7, 64])
+def test_the_size_of_physical_batches_changes_nothing(physical: int) -> None:
+    made = mechanism(rate=0.9)
+    whole = flat(trainer(made).fit())
+    assert torch.allclose(flat(trainer(made, physical_batch_size=physical).fit()), whole, atol=1e-5)
+
+
+class NoisyParts(PrivateLoop):
+    """Planted: noise in every physical batch, for which only one is accounted."""
+
+    def _sum_of_part(self, rows: NDArray[np.int64]) -> Any:
+        part = super()._sum_of_part(rows)
+        noisy = add_gaussian(list(part.gradients.values()), [0.5] * len(part.gradients))
+        return part._replace(gradients=dict(zip(part.gradients, noisy, strict=True)))
+
+
+def gradient_noise(kind: type[PrivateLoop], physical: int) -> tuple[float, int]:
+    """The sum of squares, in units of the accounted noise, of a module without a gradient."""
+    module = nn.Linear(200, 200, bias=False)
+    inputs = torch.zeros(ROWS, 200), torch.zeros(ROWS, dtype=torch.long)
+    private = kind(
+        module,
+        torch.optim.SGD(module.parameters(), 1.0),
+        loss,
+        inputs,
+        mechanism(rate=1.0),
+        physical_batch_size=physical,
+        source=SeededSource(1),
+    )
+    private.backward()
+    assert module.weight.grad is not None
+    stddev = 1.0 * 0.5 / ROWS
+    return float((module.weight.grad.double() / stddev).square().sum()), module.weight.numel()
+
+
+@pytest.mark.parametrize("physical", [64, 16, 1])
+def test_noise_is_added_once_whatever_the_physical_batches(physical: int) -> None:
+    square, n = gradient_noise(PrivateLoop, physical)
+    assert chi2.ppf(ALARM / 2, n) <= square <= chi2.isf(ALARM / 2, n)
+    square, n = gradient_noise(NoisyParts, physical)
+    assert square > chi2.isf(ALARM / 2, n)
+
+
+def test_one_example_with_nan_adds_nothing_and_spoils_nothing() -> None:
+    inputs, targets = data()
+    bad = inputs.clone()
+    bad[5] = math.nan
+    bad[9] = math.inf
+    zero = torch.ones(ROWS)
+    zero[[5, 9]] = 0
+
+    def masked(outputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(outputs, targets % 2) * (targets < 2)
+
+    spoilt = trainer(mechanism(rate=1.0), data=(bad, targets)).fit()
+    assert flat(spoilt).isfinite().all()
+    module = network()
+    blanked = targets + 2 * (1 - zero).long()  # the same records with a loss of zero
+    PrivateTrainer(
+        module,
+        masked,
+        torch.optim.SGD(module.parameters(), lr=0.3, momentum=0.9),
+        mechanism(rate=1.0),
+        (inputs, blanked),
+        source=SeededSource(3),
+    ).fit()
+    assert torch.allclose(flat(spoilt), flat(module), atol=1e-6)
+
+
+def test_an_empty_batch_is_a_noisy_step() -> None:
+    one = trainer(mechanism(rate=1e-9, steps=2))
+    before = flat(one.module).clone()
+    one.fit()
+    assert one.steps_taken == 2
+    assert (flat(one.module) != before).all()
+
+
+def test_a_training_refuses_more_steps_than_it_paid_for() -> None:
+    one = trainer(mechanism(steps=3))
+    one.fit()
+    weights = flat(one.module).clone()
+    with pytest.raises(BudgetError, match="all 3 steps"):
+        one.step()
+    with pytest.raises(BudgetError, match="all 3 steps"):
+        one.fit(1)
+    assert torch.equal(flat(one.module), weights)
+    assert trainer(mechanism(steps=3)).fit(2) is not None
+
+
+def test_progress_says_what_is_spent_and_never_a_private_loss() -> None:
+    seen: list[Progress] = []
+    one = trainer(mechanism(steps=4))
+    one.fit(progress=seen.append)
+    assert [p.step for p in seen] == [1, 2, 3, 4]
+    spent = [p.epsilon for p in seen]
+    assert spent == sorted(spent)
+    assert spent[-1] == pytest.approx(one.guarantee.epsilon())
+    assert spent[1] == pytest.approx(mechanism(steps=2).epsilon())
+    assert all(p.seconds >= 0 and p.seconds_left >= 0 for p in seen)
+    assert seen[-1].seconds_left == 0
+    assert not any("loss" in name or "norm" in name for name in dir(seen[0]))
+
+
+def test_the_ledger_is_debited_once_for_all_steps_before_the_first_draw() -> None:
+    ledger = Ledger.in_memory()
+    ledger.set_ceiling(Budget(100.0, 1e-5))
+    one = trainer(ledger=ledger, label="clinic")
+    one.fit()
+    (entry,) = [e for e in ledger.entries() if e.kind == "debit"]
+    assert entry.guarantee == one.guarantee.to_dict()
+    assert entry.label == "clinic"
+
+
+def test_a_refusing_ledger_stops_the_training_before_it_draws() -> None:
+    ledger = Ledger.in_memory()
+    ledger.set_ceiling(Budget(0.01, 1e-5))
+    source = SeededSource(0)
+    one = trainer(ledger=ledger, source=source)
+    before = flat(one.module).clone()
+    with pytest.raises(BudgetError):
+        one.fit()
+    assert one.steps_taken == 0
+    assert torch.equal(flat(one.module), before)
+    assert source.bytes(8) == SeededSource(0).bytes(8)
+
+
+def test_the_average_and_the_schedule_are_functions_of_the_noisy_steps() -> None:
+    weights: list[Tensor] = []
+    one = trainer(averaging=0.5, schedule=lambda step: 0.5**step)
+    average = flat(one.module).clone()
+    rates = []
+
+    def watch(progress: Progress) -> None:
+        weights.append(flat(one.module).clone())
+        rates.append(one.optimizer.param_groups[0]["lr"])
+
+    one.fit(progress=watch)
+    for step, now in enumerate(weights, start=1):
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * now
+    assert one.average is not None
+    found = torch.cat([w.ravel() for w in one.average.weights.values()])
+    assert torch.allclose(found, average, atol=1e-6)
+    assert rates == pytest.approx([0.3 * 0.5**step for step in range(8)])
+    one.average.copy_to(one.module)
+    assert torch.allclose(flat(one.module), average, atol=1e-6)
+
+
+def test_augmentation_sees_every_part_and_changes_the_gradient() -> None:
+    sizes: list[int] = []
+
+    def halve(inputs: Any, targets: Tensor) -> tuple[Any, Tensor]:
+        sizes.append(len(inputs))
+        return inputs / 2, targets
+
+    plain = flat(trainer(mechanism(rate=1.0, steps=2)).fit())
+    changed = trainer(mechanism(rate=1.0, steps=2), augment=halve, physical_batch_size=40).fit()
+    assert sizes == [40, 24, 40, 24]
+    inputs, targets = data()
+    by_hand = trainer(mechanism(rate=1.0, steps=2), data=(inputs / 2, targets)).fit()
+    assert torch.allclose(flat(changed), flat(by_hand), atol=1e-5)
+    assert not torch.allclose(flat(changed), plain, atol=1e-4)
+
+
+def test_frozen_parameters_stay_and_get_no_gradient() -> None:
+    module = network()
+    module[0].requires_grad_(False)
+    before = module[0].weight.clone()
+    module[0].weight.grad = torch.ones_like(before)  # planted: a gradient that is not private
+    one = PrivateTrainer(
+        module,
+        loss,
+        torch.optim.SGD(module.parameters(), lr=1.0),
+        mechanism(),
+        data(),
+        source=SeededSource(0),
+    )
+    one.fit()
+    assert torch.equal(module[0].weight, before)
+    assert module[0].weight.grad is None
+
+
+class Rows(Dataset[tuple[Tensor, Tensor]]):
+    """A map-style data set."""
+
+    def __init__(self) -> None:
+        self.inputs, self.targets = data()
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[row], self.targets[row]
+
+
+class Stream(IterableDataset[tuple[Tensor, Tensor]]):
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from zip(*data(), strict=True)
+
+
+@pytest.mark.parametrize("make", [Rows, lambda: TensorDataset(*data())])
+def test_data_sets_train_as_their_tensors_do(make: Callable[[], Any]) -> None:
+    assert torch.allclose(flat(trainer(data=make()).fit()), flat(trainer().fit()), atol=1e-6)
+
+
+def test_several_inputs_are_fetched_together() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 2)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.layer(a + b)  # type: ignore[no-any-return]
+
+    inputs, targets = data()
+    found = []
+    for given in ((inputs, torch.zeros_like(inputs)), (inputs / 2, inputs / 2)):
+        torch.manual_seed(0)
+        module = Two()
+        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+        one = PrivateTrainer(
+            module, loss, optimizer, mechanism(), (given, targets), source=SeededSource(0)
+        )
+        found.append(flat(one.fit()))
+    assert torch.allclose(*found, atol=1e-5)
+
+
+def private(given: Any, **settings: Any) -> PrivateLoop:
+    module = network()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+    settings = {"loss": loss, "steps": 5, "source": SeededSource(0)} | settings
+    return make_private(module, optimizer, given, Budget(3.0, 1e-3), **settings)
+
+
+def test_a_shuffled_loader_is_drawn_anew_by_the_accounted_sampler() -> None:
+    sizes: list[int] = []
+
+    def watch(inputs: Any, targets: Tensor) -> tuple[Any, Tensor]:
+        sizes.append(len(targets))
+        return inputs, targets
+
+    loader = DataLoader(TensorDataset(*data()), batch_size=16, shuffle=True, drop_last=True)
+    with pytest.warns(UserWarning, match="batches of 16 are not used"):
+        loop = private(loader, steps=40, augment=watch)
+    assert loop.mechanism.sampling == PoissonSampling(ROWS, 0.25)
+    for _ in loop:
+        loop.optimizer.step()
+    assert len(set(sizes)) > 5  # batches of one size would be a shuffled loader's
+    assert loop.mechanism.epsilon() <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: DataLoader(Stream(), batch_size=4), "which no accountant here knows"),
+        (lambda: Stream(), "an order of its own"),
+        (
+            lambda: DataLoader(
+                Rows(), batch_size=4, sampler=WeightedRandomSampler([1.0] * ROWS, ROWS)
+            ),
+            "a WeightedRandomSampler, which no accountant",
+        ),
+        (
+            lambda: DataLoader(Rows(), batch_sampler=[[0, 1], [2, 3]]),
+            "chooses its records by a list",
+        ),
+        (lambda: (torch.zeros(3, 2), torch.zeros(4)), "3 and 4 rows"),
+        (lambda: (torch.zeros(3, 2),), "the data is 1 things"),
+    ],
+)
+def test_data_that_cannot_be_sampled_from_are_refused(
+    make: Callable[[], Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        private(make(), expected_batch_size=4)
+
+
+def test_make_private_sets_noisy_mean_gradients_for_any_loop() -> None:
+    loop = private(data(), expected_batch_size=16, clipping=Flat(0.5))
+    assert 0 < loop.mechanism.epsilon() <= 3.0
+    steps = []
+    for progress in loop:
+        assert all(p.grad is not None for p in loop.module.parameters())
+        loop.optimizer.step()
+        steps.append(progress.step)
+    assert steps == [1, 2, 3, 4, 5]
+    with pytest.raises(BudgetError):
+        loop.backward()
+    module = network()
+    same = PrivateTrainer(
+        module,
+        loss,
+        torch.optim.SGD(module.parameters(), lr=0.5),
+        loop.mechanism,
+        data(),
+        source=SeededSource(0),
+    )
+    assert torch.equal(flat(same.fit()), flat(loop.module))
+
+
+def test_epochs_are_turned_into_steps() -> None:
+    assert private(data(), steps=None, epochs=2, expected_batch_size=16).mechanism.steps == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({}, "there is no batch size"),
+        ({"expected_batch_size": 16, "epochs": 2}, "length of the training is not clear"),
+        ({"expected_batch_size": 16, "steps": None}, "length of the training is not clear"),
+        ({"expected_batch_size": 65}, "expected batch size is 65"),
+        ({"expected_batch_size": 16, "physical_batch_size": 0}, "physical_batch_size is 0"),
+        ({"expected_batch_size": 16, "max_batch_size": 20}, "no guarantee under add-remove"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        private(data(), **settings)
+
+
+def test_an_optimiser_of_other_parameters_is_refused() -> None:
+    module, other = network(), network()
+    with pytest.raises(InputError, match="not the module's"):
+        PrivateTrainer(
+            module, loss, torch.optim.SGD(other.parameters(), lr=1.0), mechanism(), data()
+        )
+    module.requires_grad_(False)
+    with pytest.raises(InputError, match="no trainable parameter"):
+        PrivateTrainer(
+            module, loss, torch.optim.SGD(module.parameters(), lr=1.0), mechanism(), data()
+        )
+
+
+def test_a_mean_over_the_batch_is_no_loss_of_an_example() -> None:
+    one = trainer()
+    one._loop._engine = Engine(one.module, nn.CrossEntropyLoss(), Flat(1.0))
+    with pytest.raises(InputError, match="loss"):
+        one.fit()
+
+
+def test_gradients_keep_the_type_and_layout_of_their_parameters() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 2))
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(ROWS, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    loop = PrivateLoop(
+        module,
+        torch.optim.SGD(module.parameters(), 0.1),
+        loss,
+        (images, data()[1]),
+        mechanism(),
+        source=SeededSource(0),
+    )
+    loop.backward()
+    for parameter in module.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
+
+
+@pytest.mark.parametrize("clipping", [Flat(0.5), AdaptiveQuantile(initial=0.5, count_stddev=20.0)])
+def test_private_training_learns(clipping: Any) -> None:
+    inputs, targets = data(4000)
+    module = nn.Linear(6, 2)
+    made = DpSgd.calibrate(
+        Budget(3.0, 1e-5), records=4000, expected_batch_size=400, steps=60, clipping=clipping
+    )
+    PrivateTrainer(
+        module,
+        loss,
+        torch.optim.SGD(module.parameters(), lr=2.0),
+        made,
+        (inputs, targets),
+        source=SeededSource(5),
+    ).fit()
+    accuracy = float((module(inputs).argmax(1) == targets).float().mean())
+    assert accuracy > 0.93
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 1.0])
+def test_dirac_canaries_through_the_whole_trainer_stay_within_the_claim(
+    canary_audit: Any, clip_norm: float
+) -> None:
+    # Each record's gradient is a hundred at one weight of its own, clipped to 0.5; as many weights
+    # have no record. Planted, in the second run: clipping to twice the bound that noise is for.
+    rows = 20_000
+    rate, sigma, steps = 0.5, 2.0, 20
+    module = nn.Embedding(2 * rows, 1)
+    made = mechanism(rate, sigma, steps, Flat(0.5), rows)
+    loop = PrivateLoop(
+        module,
+        torch.optim.SGD(module.parameters(), lr=0.0),
+        lambda outputs, targets: 100.0 * outputs.reshape(-1),
+        (torch.arange(rows), torch.zeros(rows)),
+        made,
+        source=SeededSource(4),
+        physical_batch_size=20_000,
+        engine=lambda module, loss, _: Engine(module, loss, Flat(clip_norm)),
+    )
+    score = np.zeros(2 * rows)
+    for _ in loop:
+        assert module.weight.grad is not None
+        seen = module.weight.grad[:, 0].double().numpy() * made.sampling.expected_batch_size / 0.5
+        score += np.log1p(rate * np.expm1((2 * seen - 1) / (2 * sigma**2)))
+    true, false, _ = canary_audit(score[:rows], score[rows:])
+    ceiling = accounting.max_tpr(made.event, false, made.neighbours)
+    assert (true <= ceiling) == (clip_norm == 0.5)
+    assert true > 0.75 * ceiling
