@@ -13,12 +13,15 @@ defaults were chosen with. The test part is for the final run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ from sfumato.publish.generators.merf import Merf
 from sfumato.publish.method import settings
 from sfumato.versions import versions
 
-SPLIT_SEED = 20_26
+WHAT = "Accuracy on real test images of a classifier that learnt from a release alone."
+SPLIT_SEED = 2026
 
 
 def parts(name: str, validate: bool) -> tuple[ImageSet, ImageSet]:
@@ -61,33 +65,90 @@ def accuracy(train: ImageSet, judged: ImageSet, seed: int) -> dict[str, Any]:
     }
 
 
-def released(method: Merf, data: ImageSet, budget: Budget) -> tuple[ImageSet, float, float]:
+def released(chosen: Merf, data: ImageSet, budget: Budget) -> tuple[ImageSet, float, float]:
     """The release's images, its seconds, and the epsilon its event gives."""
     start = time.perf_counter()
-    calibrated = method.calibrate(budget, data.schema.with_records(len(data)))
+    calibrated = chosen.calibrate(budget, data.schema.with_records(len(data)))
     release = calibrated(data, ledger=Ledger.in_memory())
     assert isinstance(release.data, ImageSet)
     return release.data, time.perf_counter() - start, calibrated.guarantee.epsilon()
 
 
-def rows(name: str, args: argparse.Namespace, chosen: dict[str, Any]) -> list[dict[str, Any]]:
-    private, judged = parts(name, args.validate)
-    found = [{"data": name, "trained_on": "majority class", "accuracy": majority(judged)}]
-    if not args.validate:
-        for seed in args.seeds:
-            row = {"data": name, "trained_on": "real images", "seed": seed}
-            found.append({**row, **accuracy(private, judged, seed)})
-            print(json.dumps(found[-1]), flush=True)
+def row(job: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """One training set and one classifier."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    private, judged = parts(job["data"], args.validate)
+    if job["trained_on"] == "majority class":
+        return {**job, "accuracy": majority(judged)}
+    data, made = private, {}
+    if job["trained_on"] == "release":
+        budget = Budget(job["epsilon"], args.delta)
+        data, seconds, spent = released(method(args, job["seed"]), private, budget)
+        made = {"delta": args.delta, "epsilon_spent": round(spent, 6), "images": len(data)}
+        made["publishing_seconds"] = round(seconds, 1)
+    return {**job, **made, **accuracy(data, judged, job["seed"])}
+
+
+def jobs(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What is to be run, the budgets in the order they were given."""
+    todo: list[dict[str, Any]] = [
+        {"data": name, "trained_on": "majority class"} for name in args.data
+    ]
     for epsilon in args.epsilon:
-        for seed in args.seeds:
-            method = Merf.paper(seed=seed) if args.paper else Merf(**chosen, seed=seed)
-            data, seconds, spent = released(method, private, Budget(epsilon, args.delta))
-            row = {"data": name, "trained_on": "release", "epsilon": epsilon, "seed": seed}
-            row |= {"delta": args.delta, "epsilon_spent": round(spent, 6), "images": len(data)}
-            row |= {"publishing_seconds": round(seconds, 1), **accuracy(data, judged, seed)}
-            found.append(row)
-            print(json.dumps(row), flush=True)
+        todo += [
+            {"data": name, "trained_on": "release", "epsilon": epsilon, "seed": seed}
+            for name in args.data
+            for seed in args.seeds
+        ]
+    if not args.validate:
+        todo += [
+            {"data": name, "trained_on": "real images", "seed": seed}
+            for name in args.data
+            for seed in args.seeds
+        ]
+    return todo
+
+
+def method(args: argparse.Namespace, seed: int | None = None) -> Merf:
+    chosen = {key: json.loads(value) for key, value in (item.split("=", 1) for item in args.set)}
+    return Merf.paper(**chosen, seed=seed) if args.paper else Merf(**chosen, seed=seed)
+
+
+def run(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rows; what there is so far is written after each."""
+    found = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.processes, mp_context=context) as pool:
+        for result in pool.map(row, jobs(args), itertools.repeat(args)):
+            print(json.dumps(result), flush=True)
+            found.append(result)
+            if args.out is not None:
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                args.out.write_text(json.dumps(report(args, found), indent=1) + "\n", "utf-8")
     return found
+
+
+def report(args: argparse.Namespace, found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "what": WHAT,
+        "command": "python " + " ".join(sys.argv),
+        "judged_on": "held-out training images" if args.validate else "test images",
+        "settings": settings(method(args)),
+        "classifier": f"{CONVOLUTIONAL}: {ARCHITECTURE}; 3 epochs of Adam, last checkpoint",
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "processes": args.processes,
+            "torch_threads": args.threads,
+            "system": platform.platform(),
+            "note": args.note,
+        },
+        "versions": versions(),
+        "summary": summary(found),
+        "rows": found,
+    }
 
 
 def majority(judged: ImageSet) -> float:
@@ -97,9 +158,9 @@ def majority(judged: ImageSet) -> float:
 def summary(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and standard deviation over seeds."""
     groups: dict[tuple[Any, ...], list[float]] = {}
-    for row in found:
-        key = (row["data"], row["trained_on"], row.get("epsilon"))
-        groups.setdefault(key, []).append(row["accuracy"])
+    for one in found:
+        key = (one["data"], one["trained_on"], one.get("epsilon"))
+        groups.setdefault(key, []).append(one["accuracy"])
     return [
         {
             "data": data,
@@ -122,44 +183,21 @@ def processor() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=WHAT)
     parser.add_argument("--data", nargs="+", default=["mnist", "fashion-mnist"])
-    parser.add_argument("--epsilon", nargs="+", type=float, default=[0.2, 1.0, 10.0])
+    parser.add_argument("--epsilon", nargs="+", type=float, default=[1.0, 10.0, 0.2])
     parser.add_argument("--delta", type=float, default=1e-5)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
     parser.add_argument("--paper", action="store_true", help="the published hyper-parameters")
     parser.add_argument("--validate", action="store_true", help="judge on held-out training images")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--note", default="", help="written beside the machine")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(args.threads)
-    chosen = {key: json.loads(value) for key, value in (item.split("=", 1) for item in args.set)}
-    found = [row for name in args.data for row in rows(name, args, chosen)]
-    method = Merf.paper() if args.paper else Merf(**chosen)
-    report = {
-        "what": __doc__.splitlines()[0],
-        "command": "python " + " ".join(sys.argv),
-        "judged_on": "held-out training images" if args.validate else "test images",
-        "settings": settings(method),
-        "classifier": f"{CONVOLUTIONAL}: {ARCHITECTURE}; 3 epochs of Adam, last checkpoint",
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "torch_threads": args.threads,
-            "system": platform.platform(),
-        },
-        "versions": versions(),
-        "summary": summary(found),
-        "rows": found,
-    }
-    for line in report["summary"]:
+    for line in summary(run(args)):
         print(json.dumps(line))
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

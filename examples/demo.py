@@ -26,12 +26,14 @@ def main(folder: Path) -> None:
     (folder / MARK).touch()
     pictures = "mnist" if datasets.find("mnist") else "digits"
     started = time.perf_counter()
+    # A quarter of the default training: two minutes on two cores instead of six.
+    quick = {"steps": 500} if pictures == "mnist" else {}
     jobs = [
-        ("table", "census-sample", "income", 1e-6),
-        ("images", pictures, "label", 1e-5),
+        ("table", "census-sample", "income", 1e-6, {}),
+        ("images", pictures, "label", 1e-5, quick),
     ]
     reports = []
-    for name, data, target, delta in jobs:
+    for name, data, target, delta, settings in jobs:
         print(f"Publishing dataset:{data} for the task {target!r} at ε = 1, δ = {delta:g} …")
         with progress_bar(quiet=False) as progress:
             release = sfumato.publish(
@@ -39,6 +41,7 @@ def main(folder: Path) -> None:
                 target=target,
                 epsilon=1.0,
                 delta=delta,
+                settings=settings,
                 out=folder / name,
                 ledger=folder / f"{name}-ledger.db",
                 progress=progress,

@@ -60,7 +60,11 @@ def test_no_import_runs_upward() -> None:
     for file in ROOT.rglob("*.py"):
         parts = file.relative_to(ROOT).parts
         room = parts[0].removesuffix(".py")
-        if room in ("__init__", "__main__", "_rooms"):  # the front door and its bell reach every floor
+        if room in (
+            "__init__",
+            "__main__",
+            "_rooms",
+        ):  # the front door and its bell reach every floor
             continue
         assert room in LEVEL, f"{file} belongs to no floor"
         if found := upward(room, file.read_text(encoding="utf-8")):

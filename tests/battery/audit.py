@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,15 @@ ALARM = 1e-6
 """Probability with which a bound of this module is wrong, unless told otherwise."""
 
 Samples = NDArray[np.float64]
+Codes = NDArray[Any]
 
 
 def clopper_pearson(hits: int, n: int, alarm: float) -> tuple[float, float]:
     """Bounds on a probability, each wrong with probability at most ``alarm``."""
-    from scipy.stats import beta
+    from scipy.special import betainccinv, betaincinv
 
-    low = 0.0 if hits == 0 else float(beta.ppf(alarm, hits, n - hits + 1))
-    high = 1.0 if hits == n else float(beta.isf(alarm, hits + 1, n - hits))
+    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, alarm))
+    high = 1.0 if hits == n else float(betainccinv(hits + 1, n - hits, alarm))
     return low, high
 
 
@@ -108,14 +110,18 @@ def best_test(a: Samples, b: Samples, score: Callable[[Test], float], alarm: flo
     candidates = [(cut, high, swap) for cut in cuts for high in (0, 1) for swap in (0, 1)]
     growth = len(rest_a) / len(pilot_a)
 
-    def promised(candidate: tuple[float, int, int]) -> float:
-        return score(_judge(pilot_a, pilot_b, candidate, alarm, growth))
+    def promised(candidate: tuple[float, int, int]) -> tuple[float, ...]:
+        # Where no candidate promises anything, the least unpromising.
+        return tuple(
+            score(_judge(pilot_a, pilot_b, candidate, level, growth))
+            for level in (alarm, 1e-3, 0.1)
+        )
 
     chosen = max(candidates, key=promised)
     return _judge(rest_a, rest_b, chosen, alarm, 1.0)
 
 
-def learn_ratio(a: NDArray, b: NDArray) -> Callable[[NDArray], Samples]:
+def learn_ratio(a: Codes, b: Codes) -> Callable[[Codes], Samples]:
     """A log likelihood ratio of rows of codes, column by column, from two samples of them."""
     size = int(max(a.max(), b.max())) + 1
     tables = []
@@ -124,14 +130,14 @@ def learn_ratio(a: NDArray, b: NDArray) -> Callable[[NDArray], Samples]:
         p, q = (np.bincount(codes, minlength=size) + 0.5 for codes in (one, other))
         tables.append(np.log(p / p.sum()) - np.log(q / q.sum()))
 
-    def ratio(codes: NDArray) -> Samples:
+    def ratio(codes: Codes) -> Samples:
         known = np.minimum(codes, size - 1)
         return sum((t[c] for t, c in zip(tables, known.T, strict=True)), np.zeros(len(codes)))
 
     return ratio
 
 
-def _parts(samples: NDArray) -> tuple[NDArray, NDArray]:
+def _parts(samples: Codes) -> tuple[Codes, Codes]:
     pilot = max(2, len(samples) // 4)
     return samples[:pilot], samples[pilot:]
 
@@ -210,7 +216,7 @@ def one_run_bound(m: int, guesses: int, correct: int, delta: float, level: float
         low, high = high, 2 * high
         if high > 1024:
             return low
-    for _ in range(50):
+    for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if likely(middle) <= level else (low, middle)
     return low
@@ -243,7 +249,7 @@ def largest_correlation(noise: Samples) -> tuple[float, float]:
     ranks = ranked(noise)
     if coordinates == 1:
         return 0.0, bound
-    correlations = np.corrcoef(ranks.T)[np.triu_indices(coordinates, 1)]
+    correlations = np.atleast_2d(np.corrcoef(ranks.T))[np.triu_indices(coordinates, 1)]
     return float(np.abs(correlations).max()), bound
 
 
@@ -251,6 +257,6 @@ def ranked(noise: Samples) -> Samples:
     """Each column's ranks, centred; ties are broken at random."""
     jitter = np.random.default_rng(1).random(noise.shape)
     order = np.lexsort((jitter, noise), axis=0)
-    ranks = np.empty(noise.shape)
+    ranks: Samples = np.empty(noise.shape)
     np.put_along_axis(ranks, order, np.arange(len(noise), dtype=np.float64)[:, None], axis=0)
-    return ranks - ranks.mean(axis=0)
+    return ranks - (len(noise) - 1) / 2

@@ -37,16 +37,16 @@ CHECKS: dict[str, Check] = {}
 """All checks by name, once ``battery.checks`` is imported."""
 
 
-def check(*hooks: str, methods: bool = False) -> Callable[[Callable[[Any], Any]], Check]:
+def check(*hooks: str, methods: bool | None = None) -> Callable[[Callable[[Any], Any]], Check]:
     """Makes a check of a function.
 
     Args:
         hooks: Fields that a row must have filled in.
-        methods: Whether it is for methods alone.
+        methods: Whether it is for methods alone, or (False) for mechanisms alone.
     """
 
     def applies(row: Row) -> bool:
-        if methods and not isinstance(row, MethodRow):
+        if methods is not None and methods != isinstance(row, MethodRow):
             return False
         return all(getattr(row, hook, None) for hook in hooks)
 

@@ -31,7 +31,7 @@ def people(seed: int, rows: int = 60, schema: Schema = PEOPLE) -> Table:
     """People whose every distribution differs from seed to seed."""
     rng = np.random.default_rng(seed)
     codes = {
-        column.name: rng.choice(column.size, rows, p=rng.dirichlet(np.full(column.size, 0.3)))
+        column.name: rng.choice(column.size, rows, p=rng.dirichlet(np.full(column.size, 0.4)))
         for column in schema
     }
     return Table.from_codes(codes, schema)

@@ -35,6 +35,10 @@ _FINE = 1000
 """Steps of a grid beyond which discrete Laplace noise is accounted as continuous."""
 
 
+class _Enough(BaseException):
+    """Stops a run of which enough was seen."""
+
+
 @dataclass(frozen=True)
 class Step:
     """The noise of one training step: a mechanism without a class of its own."""
@@ -67,11 +71,14 @@ class Recorder:
 
     Args:
         play: A transcript to give out again, draw by draw.
+        enough: After so many draws the run is stopped where it stands, for tests that need no
+            more of it.
     """
 
-    def __init__(self, play: list[Draw] | None = None) -> None:
+    def __init__(self, play: list[Draw] | None = None, enough: int | None = None) -> None:
         self.draws: list[Draw] = []
         self._play = play
+        self._enough = enough
         self._stack = ExitStack()
         self._summed: list[NDArray[np.float64]] = []
 
@@ -84,8 +91,9 @@ class Recorder:
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, error: object, trace: object) -> bool:
         self._stack.close()
+        return kind is _Enough
 
     def _patch(self, owner: Any, name: str, replacement: Any) -> None:
         self._stack.enter_context(patch.object(owner, name, replacement))
@@ -100,6 +108,8 @@ class Recorder:
             output = self._play[len(self.draws)].output
             assert output.shape == given.shape, "the shape of a draw depends on private data"
         self.draws.append(Draw(mechanism, given, output))
+        if len(self.draws) == self._enough:
+            raise _Enough
         return output.copy()
 
     def _wrapped(self, original: Any) -> Any:
@@ -120,7 +130,9 @@ class Recorder:
         def gaussian(stddev: float, n: int, source: Any) -> Any:
             total = np.ravel(sum(self._summed)) if self._summed else np.zeros(n)
             self._summed = []
-            return self._log(Step(stddev), total, lambda: total + original(stddev, n, source)) - total
+            return (
+                self._log(Step(stddev), total, lambda: total + original(stddev, n, source)) - total
+            )
 
         return gaussian
 

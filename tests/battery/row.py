@@ -19,6 +19,7 @@ from sfumato.release.release import Artefact
 Array = NDArray[Any]
 BUDGETS = (Budget(0.25, 1e-6), Budget(1.0, 1e-6), Budget(4.0, 1e-6))
 """The grid over which noise, calibration and bounds are compared."""
+ONE, TWO, HUGE = Budget(1.0, 1e-6), Budget(2.0, 1e-6), Budget(60.0, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class Row:
         extremes: Two neighbouring private inputs, as far apart as the declared domain allows.
         samples: ``(made, input, runs, source)``: independent runs on one input, as (runs,) numbers
             or (runs, k) codes.
-        budget: What it is audited at.
+        budget: What most checks run it at.
+        audit_budget: What it is audited at: more than 1, where few runs tell more.
         pure: Whether its claim is at delta 0.
         runs: Runs a side of the two-point audit; 0 where that takes too long for every day.
         slow_runs: The same in the slow tests; 0 for none beyond ``runs``.
@@ -61,7 +63,8 @@ class Row:
     neighbours: Neighbours
     extremes: tuple[Any, Any]
     samples: Callable[[Any, Any, int, NoiseSource], Array]
-    budget: Budget = Budget(1.0, 1e-6)
+    budget: Budget = ONE
+    audit_budget: Budget = TWO
     pure: bool = False
     runs: int = 20_000
     slow_runs: int = 0
@@ -73,7 +76,7 @@ class Row:
     stretch: Callable[[Any, int], Any] | None = None
     norms: Callable[[Any], tuple[Array, float]] | None = None
     identity: Callable[[Any, NoiseSource], tuple[Array, Array]] | None = None
-    huge: Budget = Budget(60.0, 0.5)
+    huge: Budget = HUGE
     tolerance: float = 0.0
     one_run: Callable[[Any, NDArray[np.bool_], NoiseSource], Array] | None = None
     canaries: int = 4000

@@ -289,7 +289,7 @@ def test_the_centre_is_noisy_and_its_sum_is_bounded_and_divided_by_what_was_decl
 def test_planted_noise_of_a_shorter_bound_is_caught() -> None:
     nobody = with_centre(50, 3.0)._centre(torch.zeros(0, 1001), SeededSource(4))
     with pytest.raises(AssertionError):
-        check_independent((nobody * 50 / (3.0 * 900**0.5))[None].reshape(7, 143))
+        check_independent((nobody * 50 / (3.0 * 500**0.5))[None].reshape(7, 143))
 
 
 def test_features_are_normalised_and_each_image_is_alone() -> None:

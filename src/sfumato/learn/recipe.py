@@ -199,7 +199,7 @@ class CalibratedScatterLinear:
         source: NoiseSource | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> ScatterLinearModel:
-        """Trains on private images.
+        """Trains on private images. Every call spends the budget once more.
 
         Args:
             images: (n, c, h, w) floats in [0, 1].

@@ -176,7 +176,9 @@ def compose(*events: DpEvent) -> DpEvent:
     """All ``events`` on the same records, in order, as one flat event.
 
     Nested compositions are flattened, equal neighbours merged into one ``SelfComposedDpEvent``,
-    and events without any privacy impact dropped.
+    and events without any privacy impact dropped. Randomised responses are written out one by
+    one: ``PLDAccountant`` of dp_accounting 0.6.0 counts a repeated one once, and whoever hands it
+    a card's event must arrive at the card's epsilon.
 
     >>> compose(GaussianDpEvent(2.0), compose(GaussianDpEvent(2.0), NoOpDpEvent()))
     SelfComposedDpEvent(event=GaussianDpEvent(noise_multiplier=2.0), count=2)
@@ -187,7 +189,12 @@ def compose(*events: DpEvent) -> DpEvent:
             runs[-1] = (event, runs[-1][1] + count)
         else:
             runs.append((event, count))
-    parts = [event if count == 1 else SelfComposedDpEvent(event, count) for event, count in runs]
+    parts: list[DpEvent] = []
+    for event, count in runs:
+        if count == 1 or isinstance(event, RandomizedResponseDpEvent):
+            parts.extend([event] * count)
+        else:
+            parts.append(SelfComposedDpEvent(event, count))
     if not parts:
         return NoOpDpEvent()
     return parts[0] if len(parts) == 1 else ComposedDpEvent(parts)

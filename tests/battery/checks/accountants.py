@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from battery.check import check
 from battery.row import BUDGETS, Row
 from sfumato.errors import InputError
@@ -26,6 +30,11 @@ def check_calibration(row: Row) -> None:
 @check()
 def check_renyi_is_above(row: Row) -> None:
     """Renyi accounting gives no less than the loss distribution, where it knows the event."""
+    with at_most(1 << 30):
+        _compare(row)
+
+
+def _compare(row: Row) -> None:
     from sfumato.privacy import accounting
 
     for budget in BUDGETS:
@@ -37,3 +46,30 @@ def check_renyi_is_above(row: Row) -> None:
             continue
         assert loose >= tight * (1 - 1e-3), f"Renyi gives {loose}, the distribution {tight}"
         assert loose <= 1.6 * tight + 0.05, f"Renyi gives {loose}, the distribution {tight}"
+
+
+@contextmanager
+def at_most(more: int) -> Iterator[None]:
+    """Lets the process take so many more bytes of memory, where the system can tell.
+
+    Raises:
+        AssertionError: If it asked for more.
+    """
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + more
+    if before[1] != resource.RLIM_INFINITY:
+        limit = min(limit, before[1])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    except MemoryError as error:
+        raise AssertionError(f"more than {more >> 20} MiB were asked for: {error}") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from battery import audit
 from battery.check import check
 from battery.row import Row
-from sfumato.privacy.noise import SeededSource
+from sfumato.privacy.noise import SECURE, NoiseSource, SeededSource
 
 CANARY_DELTA = 1e-9
 """Where the one-run audit reads off epsilon: its bound is no use unless m delta is tiny."""
@@ -21,14 +19,27 @@ def check_two_point(row: Row) -> float:
     return audited(row, row.runs)
 
 
-def audited(row: Row, runs: int) -> float:
+@check("noise", "runs", methods=False)
+def check_secure_draws(row: Row) -> None:
+    """The operating system's bits, which may come another way, make the same noise.
+
+    Nobody can seed these. False alarms: below 4e-6 a row.
+    """
+    audited(row, min(row.runs, 4000), SECURE)
+    noise = np.asarray(row.noise(row.make(row.budget), SECURE), np.float64)
+    worst, bound = audit.largest_correlation(noise)
+    assert worst < bound, f"two coordinates correlate by {worst:.3f}, chance gives {bound:.3f}"
+
+
+def audited(row: Row, runs: int, source: NoiseSource | None = None) -> float:
     """The lower bound on epsilon from so many runs a side, once it is known to be no violation.
 
-    False alarms: below 2e-6 (one for epsilon, one for the whole trade-off curve).
+    False alarms: below 2e-6 (one for epsilon, one for the whole trade-off curve). Seeded unless
+    a source is given.
     """
-    made = row.make(row.budget)
+    made = row.make(row.audit_budget)
     a, b = (
-        row.samples(made, private, runs, SeededSource(100 + side))
+        row.samples(made, private, runs, source or SeededSource(100 + side))
         for side, private in enumerate(row.extremes)
     )
     bound = audit.two_point(a, b, row.delta(made))
@@ -42,7 +53,7 @@ def audited(row: Row, runs: int) -> float:
 @check("one_run")
 def check_one_run(row: Row) -> float:
     """Guessing which of many canaries were in one run succeeds no more often than claimed."""
-    made = row.make(row.budget)
+    made = row.make(row.audit_budget)
     included = np.random.default_rng(17).random(row.canaries) < 0.5
     scores = row.one_run(row, included, SeededSource(19))
     delta = 0.0 if row.delta(made) == 0 else CANARY_DELTA
@@ -50,16 +61,3 @@ def check_one_run(row: Row) -> float:
     claim = row.epsilon(made, delta)
     assert bound <= claim, f"epsilon is at least {bound:.3f}, claimed is {claim:.3f}"
     return bound
-
-
-def figures(row: Row) -> dict[str, Any]:
-    """Claim and lower bounds, for a report."""
-    made = row.make(row.budget)
-    runs = row.runs or row.slow_runs
-    return {
-        "row": row.name,
-        "claim": row.epsilon(made),
-        "two_point": audited(row, runs) if runs else None,
-        "one_run": check_one_run(row) if row.one_run else None,
-        "one_run_claim": row.epsilon(made, CANARY_DELTA if row.delta(made) else 0.0),
-    }

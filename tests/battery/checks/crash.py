@@ -94,7 +94,7 @@ def check_save_is_whole(row: MethodRow) -> None:
                 except Killed:
                     assert at is not None
             if folder.exists():
-                loaded = Release.load(folder)
+                loaded = _loaded(folder)
                 assert loaded.card.release_id == release.card.release_id
                 assert loaded.card.verify() == []
             else:
@@ -104,6 +104,13 @@ def check_save_is_whole(row: MethodRow) -> None:
     attempt(None)
     for at in points(attempt(None)):
         attempt(at)
+
+
+def _loaded(folder: Path) -> Release:
+    try:
+        return Release.load(folder)
+    except InputError as error:
+        raise AssertionError(f"half a release was left behind: {error}") from None
 
 
 def points(calls: int) -> list[int]:

@@ -7,6 +7,7 @@ import math
 from battery import accountant
 from battery.check import check
 from battery.row import MethodRow
+from battery.rows.adaptive import entries
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SeededSource
 
@@ -50,12 +51,14 @@ def check_epsilons_sum(row: MethodRow) -> None:
     plan = _card(row).plan
     if "row_epsilon" not in plan:
         return
-    parts = [entry["epsilon"] for entry in (*plan["attributes"], plan["label"])]
+    parts = [entry["epsilon"] for entry in entries(plan)]
     assert math.fsum(parts) <= plan["row_epsilon"] * (1 + 1e-12)
     spent = plan["row_epsilon"] + plan.get("model", {}).get("epsilon", 0.0)
-    assert spent + plan.get("importance", {}).get("epsilon", 0.0) <= row.budget.epsilon * (1 + 1e-12)
+    assert spent + plan.get("importance", {}).get("epsilon", 0.0) <= row.budget.epsilon * (
+        1 + 1e-12
+    )
 
 
-def _card(row: MethodRow):  # noqa: ANN202
+def _card(row: MethodRow):
     made = row.make(row.budget)
     return made(row.data(0), ledger=Ledger.in_memory(), source=SeededSource(23)).card

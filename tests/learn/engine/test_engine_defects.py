@@ -125,6 +125,9 @@ def test_batch_norm_let_through_is_caught(monkeypatch: pytest.MonkeyPatch, agree
         return F.batch_norm(values, None, None, tape.expand(module.weight)[0], training=True)
 
     monkeypatch.setitem(registry._handlers, nn.BatchNorm1d, live)
+    with pytest.raises(InputError, match="mixes examples"):
+        agree(module, *data, loss=loss)
+    monkeypatch.setattr(engine, "probe", lambda *args: None)
     with pytest.raises(AssertionError, match="off by"):
         agree(module, *data, loss=loss)
 

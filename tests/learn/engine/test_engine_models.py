@@ -268,6 +268,35 @@ def test_examples_in_another_dimension_are_refused() -> None:
         engine.clipped_sum(torch.randn(4, 4, 8).flatten(0, 1)[:12].view(3, 4, 8), torch.zeros(3))
 
 
+def test_a_sequence_as_long_as_the_batch_is_not_taken_for_the_examples() -> None:
+    module = nn.TransformerEncoderLayer(8, 2, 16)  # sequence first
+    engine = Engine(module, lambda o, t: o.sum((0, 2)), Flat(1.0))
+    with pytest.raises(InputError, match="batch_first=True"):
+        engine.clipped_sum(torch.randn(4, 4, 8), torch.zeros(4))
+
+
+def test_a_module_whose_own_code_mixes_examples_is_refused() -> None:
+    class Centred(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return values - values.mean(0)
+
+    engine = Engine(nn.Sequential(nn.Linear(4, 3), Centred()), cross_entropy, Flat(1.0))
+    with pytest.raises(InputError, match="mixes examples"):
+        engine.clipped_sum(torch.randn(5, 4), torch.zeros(5, dtype=torch.long))
+
+
+def test_looking_for_mixed_examples_takes_no_random_numbers() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
+    data = torch.randn(5, 4), torch.zeros(5, dtype=torch.long)
+    engine = Engine(module, cross_entropy, Flat(1.0))
+    found = []
+    for _ in range(2):  # the first call looks, the second does not
+        torch.manual_seed(1)
+        found.append(engine.clipped_sum(*data).norms)
+    assert torch.equal(*found)
+
+
 def test_a_loss_of_the_whole_batch_is_refused() -> None:
     engine = Engine(mlp(), F.cross_entropy, Flat(1.0))
     with pytest.raises(InputError, match="reduction='none'"):

@@ -18,7 +18,7 @@ from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SECURE, SeededSource
 from sfumato.publish.generators import sample
-from sfumato.publish.generators.merf import PAPER_BANDWIDTH, Merf
+from sfumato.publish.generators.merf import PAPER_BANDWIDTH, Merf, default_bandwidth
 from sfumato.publish.method import silent
 from sfumato.release.release import Artefact, Release
 
@@ -90,6 +90,20 @@ def test_the_card_is_the_same_whatever_the_private_images_are(release: Release) 
         assert set(card["plan"].pop("class_prior")) == set(FACTS.classes)
     assert cards[0] == cards[1]
     json.dumps(cards[0], allow_nan=False)
+
+
+def test_the_default_bandwidth_follows_the_public_noise() -> None:
+    """More noise, a wider kernel; whatever is chosen is in the plan and among the public facts."""
+    widths = []
+    for epsilon in (0.01, 1.0, 10.0):
+        calibrated = QUICK.calibrate(Budget(epsilon, 1e-5), FACTS.with_records(6000))
+        (width,) = calibrated.plan["bandwidths"]
+        assert width == default_bandwidth(3 * calibrated.plan["mean_stddev"])
+        assert [width] == next(f.value for f in calibrated.public if f.name == "kernel bandwidth")
+        widths.append(width)
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == 3
+    assert Merf(bandwidth=[0.1, 0.2]).calibrate(BUDGET, FACTS).plan["bandwidths"] == [0.1, 0.2]
 
 
 def test_the_plan_is_json_and_knows_no_images() -> None:
@@ -314,6 +328,8 @@ def test_facts_that_do_not_fit_are_refused() -> None:
         Merf(class_prior={"cat": 1, "cow": 1}).calibrate(BUDGET, FACTS)
     with pytest.raises(InputError, match="sum to 0"):
         Merf(class_prior={"cat": 0, "dog": 0, "eel": 0}).calibrate(BUDGET, FACTS)
+    with pytest.raises(InputError, match="too many"):
+        Merf().calibrate(BUDGET, ImageSchema(3, 500, 500, ("a", "b"), records=60))
     table = Schema((Categorical("a", ("x", "y")),), target=None, records=60)
     with pytest.raises(InputError, match="table"):
         QUICK.calibrate(BUDGET, table)  # type: ignore[arg-type]
@@ -348,6 +364,6 @@ def test_the_paper_s_settings() -> None:
     paper = Merf.paper(samples=10)
     assert paper.bandwidth == PAPER_BANDWIDTH
     # 105 is the squared length scale for 784 pixels
-    scales = paper.feature_map(ImageSchema(1, 28, 28, ("0",), records=9), 0).length_scales
+    scales = paper.feature_map(ImageSchema(1, 28, 28, ("0",), records=9), 0.1, 0).length_scales
     assert scales[0] ** 2 == pytest.approx(105)
     assert (paper.samples, paper.smoothing, paper.latent) == (10, 0.0, 5)

@@ -18,10 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.learn.engine.contributions import Contribution, Direct, _squares, scaled, zeroed
+from sfumato.learn.engine.pool import Pool
 
 # Measured: a per-example weight gradient reaches a fraction of the batched one's speed, and its
 # result is written and read once more; a Gram pair must stay well below to pay.
 _GRAM_SHARE = 0.5
+# Channels of one grouped convolution: with more of them a slow path is taken (measured, oneDNN).
+_GROUPED_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -87,25 +90,36 @@ class Convolved:
 
     def per_example(self) -> Tensor:
         """See :meth:`Contribution.per_example`."""
+        shape = (len(self.inputs), *self.geometry.weight)
+        return self.write(self.inputs.new_empty(shape))
+
+    def write(self, formed: Tensor) -> Tensor:
+        """The examples' gradients, formed in the memory given: (n, *shape), contiguous."""
         n = self.inputs.shape[0]
-        grouped = self.geometry.weight_gradient(
-            self.inputs.reshape(1, -1, *self.inputs.shape[2:]),
-            self.gradients.reshape(1, -1, *self.gradients.shape[2:]),
-            copies=n,
-        )
-        return grouped.view(n, *self.geometry.weight)
+        inputs, gradients = self.inputs.contiguous(), self.gradients.contiguous()
+        at_once = max(1, _GROUPED_CHANNELS // max(inputs.shape[1], gradients.shape[1]))
+        for start in range(0, n, at_once):
+            rows = slice(start, min(n, start + at_once))
+            copies = rows.stop - start
+            part = self.geometry.weight_gradient(
+                inputs[rows].view(1, -1, *inputs.shape[2:]),
+                gradients[rows].view(1, -1, *gradients.shape[2:]),
+                copies,
+            )
+            formed[rows] = part.view(copies, *self.geometry.weight)
+        return formed
 
     def kept(self, good: Tensor) -> Convolved:
         """See :meth:`Contribution.kept`."""
         return Convolved(zeroed(self.inputs, good), zeroed(self.gradients, good), self.geometry)
 
 
-def convolution(inputs: Tensor, gradients: Tensor, geometry: Geometry) -> Contribution:
+def convolution(inputs: Tensor, gradients: Tensor, geometry: Geometry, pool: Pool) -> Contribution:
     """One use of a convolution's weight, in the form that is cheapest for its shape."""
     part = Convolved(inputs, gradients, geometry)
     if prefer_gram(inputs.shape, gradients.shape, geometry):
         return part
-    return Direct(part.per_example())
+    return Direct(part.write(pool.take((len(inputs), *geometry.weight), inputs)))
 
 
 def prefer_gram(inputs: torch.Size, gradients: torch.Size, geometry: Geometry) -> bool:

@@ -14,6 +14,8 @@ from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.engine.contributions import Contribution
 from sfumato.learn.engine.plan import above, layers, recorded
+from sfumato.learn.engine.pool import Pool
+from sfumato.learn.engine.probe import probe, probe_size
 from sfumato.learn.engine.refusals import refuse_mixing
 from sfumato.learn.engine.registry import Handler
 from sfumato.learn.engine.tape import Tape
@@ -52,8 +54,9 @@ class Engine:
     Guaranteed: the norm of each example's contribution in a group is that of the sum over all
     uses of all the group's parameters; an example with a loss, gradient or norm that is not
     finite contributes zero; no example changes another's contribution as long as the module
-    does not mix examples. What torch offers to mix them is refused; a module's own code that
-    does cannot be seen.
+    does not mix examples. What torch offers to mix them is refused, and before the first step
+    copies of one example are run to see whether one reaches another's output. (Mixing that a
+    NaN does not show, and mixing in the loss, cannot be seen.)
 
     Args:
         module: Any module whose layers keep the examples in dimension 0.
@@ -78,6 +81,8 @@ class Engine:
         self._chunk, self._automatic = chunk, _FIRST_CHUNK
         self._as_one: frozenset[str] = frozenset()
         self._tape: Tape | None = None
+        self._pool = Pool()
+        self._probed: object = None
         self._planned: tuple[object, dict[str, Handler | None]] | None = None
 
     def clipped_sum(self, inputs: Tensor | tuple[Tensor, ...], targets: Any) -> ClippedSum:
@@ -148,22 +153,26 @@ class Engine:
                 found = {name: c.kept(finite) for name, c in found.items()}
             for name, contribution in found.items():
                 contribution.add_weighted(factors[group_of[name]], totals[name])
+        self._pool.release()
         return norms, losses
 
     def _backward(self, part: Any, n: int) -> tuple[Tape, Tensor]:
         """One forward and backward pass over a chunk: its tape, and its losses (n,)."""
         while True:
+            self._pool.release()
             trainable = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
             names = {id(p): name for name, p in trainable.items()}
             places = {id(m): place for place, m in self._module.named_modules()}
             device = next(iter(trainable.values())).device if trainable else torch.device("cpu")
-            tape = self._tape = Tape(n, names, places, device)
+            plan = self._plan(trainable)
             try:
-                with (
-                    recorded(self._module, self._plan(trainable), self._current),
-                    torch.enable_grad(),
-                ):
+                with recorded(self._module, plan, self._current), torch.enable_grad():
                     args, targets = part
+                    if self._probed is not plan:
+                        self._tape = Tape(probe_size(n), names, places, device)
+                        probe(self._module, args, probe_size(n))
+                        self._probed = plan
+                    tape = self._tape = Tape(n, names, places, device, self._pool)
                     losses = self._loss(self._module(*args), targets)
                     if not isinstance(losses, Tensor) or losses.shape != (n,):
                         shape = tuple(getattr(losses, "shape", ()))

@@ -19,6 +19,7 @@ from sfumato.learn.engine.contributions import (
     prefer_outer_product,
     wide,
 )
+from sfumato.learn.engine.pool import Pool
 
 
 class _Root(torch.autograd.Function):
@@ -49,6 +50,7 @@ class Tape:
         trainable: Name of each trainable parameter, by identity.
         places: How each module is called in messages, by identity.
         device: Where the parameters are.
+        pool: Memory for what is formed; the tape's own if None.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class Tape:
         trainable: Mapping[int, str],
         places: Mapping[int, str],
         device: torch.device,
+        pool: Pool | None = None,
     ) -> None:
         self.n = n
         self.trainable = trainable
         self._places = places
+        self.pool = pool or Pool()
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self._parts: dict[str, list[Contribution]] = {}
 
@@ -137,7 +141,7 @@ class Tape:
             if wants_weight:
                 unmodified(inputs, version, layer)
                 kept = wide(inputs.detach()).reshape(self.n, gradient.shape[1], inputs.shape[-1])
-                self.add(weight, outer(kept, gradient))
+                self.add(weight, outer(kept, gradient, self.pool))
 
         return self.watch(output, record)
 
@@ -177,7 +181,7 @@ class Tape:
             if wants_weight:
                 unmodified(inputs, version, layer)
                 kept = wide(inputs.detach()).reshape(self.n, gradient.shape[1], inputs.shape[-1])
-                self.add(weight, outer(kept, gradient))
+                self.add(weight, outer(kept, gradient, self.pool))
 
         return self.watch(output, record)
 
@@ -202,12 +206,13 @@ class Tape:
         return sum(bytes_of(part) for parts in self._parts.values() for part in parts)
 
 
-def outer(inputs: Tensor, gradients: Tensor) -> Contribution:
+def outer(inputs: Tensor, gradients: Tensor, pool: Pool) -> Contribution:
     """The product formed at once where that is cheaper: its factors need not be kept."""
-    part = Outer(inputs, gradients)
     if prefer_outer_product(inputs.shape, gradients.shape):
-        return Direct(part.per_example())
-    return part
+        formed = pool.take((len(inputs), gradients.shape[2], inputs.shape[2]), inputs)
+        left = gradients.transpose(1, 2).to(formed.dtype)
+        return Direct(torch.bmm(left, inputs, out=formed))
+    return Outer(inputs, gradients)
 
 
 def unmodified(values: Tensor, version: int, layer: str) -> None:

@@ -37,7 +37,7 @@ _TURN_BITS = 16  # the tables of cosine and sine
 _FINE_BITS = 8  # of a phase, below the tables' resolution
 _LEVELS = 255
 _CELLS = 1 << 22  # projections in memory at a time
-_LARGEST = 1 << 28  # numbers in the matrix of frequencies: 2 GiB
+_LARGEST = 1 << 27  # numbers in the matrix of frequencies: 1 GiB
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ What is guaranteed, and by what:
   contribution of ``1 + 2**-20`` where 1 is the most there is; that pays for the slack many times
   over, so the printed figures hold without it. (A discrete Gaussian event would need no slack, but
   only its zCDP bound is known: 8 % more noise at epsilon 1.)
-- The bandwidth is a public setting. The median heuristic of the paper's code is a statistic of the
-  private images (its 105 is the mean squared distance of two MNIST images), and is not offered.
+- The bandwidth is a public setting; by default a function of the noise, which is public too. The
+  median heuristic of the paper's code is a statistic of the private images (its 105 is the mean
+  squared distance of two MNIST images), and is not offered.
 - Classes are never divided by their private counts. A share of each vector's norm goes to a
   constant feature, whose noisy sum estimates the share of each class within the same release.
 
@@ -30,7 +31,6 @@ Source: Harder, Adamczewski, Park 2021 (arXiv 2002.11603); generative.md 5.2.
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,20 +42,14 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish.generators.embedding import NoisyEmbedding
 from sfumato.publish.generators.features import STEP, FourierFeatures
-from sfumato.publish.generators.networks import Architecture, weights
-from sfumato.publish.generators.sampling import PRIOR, draw
-from sfumato.publish.generators.training import Training, train
-from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.generators.run import Run
+from sfumato.publish.method import Calibrated
 from sfumato.registry import method
-from sfumato.release.release import Artefact
 
 if TYPE_CHECKING:
-    from sfumato.data import ImageSchema, ImageSet
+    from sfumato.data import ImageSchema
     from sfumato.privacy.budget import Budget
-    from sfumato.privacy.mechanisms import Gaussian
-    from sfumato.privacy.noise import NoiseSource
 
 CONTRIBUTION = 1 + 2.0**-20
 """What the mechanism is told of one record's norm, which is at most 1; see above."""
@@ -84,7 +78,7 @@ class Merf:
         bandwidth: Public length scale of the Gaussian kernel, or several that share the
             frequencies: the root-mean-square difference of two (smoothed) images, pixels in
             [0, 1], at which the kernel has fallen to ``exp(-1/2)``. Times the square root of the
-            number of pixels it is a Euclidean distance.
+            number of pixels it is a Euclidean distance. None: :func:`default_bandwidth`.
         smoothing: Public standard deviation of the blur through which the kernel sees images, in
             28ths of the longer side; 0 for none.
         count_share: Share of a record's squared norm that measures how large its class is.
@@ -101,8 +95,8 @@ class Merf:
         seed: Of frequencies, training and drawing, none of which is privacy noise; None draws one.
         device: Where to train: ``"auto"``, ``"cpu"`` or ``"cuda"``.
 
-    The defaults were chosen on images held out of MNIST's and Fashion-MNIST's training parts;
-    :meth:`paper` gives the published ones.
+    The defaults were chosen on images held out of the training parts of MNIST, Fashion-MNIST and
+    the digits, all public; :meth:`paper` gives the published ones.
 
     Raises:
         InputError: If a value is unknown or out of its range.
@@ -112,13 +106,13 @@ class Merf:
     """
 
     features: int = 10_000
-    bandwidth: float | Sequence[float] = 1 / 7
+    bandwidth: float | Sequence[float] | None = None
     smoothing: float = 1.0
     count_share: float = 0.04
     class_prior: str | Mapping[str, float] = "estimated"
     samples: int | None = None
-    steps: int = 1000
-    batch: int = 500
+    steps: int = 2000
+    batch: int = 250
     learning_rate: float = 3e-3
     frequencies_per_step: int = 1000
     latent: int = 16
@@ -144,14 +138,14 @@ class Merf:
             raise InputError(
                 f"features is {self.features}", "Give an even number: each cosine has its sine."
             )
-        if not isinstance(self.bandwidth, int | float):
-            given = self.bandwidth
+        given = self.bandwidth
+        if given is not None and not isinstance(given, int | float):
             if isinstance(given, str) or not isinstance(given, Sequence) or not given:
                 raise InputError(f"bandwidth is {given!r}", "Give a number or a list of numbers.")
             object.__setattr__(self, "bandwidth", tuple(given))
-        for value in self._bandwidths:
+        for value in self._chosen_bandwidths:
             _check_number("bandwidth", value, 1e-4, 1e4)
-        if len(self._bandwidths) > self.features // 2:
+        if len(self._chosen_bandwidths) > self.features // 2:
             raise InputError("there are more bandwidths than frequencies", "Give more features.")
         _check_number("smoothing", self.smoothing, 0, _SIDE)
         _check_number("count_share", self.count_share, 1e-6, 0.5)
@@ -189,8 +183,10 @@ class Merf:
         return cls(**{**published, **settings})
 
     @property
-    def _bandwidths(self) -> tuple[float, ...]:
+    def _chosen_bandwidths(self) -> tuple[float, ...]:
         given = self.bandwidth
+        if given is None:
+            return ()
         return (given,) if isinstance(given, int | float) else tuple(given)
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
@@ -212,7 +208,8 @@ class Merf:
             )
         budget.check_records(facts.records)
         noise = Gaussian.calibrate(budget, CONTRIBUTION, Neighbours.REPLACE_ONE, granularity=STEP)
-        run = _Run(self, facts, facts.records, noise, self._declared_prior(facts), self._device())
+        run = Run(self, facts, facts.records, noise, self._declared_prior(facts), self._device())
+        self.feature_map(facts, run.mean_stddev, 0)  # refuses images that are too large
         return Calibrated(
             method=self,
             budget=budget,
@@ -220,34 +217,45 @@ class Merf:
             guarantee=Central(noise.event, budget.delta, "record", Neighbours.REPLACE_ONE),
             plan=run.plan,
             run=run,
-            public=self._public(facts),
+            public=self._public(facts, run.mean_stddev),
             caveats=(
                 "One record is one image: of a person with k images, all together are protected "
                 "as by a Gaussian mechanism with k times the mu.",
                 "The default bandwidth, smoothing and training settings were chosen on images held "
-                "out of the training parts of MNIST and Fashion-MNIST; figures on those two sets "
-                "owe something to that choice.",
+                "out of the training parts of MNIST, Fashion-MNIST and the digits, all public; "
+                "figures on those sets owe something to that choice.",
             ),
         )
 
-    def feature_map(self, facts: ImageSchema, seed: int) -> FourierFeatures:
-        """The public feature map for images with these facts."""
+    def bandwidths(self, facts: ImageSchema, mean_stddev: float) -> tuple[float, ...]:
+        """The kernels' length scales, in root-mean-square difference of pixels."""
+        classes = len(facts.classes)
+        return self._chosen_bandwidths or (default_bandwidth(mean_stddev * classes),)
+
+    def feature_map(self, facts: ImageSchema, mean_stddev: float, seed: int) -> FourierFeatures:
+        """The public feature map for images with these facts.
+
+        Args:
+            facts: Of the images.
+            mean_stddev: Of the noise in each coordinate of the mean.
+            seed: Of the frequencies.
+        """
         _, height, width = facts.shape
         scale = math.sqrt(math.prod(facts.shape))
         return FourierFeatures(
             shape=facts.shape,
             classes=len(facts.classes),
-            bandwidths=tuple(scale * value for value in self._bandwidths),
+            bandwidths=tuple(scale * value for value in self.bandwidths(facts, mean_stddev)),
             smoothing=self.smoothing * max(height, width) / _SIDE,
             pairs=self.features // 2,
             count_share=self.count_share,
             seed=seed,
         )
 
-    def _public(self, facts: ImageSchema) -> tuple[Fact, ...]:
-        chosen = "public: default of generators.merf"
+    def _public(self, facts: ImageSchema, mean_stddev: float) -> tuple[Fact, ...]:
+        chosen = "public: setting of generators.merf"
         declared = [
-            Fact("kernel bandwidth", list(self._bandwidths), chosen),
+            Fact("kernel bandwidth", list(self.bandwidths(facts, mean_stddev)), chosen),
             Fact("kernel smoothing", self.smoothing, chosen),
         ]
         if isinstance(self.class_prior, Mapping):
@@ -282,104 +290,17 @@ class Merf:
         return "cpu"
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Embedding, noise, training, drawing.
+def default_bandwidth(noise: float) -> float:
+    """A length scale that the noise leaves legible: the more noise, the wider.
+
+    A narrow kernel tells more of the images, in smaller numbers. Chosen on held-out training
+    images of MNIST, Fashion-MNIST and the digits at several epsilons.
 
     Args:
-        method: The public choices.
-        facts: Of the images.
-        records: The public number of images.
-        noise: Of every coordinate of the sum.
-        prior: (K,) public shares of the classes, or None.
-        device: As torch names it.
+        noise: Of a kernel's mean over one of K equal classes: K times the noise in each
+            coordinate of the mean over all. Public.
     """
-
-    method: Merf
-    facts: ImageSchema
-    records: int
-    noise: Gaussian
-    prior: NDArray[np.float64] | None
-    device: str
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """Sensitivity, noise and network, as JSON values."""
-        far = self.noise.sensitivity(Neighbours.REPLACE_ONE)
-        return {
-            "coordinates": len(self.facts.classes) * (1 + self.method.features),
-            "clip_norm": self.noise.contribution,
-            "mean_sensitivity": far / self.records,
-            "mean_stddev": self.noise.stddev / self.records,
-            "noise_multiplier": self.noise.stddev / self.noise.contribution,
-            "noise_over_sensitivity": self.noise.stddev / far,
-            "grid_step": self.noise.granularity,
-            "samples": self._samples,
-            "generator": self._architecture.to_dict(),
-        }
-
-    def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
-        """Measures once with noise; trains and draws from what was measured."""
-        base = secrets.randbits(31) if self.method.seed is None else self.method.seed
-        seeds = _seeds(base)
-        features = self.method.feature_map(self.facts, seeds["features"])
-        embedding = NoisyEmbedding.release(
-            data,
-            features,
-            self.noise,
-            self.records,
-            source,
-            lambda done: progress(done, self.records, "measuring the images"),
-        )
-        # No private image below this line: `data` is not passed on.
-        return self._generate(embedding, features, seeds, progress)
-
-    def _generate(
-        self,
-        embedding: NoisyEmbedding,
-        features: FourierFeatures,
-        seeds: dict[str, int],
-        progress: Progress,
-    ) -> Artefact:
-        """Everything after the noise: post-processing."""
-        method = self.method
-        module = train(
-            embedding,
-            features,
-            self._architecture,
-            Training(method.steps, method.batch, method.learning_rate, method.frequencies_per_step),
-            seed=seeds["training"],
-            device=self.device,
-            progress=lambda done: progress(done, method.steps, "training the generator"),
-        )
-        prior = embedding.estimated_shares() if self.prior is None else self.prior
-        images = draw(
-            self._architecture, module, prior, self.facts.classes, self._samples, seeds["drawing"]
-        )
-        architecture = {**self._architecture.to_dict(), PRIOR: prior.tolist()}
-        notes = {"class_prior": dict(zip(self.facts.classes, prior.tolist(), strict=True))}
-        return Artefact(images, weights(module), architecture, seeds, notes)
-
-    @property
-    def _samples(self) -> int:
-        return self.method.samples or self.records
-
-    @property
-    def _architecture(self) -> Architecture:
-        return Architecture(
-            shape=self.facts.shape,
-            classes=len(self.facts.classes),
-            latent=self.method.latent,
-            hidden=self.method.hidden,
-            width=self.method.width,
-        )
-
-
-def _seeds(base: int) -> dict[str, int]:
-    """Independent seeds of what is random and is not privacy noise."""
-    names = ("features", "training", "drawing")
-    words = np.random.SeedSequence(base).generate_state(len(names))
-    return {"base": base, **{name: int(word) for name, word in zip(names, words, strict=True)}}
+    return min(max(0.3 * math.pow(noise / 0.06, 0.22), 0.12), 0.4)
 
 
 def _check_whole(name: str, value: object, lowest: int) -> None:

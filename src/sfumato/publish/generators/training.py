@@ -79,7 +79,8 @@ def train(
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
 
     shares = embedding.estimated_shares()
-    waves = torch.from_numpy(features.angular).to(device)
+    # One frequency a row: a random part of them is then copied in whole lines.
+    waves = torch.from_numpy(np.ascontiguousarray(features.angular.T)).to(device)
     cosines, sines = (
         _tensor(means / shares[:, np.newaxis], device)
         for means in (embedding.cosines, embedding.sines)
@@ -92,7 +93,7 @@ def train(
     for step in range(training.steps):
         chosen = torch.randperm(features.pairs, generator=draws)[:looked_at].to(device)
         images = architecture.images(module, labels, draws).flatten(1)
-        phase = (images @ waves[:, chosen]).view(architecture.classes, each, looked_at)
+        phase = (images @ waves[chosen].T).view(architecture.classes, each, looked_at)
         distances = squared_distances(phase, cosines[:, chosen], sines[:, chosen])
         loss = (importance * distances).sum()
         optimiser.zero_grad()

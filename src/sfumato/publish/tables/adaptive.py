@@ -47,6 +47,9 @@ IMPORTANCES = ("public", "paid")
 WIDE = ("k-rr", "oue")
 
 
+_DEFAULTS = {"model_share": 0.15, "importance_share": 0.05}
+
+
 @method("tables.adaptive")
 @dataclass(frozen=True)
 class Adaptive:
@@ -87,8 +90,8 @@ class Adaptive:
     noise: str = "laplace"
     label_share: float | None = None
     wide: str = "k-rr"
-    model_share: float = 0.15
-    importance_share: float = 0.05
+    model_share: float = _DEFAULTS["model_share"]
+    importance_share: float = _DEFAULTS["importance_share"]
 
     name: ClassVar[str]
     kind: ClassVar[str] = "table"
@@ -117,6 +120,11 @@ class Adaptive:
             _check_share("label_share", self.label_share)
         for name in ("model_share", "importance_share"):
             _check_share(name, getattr(self, name))
+            if self.importance == "public" and getattr(self, name) != _DEFAULTS[name]:
+                raise InputError(
+                    f"{name} was given, and importance is public",
+                    "It has a meaning with importance='paid' only.",
+                )
         if self.model_share + self.importance_share >= 1:
             raise InputError(
                 f"model_share and importance_share sum to "

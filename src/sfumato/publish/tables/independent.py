@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.columns import Numeric
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
 
 _ROWS = 1 << 16  # synthetic rows that are decoded at a time
+_TARGET_BINS = 8
 _LARGEST_TABLE = 1 << 26  # cells of one noisy table
 
 
@@ -68,7 +70,7 @@ class Independent:
     """
 
     bins: int = 32
-    target_bins: int = 8
+    target_bins: int = _TARGET_BINS
     binning: str = "refined"
     rows: int | None = None
     seed: int | None = None
@@ -97,6 +99,12 @@ class Independent:
         """
         # Neighbours differ in their number of rows: stating or checking it would tell them apart.
         facts = facts.with_records(None)
+        numeric = facts.target is not None and isinstance(facts[facts.target], Numeric)
+        if self.target_bins != _TARGET_BINS and not numeric:
+            raise InputError(
+                "target_bins was given, and the target is no number",
+                "It has a meaning for a numeric target only.",
+            )
         target = None if facts.target is None else self._target(facts)
         classes = 1 if target is None else len(target)
         features = tuple(

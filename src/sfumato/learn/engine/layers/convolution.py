@@ -115,6 +115,6 @@ def _record(
             tape.add(bias, Direct(gradient.flatten(2).sum(2)))
         if wants_weight:
             unmodified(input, version, place)
-            tape.add(weight, convolution(wide(input.detach()), gradient, geometry))
+            tape.add(weight, convolution(wide(input.detach()), gradient, geometry, tape.pool))
 
     return tape.watch(output, record)

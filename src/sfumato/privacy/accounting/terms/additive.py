@@ -29,6 +29,8 @@ from sfumato.privacy.accounting.terms.term import (
 
 MAX_LATTICE = 1 << 21
 """Support of a discrete Gaussian above which only its concentrated-DP bound is used."""
+MAX_ORDERED = 1 << 15
+"""Losses of a discrete Laplace above which its Renyi bound is that of one-bit response."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ class DiscreteLaplace(Term):
         return symmetric(from_points(losses, masses, 0.0, interval))
 
     def renyi(self, orders: Array) -> Array:
-        """From the finite list of losses, exactly."""
+        """From the finite list of losses, exactly; beyond a size, that of one-bit response."""
+        if self.shift > MAX_ORDERED:
+            return points_renyi(*one_bit(self.pure_epsilon), orders)
         return points_renyi(*self._points(), orders)
 
     def _points(self) -> tuple[Array, Array]:

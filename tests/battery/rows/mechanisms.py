@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from battery.row import Array, Row
+from battery.row import HUGE, Array, Row
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms import (
     DiscreteGaussian,
@@ -38,7 +38,7 @@ def central(
     *,
     pure: bool,
     tolerance: float = 0.0,
-    huge: Budget = Budget(60.0, 0.5),
+    huge: Budget = HUGE,
 ) -> Row:
     """Noise on a sum: a vector that one record moves from one extreme to the other."""
     one, other = (np.array(x) for x in extremes)
@@ -55,7 +55,7 @@ def central(
     def one_run(row: Row, included: Array, source: NoiseSource) -> Array:
         # Each canary has coordinates of its own, which it moves as far as a record may.
         sums = np.where(included[:, np.newaxis], other, one)
-        return row.make(row.budget).release(sums, source) @ along
+        return row.make(row.audit_budget).release(sums, source) @ along
 
     return Row(
         name=name,
@@ -90,7 +90,7 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
         return made.bits(np.full(runs, code), source).astype(np.int64)
 
     def one_run(row: Row, included: Array, source: NoiseSource) -> Array:
-        reports = row.make(row.budget).randomise(np.where(included, count - 1, 0), source)
+        reports = row.make(row.audit_budget).randomise(np.where(included, count - 1, 0), source)
         return (reports == count - 1) * 1.0 - (reports == 0) + reports / count
 
     def identity(made: Any, source: NoiseSource) -> tuple[Array, Array]:
@@ -116,7 +116,7 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
         stretch=lambda records, i: _with(records, i, count - 1),
         # The true bit of unary encoding is a fair coin whatever the budget: it is never exact.
         identity=None if isinstance(made, UnaryEncoding) else identity,
-        huge=Budget(60.0, 0.5) if pure else Budget(1000.0, 0.5),
+        huge=HUGE if pure else Budget(1000.0, 0.5),
         one_run=one_run,
     )
 
@@ -137,7 +137,7 @@ def vectors(name: str, make: Callable[[Budget], Any]) -> Row:
 
     def one_run(row: Row, included: Array, source: NoiseSource) -> Array:
         inputs = np.where(included[:, np.newaxis], far, -far)
-        return row.make(row.budget).release(inputs, source) @ far
+        return row.make(row.audit_budget).release(inputs, source) @ far
 
     return Row(
         name=name,
@@ -150,7 +150,8 @@ def vectors(name: str, make: Callable[[Budget], Any]) -> Row:
             np.abs(made.release(np.zeros((_REPEATS, 4)), source)).mean()
         ),
         reach=lambda made: (
-            made.release([far, -far], SeededSource(7)) - made.release(np.zeros((2, 4)), SeededSource(7))
+            made.release([far, -far], SeededSource(7))
+            - made.release(np.zeros((2, 4)), SeededSource(7))
         ),
         noise=lambda made, source: made.release(np.zeros((_REPEATS, 4)), source),
         reports=lambda made, records, source: made.release(records, source),

@@ -1,0 +1,35 @@
+"""Memory that formed gradients are written to, chunk after chunk."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+_Key = tuple[tuple[int, ...], torch.dtype, torch.device]
+
+
+class Pool:
+    """Tensors to write to; fresh pages cost more than the arithmetic on a CPU.
+
+    What was taken stays taken until :meth:`release`; the values are whatever stood there.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[_Key, list[Tensor]] = defaultdict(list)
+        self._taken: list[Tensor] = []
+
+    def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of that shape with the dtype and device of ``like``."""
+        free = self._free[(shape, like.dtype, like.device)]
+        found = free.pop() if free else torch.empty(shape, dtype=like.dtype, device=like.device)
+        self._taken.append(found)
+        return found
+
+    def release(self) -> None:
+        """Gives everything back, and forgets what the last chunk had no use for."""
+        self._free.clear()
+        for tensor in self._taken:
+            self._free[(tuple(tensor.shape), tensor.dtype, tensor.device)].append(tensor)
+        self._taken.clear()

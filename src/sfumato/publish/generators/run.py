@@ -1,0 +1,131 @@
+"""A calibrated run of ``generators.merf``: embedding, noise, training, drawing."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.generators.embedding import NoisyEmbedding
+from sfumato.publish.generators.features import FourierFeatures
+from sfumato.publish.generators.networks import Architecture, weights
+from sfumato.publish.generators.sampling import PRIOR, draw
+from sfumato.publish.generators.training import Training, train
+from sfumato.publish.method import Progress
+from sfumato.release.release import Artefact
+
+if TYPE_CHECKING:
+    from sfumato.data import ImageSchema, ImageSet
+    from sfumato.privacy.mechanisms import Gaussian
+    from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.generators.merf import Merf
+
+
+@dataclass(frozen=True)
+class Run:
+    """Embedding, noise, training, drawing.
+
+    Args:
+        method: The public choices.
+        facts: Of the images.
+        records: The public number of images.
+        noise: Of every coordinate of the sum.
+        prior: (K,) public shares of the classes, or None.
+        device: As torch names it.
+    """
+
+    method: Merf
+    facts: ImageSchema
+    records: int
+    noise: Gaussian
+    prior: NDArray[np.float64] | None
+    device: str
+
+    @property
+    def mean_stddev(self) -> float:
+        """Of the noise in each coordinate of the mean."""
+        return self.noise.stddev / self.records
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Sensitivity, noise and network, as JSON values."""
+        far = self.noise.sensitivity(Neighbours.REPLACE_ONE)
+        return {
+            "coordinates": len(self.facts.classes) * (1 + self.method.features),
+            "contribution": self.noise.contribution,
+            "mean_sensitivity": far / self.records,
+            "mean_stddev": self.mean_stddev,
+            "noise_multiplier": self.noise.stddev / self.noise.contribution,
+            "noise_over_sensitivity": self.noise.stddev / far,
+            "grid_step": self.noise.granularity,
+            "bandwidths": list(self.method.bandwidths(self.facts, self.mean_stddev)),
+            "samples": self._samples,
+            "generator": self._architecture.to_dict(),
+        }
+
+    def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
+        """Measures once with noise; trains and draws from what was measured."""
+        base = secrets.randbits(31) if self.method.seed is None else self.method.seed
+        seeds = _seeds(base)
+        features = self.method.feature_map(self.facts, self.mean_stddev, seeds["features"])
+        embedding = NoisyEmbedding.release(
+            data,
+            features,
+            self.noise,
+            self.records,
+            source,
+            lambda done: progress(done, self.records, "measuring the images"),
+        )
+        # No private image below this line: `data` is not passed on.
+        return self._generate(embedding, features, seeds, progress)
+
+    def _generate(
+        self,
+        embedding: NoisyEmbedding,
+        features: FourierFeatures,
+        seeds: dict[str, int],
+        progress: Progress,
+    ) -> Artefact:
+        """Everything after the noise: post-processing."""
+        method = self.method
+        module = train(
+            embedding,
+            features,
+            self._architecture,
+            Training(method.steps, method.batch, method.learning_rate, method.frequencies_per_step),
+            seed=seeds["training"],
+            device=self.device,
+            progress=lambda done: progress(done, method.steps, "training the generator"),
+        )
+        prior = embedding.estimated_shares() if self.prior is None else self.prior
+        images = draw(
+            self._architecture, module, prior, self.facts.classes, self._samples, seeds["drawing"]
+        )
+        architecture = {**self._architecture.to_dict(), PRIOR: prior.tolist()}
+        notes = {"class_prior": dict(zip(self.facts.classes, prior.tolist(), strict=True))}
+        return Artefact(images, weights(module), architecture, seeds, notes)
+
+    @property
+    def _samples(self) -> int:
+        return self.method.samples or self.records
+
+    @property
+    def _architecture(self) -> Architecture:
+        return Architecture(
+            shape=self.facts.shape,
+            classes=len(self.facts.classes),
+            latent=self.method.latent,
+            hidden=self.method.hidden,
+            width=self.method.width,
+        )
+
+
+def _seeds(base: int) -> dict[str, int]:
+    """Independent seeds of what is random and is not privacy noise."""
+    names = ("features", "training", "drawing")
+    words = np.random.SeedSequence(base).generate_state(len(names))
+    return {"base": base, **{name: int(word) for name, word in zip(names, words, strict=True)}}

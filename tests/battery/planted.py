@@ -1,0 +1,293 @@
+"""Planted defects: faults of published code and claims, put into our own methods.
+
+Each is an honest row with one thing wrong. They live in the tests only; the meta-test runs the
+named checks on them and expects every one to fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from battery.defects import generators, house, mechanisms, tables
+from battery.row import Row
+from battery.table import ROWS
+from sfumato.privacy.mechanisms import (
+    RandomizedResponse,
+)
+
+HONEST: Mapping[str, Row] = {row.name: row for row in ROWS}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One defect.
+
+    Args:
+        name: What is wrong.
+        seen_in: Where it was published, or could have been.
+        row: The defective row.
+        caught_by: Names of the checks that must fail on it.
+        patched: What is wrong outside of the row while a check runs.
+    """
+
+    name: str
+    seen_in: str
+    row: Row
+    caught_by: tuple[str, ...]
+    patched: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def spoilt(base: str | Row, change: Callable[[Any], Any]) -> Any:
+    """An honest row whose calibrated subject is changed after the fact."""
+    row = HONEST[base] if isinstance(base, str) else base
+    return replace(row, make=lambda *given, **named: change(row.make(*given, **named)))
+
+
+PLANTED: tuple[Planted, ...] = (
+    Planted(
+        "one clip factor for a batch",
+        "CADP (a matrix norm of the batch); dPA; batch normalisation",
+        spoilt("LocalVector", mechanisms.into(mechanisms.BatchClip)),
+        ("check_other_records_unmoved",),
+    ),
+    Planted(
+        "each coordinate clipped instead of the vector",
+        "our own: clip-by-value for clip-by-norm",
+        spoilt("LocalVector", mechanisms.into(mechanisms.CoordinateClip)),
+        ("check_norms", "check_two_point"),
+    ),
+    Planted(
+        "clip norm shrinks with epsilon, noise stays",
+        "CADP",
+        replace(HONEST["LocalVector"], make=mechanisms.shrinking),
+        ("check_reach_is_fixed", "check_noise_falls"),
+    ),
+    Planted(
+        "radius for diameter, vectors",
+        "CADP",
+        spoilt("LocalVector", mechanisms.into(mechanisms.HalfNoiseVector)),
+        ("check_two_point",),
+    ),
+    Planted(
+        "radius for diameter, numbers",
+        "CADP; DP-UTIL's votes (half of the scale)",
+        spoilt("LocalNumeric: laplace, even diameter", mechanisms.into(mechanisms.RadiusNumeric)),
+        ("check_two_point", "check_one_run"),
+    ),
+    Planted(
+        "exponential mechanism without the factor 2",
+        "our own",
+        spoilt("ExponentialMechanism", mechanisms.into(mechanisms.NoFactorTwo)),
+        ("check_two_point",),
+    ),
+    Planted(
+        "noise scaled to the private range",
+        "AdLM (private extremes without a budget)",
+        spoilt("LocalNumeric: laplace, odd diameter", mechanisms.into(mechanisms.PrivateRange)),
+        ("check_other_records_unmoved",),
+    ),
+    Planted(
+        "a border that stays at zero strength",
+        "PriCheXy-Net",
+        spoilt("LocalNumeric: laplace, odd diameter", mechanisms.into(mechanisms.BorderNumeric)),
+        ("check_identity",),
+    ),
+    Planted(
+        "one scalar of noise for a whole array",
+        "DP-UTIL (a sampler called without a size)",
+        spoilt("Laplace: add-remove", mechanisms.into(mechanisms.ScalarNoise)),
+        ("check_coordinates_independent",),
+    ),
+    Planted(
+        "noise that does not know its budget",
+        "CADP (the same noise at every epsilon up to 8)",
+        replace(HONEST["RandomizedResponse"], make=lambda budget: RandomizedResponse(6, 1.0)),
+        ("check_noise_falls", "check_calibration"),
+    ),
+    Planted(
+        "half the noise where it cannot be seeded",
+        "our own: tests that only see the tests' generator",
+        HONEST["DiscreteLaplace: replace-one"],
+        ("check_secure_draws",),
+        house.half_in_secret,
+    ),
+    Planted(
+        "one number for an array where it cannot be seeded",
+        "our own: tests that only see the tests' generator",
+        HONEST["DiscreteGaussian: scalar, replace-one"],
+        ("check_secure_draws",),
+        house.one_in_secret,
+    ),
+    Planted(
+        "one attribute's epsilon printed as the row's",
+        "an objection to task-specific adaptive DP (Utaliyeva et al. 2023)",
+        spoilt(tables.PUBLIC, tables.largest_part),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "a budget for the label beside the whole one",
+        "our own; CADP releases labels in the clear",
+        spoilt(tables.PUBLIC, tables.label_on_top),
+        ("check_epsilons_sum",),
+    ),
+    Planted(
+        "bounds taken from the private rows",
+        "an objection to task-specific adaptive DP (min and max of the data)",
+        spoilt(tables.PUBLIC, tables.private_bounds),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "importance taken from the rows for free",
+        "an objection to task-specific adaptive DP (importance of the private table)",
+        spoilt(tables.PUBLIC, tables.free_importance),
+        ("check_card_is_public", "check_only_draws_leak", "check_realised_loss"),
+    ),
+    Planted(
+        "steps that are not charged",
+        "AdLM (noise drawn anew in every step, charged once)",
+        spoilt(tables.mostly_importance(), tables.uncharged_steps),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "noise for another count than is averaged over",
+        "AdLM (a mean over 2,000 images, noise for 60,000)",
+        spoilt(tables.mostly_importance(), tables.another_count),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the same seed for every batch",
+        "our own: generators made anew in a loader's workers",
+        spoilt(tables.PUBLIC, tables.seed_a_batch),
+        ("check_batches_independent",),
+    ),
+    Planted(
+        "a generator with a default seed",
+        "our own",
+        spoilt(tables.PUBLIC, tables.own_seed),
+        ("check_runs_independent",),
+    ),
+    Planted(
+        "records measured from their batch",
+        "dPA (activations over the batch's maximum)",
+        spoilt(tables.PUBLIC, tables.batch_statistic),
+        ("check_batch_size",),
+    ),
+    Planted(
+        "a setting silently ignored",
+        "CADP (`channels`)",
+        replace(house.method(tables.PUBLIC), subject=tables.IgnoresShare),
+        ("check_every_setting_matters",),
+    ),
+    Planted(
+        "an unknown setting silently ignored",
+        "CADP (`coutpling_block`)",
+        house.method(tables.PUBLIC),
+        ("check_unknown_keys",),
+        house.lenient_registry,
+    ),
+    Planted(
+        "an impossible value silently replaced",
+        "our own",
+        replace(house.method(tables.COUNTS), subject=tables.Unchecked),
+        ("check_nonsense_refused",),
+    ),
+    Planted(
+        "noise forgotten on one marginal",
+        "DP-UTIL (votes that are noise-free at any epsilon)",
+        spoilt(tables.COUNTS, tables.forgets_noise),
+        ("check_only_draws_leak", "check_one_run"),
+    ),
+    Planted(
+        "1 / n realised in place of the public n",
+        "our own",
+        spoilt(tables.COUNTS, tables.realised_count),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "n published exactly",
+        "a fork of a synthesiser by marginals",
+        spoilt(tables.COUNTS, tables.exact_rows),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "n on the card",
+        "our own",
+        spoilt(tables.COUNTS, tables.count_on_the_card),
+        ("check_card_is_public", "check_only_draws_leak"),
+    ),
+    Planted(
+        "every marginal gets the whole budget",
+        "DP-UTIL (the cost of a query never composed)",
+        replace(house.method(tables.COUNTS), make=tables.no_split),
+        ("check_calibration", "check_event_gives_epsilon"),
+    ),
+    Planted(
+        "bins chosen by epsilon",
+        "our own",
+        replace(house.method(tables.COUNTS), make=tables.bins_by_budget),
+        ("check_bounds_are_fixed",),
+    ),
+    Planted(
+        "sensitivity 1 / n under replace-one",
+        "DPImageBench (`half_sensitivity`): figures of two relations side by side",
+        spoilt(generators.MERF, generators.half_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "sums divided by realised class counts",
+        "our own; DP-MERF's class balance has a doubtful noise",
+        spoilt(generators.MERF, generators.by_class),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the event is not what runs",
+        "DP-Kernel's benchmark (another sampler is accounted than runs)",
+        spoilt(generators.MERF, house.event_of_half),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "epsilon typed in a second place",
+        "our own",
+        house.method(generators.MERF),
+        ("check_event_gives_epsilon",),
+        house.typed_epsilon,
+    ),
+    Planted(
+        "a conversion at another delta",
+        "CADP (delta = 1)",
+        HONEST["Gaussian: add-remove"],
+        ("check_renyi_is_above",),
+        house.loose_conversion,
+    ),
+    Planted(
+        "noise drawn before the debit",
+        "our own",
+        spoilt(tables.COUNTS, house.recast(house.NoiseFirst)),
+        ("check_debit_before_noise",),
+    ),
+    Planted(
+        "no debit on a replay",
+        "our own",
+        spoilt(tables.COUNTS, house.recast(house.PaidOnce)),
+        ("check_replay",),
+    ),
+    Planted(
+        "data looked at after the debit",
+        "our own",
+        spoilt(tables.COUNTS, house.recast(house.DebitFirst)),
+        ("check_refused_data_cost_nothing",),
+    ),
+    Planted(
+        "a release written in place",
+        "our own",
+        house.method(tables.COUNTS),
+        ("check_save_is_whole",),
+        house.save_in_place,
+    ),
+)
