@@ -82,7 +82,7 @@ def merf(name: str, **settings: Any) -> MethodRow:
         images += [np.full((1, 1, 4, 4), value) for value in (0.0, 0.5, 1.0)]
         alone = [ImageSet.from_arrays(x, np.array([i % 3]), "abc") for i, x in enumerate(images)]
         lengths = [np.linalg.norm(sums(made, one, SeededSource(0))[0]) for one in alone]
-        return np.array(lengths), made.plan["clip_norm"]
+        return np.array(lengths), made.plan["contribution"]
 
     def identity(made: Calibrated, source: NoiseSource) -> tuple[Array, Array]:
         truth, noisy = sums(made, base, source)
