@@ -31,6 +31,7 @@ METHODS: tuple[MethodRow, ...] = (
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
     dpsgd.dpsgd("learn.dpsgd: flat"),
+    dpsgd.viewed("learn.dpsgd: views"),
     dpsgd.replaced("learn.dpsgd: replace-one"),
     dpsgd.layered("learn.dpsgd: layer budgets"),
     dpsgd.adaptive("learn.dpsgd: adaptive"),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
     from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
+    from sfumato.learn.loop import EngineMaker
     from sfumato.learn.mechanism import DpSgd
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget
@@ -83,6 +84,10 @@ class DpSgdMethod:
         momentum: Of ``sgd``.
         schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
         averaging: Decay of the average of the weights that is published; None: the last weights.
+        views: Views of an image whose gradients are averaged before clipping (augmentation
+            multiplicity); 1 for the image alone, or rows.
+        shift: The most pixels that a view is moved.
+        mirror: Whether views may be mirrored left to right.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
         physical_batch_size: Records in memory at a time.
         seed: Of the initial weights, which are not privacy noise; None draws one.
@@ -112,6 +117,9 @@ class DpSgdMethod:
     momentum: float = 0.9
     schedule: str = "constant"
     averaging: float | None = 0.99
+    views: int = 1
+    shift: int = 2
+    mirror: bool = False
     neighbours: str = "add-remove"
     physical_batch_size: int = 1024
     seed: int | None = None
@@ -142,6 +150,10 @@ class DpSgdMethod:
         checks.one_of("device", self.device, checks.DEVICES)
         checks.number("epochs", self.epochs, 0, closed=False)
         checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
+        checks.whole("views", self.views, 1)
+        checks.whole("shift", self.shift, 0)
+        if not isinstance(self.mirror, bool):
+            raise InputError(f"mirror is {self.mirror!r}", "Give true or false.")
         checks.number("components_share", self.components_share, 1e-3, 0.9)
         for name in ("expected_batch_size", "components"):
             if getattr(self, name) is not None:
@@ -187,7 +199,12 @@ class DpSgdMethod:
         made = self._architecture(facts)
         mechanism, directions = self._mechanism(budget, records, made)
         training = Training(
-            facts, mechanism, made, self._optimisation(), checks.device(self.device)
+            facts,
+            mechanism,
+            made,
+            self._optimisation(),
+            checks.device(self.device),
+            self._engine(facts),
         )
         run = Run(self, training, directions)
         event = run.event
@@ -240,6 +257,17 @@ class DpSgdMethod:
             self.averaging,
             self.physical_batch_size,
         )
+
+    def _engine(self, facts: ImageSchema | Schema) -> EngineMaker | None:
+        """What gives clipped sums; None for the one-pass engine."""
+        from sfumato.data import ImageSchema
+        from sfumato.learn.views import Views, engine_of
+
+        if self.views == 1:
+            return None
+        if not isinstance(facts, ImageSchema):
+            raise InputError(f"views is {self.views}, the records are rows", "Use views=1.")
+        return engine_of(Views(self.views, self.shift, self.mirror), self.seed or 0)
 
     def _mechanism(
         self, budget: Budget, records: int, made: Mapping[str, Any]
