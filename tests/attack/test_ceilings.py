@@ -95,3 +95,14 @@ def test_what_does_not_cover_a_record_gives_no_ceiling(
     guarantee: Any, make_release: Any, make_people: Any
 ) -> None:
     assert ceilings.of(make_release(make_people(20, 0), guarantee).card) is None
+
+
+def test_a_metric_with_a_diameter_bounds_attacks_like_its_worst_case(
+    make_release: Any, make_people: Any
+) -> None:
+    found = ceilings.of(make_release(make_people(20, 0), Metric(0.5, "angle", diameter=3.0)).card)
+    assert found is not None
+    pure = (math.exp(1.5) - 1) / (math.exp(1.5) + 1)
+    assert found.advantage == pytest.approx(pure, rel=1e-3)
+    cells = Metric(0.5, "angle", diameter=3.0, unit="16 pixels")
+    assert ceilings.of(make_release(make_people(20, 0), cells).card) is None

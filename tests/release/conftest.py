@@ -33,6 +33,7 @@ GUARANTEES: dict[str, Guarantee] = {
     ),
     "local": Local(events.RandomizedResponseDpEvent(0.5, 4), 0.0),
     "metric": Metric(0.5, "Euclidean distance", {"same person": 2.0}),
+    "metric to 3": Metric(0.5, "angle", {"same person": 2.0}, diameter=3.0),
     "empirical": Empirical(("membership.distance",)),
 }
 

@@ -23,6 +23,7 @@ GUARANTEES: dict[str, Guarantee] = {
     "central": Central(events.GaussianDpEvent(5.0), 1e-5),
     "local": Local(events.PureDpEvent(1.0, "replace-one"), 0.0),
     "metric": Metric(0.5, "Euclidean distance of pixels", {"same person": 2.0}),
+    "metric to 3": Metric(0.5, "angle", diameter=3.0),
     "empirical": Empirical(("membership.distance",)),
 }
 RELEASE_ID = "0123456789abcdef0123456789abcdef"

@@ -144,7 +144,8 @@ def of(card: Card) -> Ceiling | None:
     Returns:
         None where nothing is proven, or what is proven covers less than a record.
     """
-    if card.guarantee.get("kind") not in ("central", "local"):
+    bounded = card.guarantee.get("kind") == "metric" and "diameter" in card.guarantee
+    if not bounded and card.guarantee.get("kind") not in ("central", "local"):
         return None
     if str(card.guarantee.get("unit")).lower() not in UNITS:
         return None

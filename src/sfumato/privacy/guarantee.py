@@ -124,44 +124,85 @@ class Local(_Accounted):
 class Metric:
     """Indistinguishability that weakens with distance: ``epsilon * d(x, x')``.
 
+    Where no two records can be further apart than a diameter, it is also differential privacy
+    between any two values of a record, with ``epsilon * diameter``: the figure that a ledger counts
+    and that bounds attacks.
+
     Args:
         epsilon_per_distance: Nats per unit of ``metric``.
         metric: The distance, in words.
         typical_distances: Named distances that give the figure a meaning.
+        diameter: The largest distance there is; None where distances have no bound.
+        unit: Whose values the distance is between.
+
+    >>> angles = Metric(0.5, "angle in radians", diameter=math.pi)
+    >>> round(angles.epsilon(), 4), Metric(0.5, "pixels").epsilon()
+    (1.5708, inf)
     """
 
     kind: ClassVar[str] = "metric"
     epsilon_per_distance: float
     metric: str
     typical_distances: Mapping[str, float] = field(default_factory=dict)
+    diameter: float | None = None
+    unit: str = "record"
+
+    def __post_init__(self) -> None:
+        if self.diameter is not None and not 0 < self.diameter < math.inf:
+            raise InputError(
+                f"the diameter of a metric is {self.diameter!r}", "Give a finite number above 0."
+            )
+
+    @property
+    def worst_case(self) -> Central | None:
+        """The pure differential privacy between any two values; None without a diameter."""
+        if self.diameter is None:
+            return None
+        from sfumato.privacy.events import PureDpEvent
+
+        relation = Neighbours.REPLACE_ONE
+        event = PureDpEvent(self.epsilon_per_distance * self.diameter, relation.value)
+        return Central(event, 0.0, self.unit, relation)
 
     def epsilon(self, delta: float | None = None) -> float:
-        """Infinite: without a bound on the distance there is no epsilon."""
-        return float("inf")
+        """That of the worst case; infinite without a bound on the distance."""
+        worst = self.worst_case
+        return float("inf") if worst is None else worst.epsilon(delta)
 
     def gdp_mu(self) -> float | None:
-        """None: a metric guarantee has no mu."""
-        return None
+        """That of the worst case; None without one."""
+        worst = self.worst_case
+        return None if worst is None else worst.gdp_mu()
 
     def advantage_ceiling(self, fpr: float) -> float:
-        """1: nothing bounds an attack on records that are far apart."""
-        return 1.0
+        """That of the worst case; 1 without one, as nothing bounds an attack on distant records."""
+        worst = self.worst_case
+        return 1.0 if worst is None else worst.advantage_ceiling(fpr)
 
     def describe(self) -> str:
         """One honest sentence."""
+        said = (
+            f"Two {self.unit}s at distance d ({self.metric}) are ε·d-indistinguishable with "
+            f"ε = {self.epsilon_per_distance:g}; "
+        )
+        if self.diameter is None:
+            return f"{said}this is not differential privacy of a {self.unit}."
         return (
-            f"Two records at distance d ({self.metric}) are ε·d-indistinguishable with "
-            f"ε = {self.epsilon_per_distance:g}; this is not differential privacy of a record."
+            f"{said}no distance exceeds {self.diameter:g}, so that any two values of a "
+            f"{self.unit} are covered with ε = {up(self.epsilon())}."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The guarantee as plain JSON values, for a card."""
-        return {
+        values: dict[str, Any] = {
             "kind": self.kind,
             "epsilon_per_distance": self.epsilon_per_distance,
             "metric": self.metric,
             "typical_distances": dict(self.typical_distances),
         }
+        if self.diameter is not None:
+            values |= {"diameter": self.diameter, "unit": self.unit}
+        return values
 
 
 @dataclass(frozen=True)
@@ -235,7 +276,10 @@ def _read_local(values: Mapping[str, Any]) -> Guarantee:
 
 def _read_metric(values: Mapping[str, Any]) -> Guarantee:
     typical = {str(name): float(value) for name, value in values["typical_distances"].items()}
-    return Metric(float(values["epsilon_per_distance"]), str(values["metric"]), typical)
+    plain = float(values["epsilon_per_distance"]), str(values["metric"]), typical
+    if "diameter" not in values:
+        return Metric(*plain)
+    return Metric(*plain, float(values["diameter"]), str(values["unit"]))
 
 
 def _read_empirical(values: Mapping[str, Any]) -> Guarantee:

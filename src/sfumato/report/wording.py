@@ -170,12 +170,21 @@ def protects(card: Card) -> tuple[str, ...]:
         )
     if kind == "metric":
         near = ", ".join(f"{k}: {v:g}" for k, v in guarantee["typical_distances"].items())
+        far = (
+            "This is not differential privacy of a record: records that are far apart are not "
+            "protected from each other, and no bound on attacks follows."
+        )
+        if "diameter" in guarantee:
+            total = up(float(card.figures["epsilon"]))
+            far = (
+                f"No distance exceeds {guarantee['diameter']:g}, so that between any two values "
+                f"of {article(unit)} ε\xa0=\xa0{total} holds; unless that is small, it bounds next "
+                "to nothing."
+            )
         return (
             "Two records can be told apart the better, the further they are apart "
             f"({guarantee['metric']}): at distance d the factor is e to the ε·d with "
-            f"ε\xa0=\xa0{guarantee['epsilon_per_distance']:g}. This is not differential privacy of "
-            "a record: records that are far apart are not protected from each other, and no "
-            "bound on attacks follows.",
+            f"ε\xa0=\xa0{guarantee['epsilon_per_distance']:g}. {far}",
             f"Typical distances: {near}." if near else "No typical distances were given.",
         )
     return (
