@@ -19,10 +19,9 @@ from sfumato.learn.directional import Directional, DirectionalLoop
 from sfumato.learn.noise import grid_step
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.von_mises_fisher import mean_cosine, perturbed, unit
-from sfumato.privacy import accounting
 from sfumato.privacy.budget import Budget
-from sfumato.privacy.events import PureDpEvent
 from sfumato.privacy.guarantee import Metric, from_dict
+from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import NoiseSource, SeededSource
 
@@ -71,20 +70,29 @@ def test_the_guarantee_is_a_metric_and_composes_over_the_steps() -> None:
     json.dumps(made.to_dict())
 
 
-def test_the_budget_is_the_metric_epsilon_of_all_steps_together() -> None:
+def test_the_budget_is_what_all_steps_come_to_between_any_two_values() -> None:
     for epsilon, steps in ((10.0, 1), (10.0, 7), (500.0, 100)):
         made = Directional.calibrate(
             Budget(epsilon, 1e-5), records=500, expected_batch_size=50, steps=steps
         )
-        assert made.guarantee().epsilon_per_distance == pytest.approx(epsilon)
-        assert made.kappa == pytest.approx(epsilon / steps)
+        assert made.guarantee().epsilon() == pytest.approx(epsilon)
+        assert made.pure_epsilon == pytest.approx(epsilon)
+        assert made.guarantee().epsilon_per_distance == pytest.approx(epsilon / 2)
+        assert made.kappa == pytest.approx(epsilon / 2 / steps)
         assert made.sampling.rate == 0.1
 
 
-def test_the_worst_case_can_be_composed_as_an_event() -> None:
+def test_the_worst_case_composes_in_a_ledger() -> None:
     made = mechanism(kappa=0.01, steps=25)
-    event = PureDpEvent(made.pure_epsilon, "replace-one")
-    assert accounting.epsilon(event, 0.0, Neighbours.REPLACE_ONE) == pytest.approx(0.5)
+    ledger = Ledger.in_memory()
+    ledger.set_ceiling(Budget(1.0))
+    for name in ("first", "second"):
+        ledger.debit(made.guarantee(), release_id=name, method="learn.vmf")
+    [total] = ledger.total()
+    assert total.neighbours is Neighbours.REPLACE_ONE
+    assert total.epsilon == pytest.approx(1.0)
+    with pytest.raises(BudgetError, match="nothing is left"):
+        ledger.debit(made.guarantee(), release_id="third", method="learn.vmf")
 
 
 def test_sampling_bounds_how_often_a_record_is_used() -> None:

@@ -68,7 +68,7 @@ class Directional:
         InputError: If a value is out of its range.
 
     >>> directional = Directional(PoissonSampling(1000, 0.1), kappa=2.0, steps=50)
-    >>> directional.guarantee().epsilon_per_distance, directional.pure_epsilon
+    >>> directional.guarantee().epsilon_per_distance, directional.guarantee().epsilon()
     (100.0, 200.0)
     """
 
@@ -97,9 +97,10 @@ class Directional:
         steps: int,
         length: float = 1.0,
     ) -> Directional:
-        """The least noise whose metric epsilon, over all steps together, is the budget's.
+        """The least noise with which all steps together meet the budget, between any two values.
 
-        ``kappa = epsilon / steps``. A delta is not used: the guarantee is pure.
+        ``kappa = epsilon / (2 steps)``: epsilon means what it means everywhere, and what a ledger
+        counts; half of it is the figure by distance. A delta is not used: the guarantee is pure.
 
         Raises:
             InputError: If an argument is out of its range.
@@ -107,13 +108,14 @@ class Directional:
         if not (isinstance(steps, int) and steps >= 1):
             raise InputError(f"the number of steps is {steps!r}", "Give at least 1.")
         sampling = PoissonSampling.of_batches(records, expected_batch_size)
-        return cls(sampling, budget.epsilon / steps, steps, length)
+        return cls(sampling, budget.epsilon / (OPPOSITE * steps), steps, length)
 
     @property
     def pure_epsilon(self) -> float:
         """``2 kappa T``: the differential privacy of all steps, between any two values of a record.
 
-        It can be composed with other releases as ``PureDpEvent(pure_epsilon, "replace-one")``.
+        It is the epsilon of :meth:`guarantee`, and composes with other releases as a pure event
+        under replace-one.
         """
         return OPPOSITE * self.kappa * self.steps
 
@@ -152,6 +154,7 @@ class Directional:
                 "unrelated gradients (at right angles)": ORTHOGONAL,
                 "opposite gradients, or a record without a gradient (the largest)": OPPOSITE,
             },
+            diameter=OPPOSITE,
         )
 
     def caveats(self, delta: float = 0.0) -> tuple[str, ...]:
