@@ -247,6 +247,7 @@ def test_what_cannot_be_trained_is_refused_before_a_draw() -> None:
 
 def test_caveats_print_the_composed_figures() -> None:
     made = mechanism(rate=0.1, kappa=1.0, steps=200)
+    assert len(made.caveats()) == len(made.caveats(1e-5)) - 1
     text = " ".join(made.caveats(1e-5))
     assert "2 κ T = 400" in text
     assert f"({made.central_epsilon(1e-5):g}, 1e-05)" in text

@@ -160,19 +160,20 @@ class Directional:
     def caveats(self, delta: float = 0.0) -> tuple[str, ...]:
         """What the metric figure does not say, one line each."""
         lines = [
-            f"as differential privacy of a record whose values change, all {self.steps} steps "
-            f"together come to ε = 2 κ T = {self.pure_epsilon:g} (κ = {self.kappa:g} a gradient)",
-            "sampling is random, but no amplification is claimed: without the record a step has "
-            "one unit vector less, which can show",
-            "nothing is proven about whether a record was there (add-remove)",
-            "the epsilon of a metric and the epsilon of Gaussian noise on a sum are different "
-            "quantities; equal figures do not mean equal protection",
+            f"Between any two values of a record, all {self.steps} steps together come to "
+            f"ε = 2 κ T = {self.pure_epsilon:g}, κ = {self.kappa:g} being the noise's "
+            "concentration around one gradient.",
+            "Records are sampled at random, but no amplification is claimed: without the record "
+            "a step has one unit vector less, and that can show.",
+            "Nothing is proven about whether a record was there at all (add-remove).",
+            "The epsilon of a metric, that of noise on single gradients and that of Gaussian noise "
+            "on their sum are different quantities; equal figures are not equal protection.",
         ]
         if delta > 0:
             lines.insert(
                 1,
-                f"counting how often a record can be sampled, it is "
-                f"(ε, δ) = ({self.central_epsilon(delta):g}, {delta:g})",
+                f"Counting how often a record can be sampled, the same is "
+                f"(ε, δ) = ({self.central_epsilon(delta):g}, {delta:g}).",
             )
         return tuple(lines)
 
