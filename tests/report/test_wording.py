@@ -159,11 +159,11 @@ def test_a_metric_guarantee_without_distances_says_so(make_release: Make) -> Non
     assert wording.not_promised(card) == ()
 
 
-def test_a_metric_guarantee_with_a_diameter_says_what_it_comes_to(make_release: Make) -> None:
-    card = make_release(guarantee="metric to 3").card
+def test_a_metric_guarantee_with_a_worst_case_says_what_it_comes_to(make_release: Make) -> None:
+    card = make_release(guarantee="metric bounded").card
     assert card.verify() == []
     said = wording.protects(card)[0]
-    assert "No distance exceeds 3, so that between any two values of a record ε\xa0=\xa01.5" in said
+    assert "Whatever the distance, ε\xa0=\xa01.5 holds between any two values" in said
     assert "no bound on attacks" not in said
     assert wording.epsilon_line(card) == "ε\xa0=\xa00.5 per unit of distance"
 

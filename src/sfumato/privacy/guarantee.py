@@ -124,72 +124,56 @@ class Local(_Accounted):
 class Metric:
     """Indistinguishability that weakens with distance: ``epsilon * d(x, x')``.
 
-    Where no two records can be further apart than a diameter, it is also differential privacy
-    between any two values of a record, with ``epsilon * diameter``: the figure that a ledger counts
-    and that bounds attacks.
+    Where something is proven between any two values, however far apart, it is given beside: it is
+    what a ledger counts, what bounds attacks, and what the figures of the guarantee are read from.
 
     Args:
         epsilon_per_distance: Nats per unit of ``metric``.
         metric: The distance, in words.
         typical_distances: Named distances that give the figure a meaning.
-        diameter: The largest distance there is; None where distances have no bound.
-        unit: Whose values the distance is between.
+        worst_case: The differential privacy between any two values; None where there is none.
 
-    >>> angles = Metric(0.5, "angle in radians", diameter=math.pi)
-    >>> round(angles.epsilon(), 4), Metric(0.5, "pixels").epsilon()
-    (1.5708, inf)
+    >>> from sfumato.privacy.events import PureDpEvent
+    >>> worst = Central(PureDpEvent(1.5, "replace-one"), 0.0, neighbours=Neighbours.REPLACE_ONE)
+    >>> Metric(0.5, "angle", worst_case=worst).epsilon(), Metric(0.5, "pixels").epsilon()
+    (1.5, inf)
     """
 
     kind: ClassVar[str] = "metric"
     epsilon_per_distance: float
     metric: str
     typical_distances: Mapping[str, float] = field(default_factory=dict)
-    diameter: float | None = None
-    unit: str = "record"
-
-    def __post_init__(self) -> None:
-        if self.diameter is not None and not 0 < self.diameter < math.inf:
-            raise InputError(
-                f"the diameter of a metric is {self.diameter!r}", "Give a finite number above 0."
-            )
+    worst_case: Central | None = None
 
     @property
-    def worst_case(self) -> Central | None:
-        """The pure differential privacy between any two values; None without a diameter."""
-        if self.diameter is None:
-            return None
-        from sfumato.privacy.events import PureDpEvent
-
-        relation = Neighbours.REPLACE_ONE
-        event = PureDpEvent(self.epsilon_per_distance * self.diameter, relation.value)
-        return Central(event, 0.0, self.unit, relation)
+    def delta(self) -> float | None:
+        """Of the worst case; None without one."""
+        return None if self.worst_case is None else self.worst_case.delta
 
     def epsilon(self, delta: float | None = None) -> float:
-        """That of the worst case; infinite without a bound on the distance."""
-        worst = self.worst_case
-        return float("inf") if worst is None else worst.epsilon(delta)
+        """Of the worst case; infinite without one."""
+        return float("inf") if self.worst_case is None else self.worst_case.epsilon(delta)
 
     def gdp_mu(self) -> float | None:
-        """That of the worst case; None without one."""
-        worst = self.worst_case
-        return None if worst is None else worst.gdp_mu()
+        """Of the worst case; None without one."""
+        return None if self.worst_case is None else self.worst_case.gdp_mu()
 
     def advantage_ceiling(self, fpr: float) -> float:
-        """That of the worst case; 1 without one, as nothing bounds an attack on distant records."""
-        worst = self.worst_case
-        return 1.0 if worst is None else worst.advantage_ceiling(fpr)
+        """Of the worst case; 1 without one, as nothing bounds an attack on distant records."""
+        return 1.0 if self.worst_case is None else self.worst_case.advantage_ceiling(fpr)
 
     def describe(self) -> str:
         """One honest sentence."""
         said = (
-            f"Two {self.unit}s at distance d ({self.metric}) are ε·d-indistinguishable with "
+            f"Two records at distance d ({self.metric}) are ε·d-indistinguishable with "
             f"ε = {self.epsilon_per_distance:g}; "
         )
-        if self.diameter is None:
-            return f"{said}this is not differential privacy of a {self.unit}."
+        if self.worst_case is None:
+            return f"{said}this is not differential privacy of a record."
+        apart = self.worst_case.neighbours.phrase.format(unit=self.worst_case.unit)
         return (
-            f"{said}no distance exceeds {self.diameter:g}, so that any two values of a "
-            f"{self.unit} are covered with ε = {up(self.epsilon())}."
+            f"{said}at any distance, {self.worst_case._figure()} holds between two data sets that "
+            f"{apart}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,8 +184,8 @@ class Metric:
             "metric": self.metric,
             "typical_distances": dict(self.typical_distances),
         }
-        if self.diameter is not None:
-            values |= {"diameter": self.diameter, "unit": self.unit}
+        if self.worst_case is not None:
+            values["worst_case"] = self.worst_case.to_dict()
         return values
 
 
@@ -259,7 +243,7 @@ def from_dict(values: Mapping[str, Any]) -> Guarantee:
         ) from None
 
 
-def _read_central(values: Mapping[str, Any]) -> Guarantee:
+def _read_central(values: Mapping[str, Any]) -> Central:
     from sfumato.privacy import events
 
     event = events.from_dict(values["event"])
@@ -276,10 +260,8 @@ def _read_local(values: Mapping[str, Any]) -> Guarantee:
 
 def _read_metric(values: Mapping[str, Any]) -> Guarantee:
     typical = {str(name): float(value) for name, value in values["typical_distances"].items()}
-    plain = float(values["epsilon_per_distance"]), str(values["metric"]), typical
-    if "diameter" not in values:
-        return Metric(*plain)
-    return Metric(*plain, float(values["diameter"]), str(values["unit"]))
+    worst = _read_central(values["worst_case"]) if "worst_case" in values else None
+    return Metric(float(values["epsilon_per_distance"]), str(values["metric"]), typical, worst)
 
 
 def _read_empirical(values: Mapping[str, Any]) -> Guarantee:

@@ -232,8 +232,8 @@ def _glance(card: Card, figures: Bounds, seen: Mapping[str, Any]) -> dict[str, A
         per = kind == "metric"
         figure = f"ε = {card.guarantee['epsilon_per_distance']:g} · d" if per else "none"
         terms = "by distance; no bound on attacks" if per else "nothing is proven"
-        if "diameter" in card.guarantee:
-            terms = f"by distance; ε\xa0=\xa0{wording.up(float(card.figures['epsilon']))} at most"
+        if "worst_case" in card.guarantee:
+            terms = f"by distance; {wording.worst_case(card)} at any"
         return view | {"figure": figure, "terms": terms}
     printed = card.figures.get("epsilon")
     delta = float(card.guarantee["delta"])
@@ -268,12 +268,12 @@ def _alarms(card: Card) -> Iterator[dict[str, str]]:
     if card.guarantee.get("kind") == "metric":
         yield {
             "title": "Not differential privacy of a record."
-            if "diameter" not in card.guarantee
+            if "worst_case" not in card.guarantee
             else "The figure is by distance.",
             "text": "The guarantee weakens with distance"
             + (
-                f"; at the largest one ε is {wording.up(float(card.figures['epsilon']))}."
-                if "diameter" in card.guarantee
+                f"; at any distance it is {wording.worst_case(card)}."
+                if "worst_case" in card.guarantee
                 else " and bounds no attack on records that are far apart."
             ),
         }

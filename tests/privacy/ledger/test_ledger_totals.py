@@ -197,8 +197,8 @@ def test_a_guarantee_without_epsilon_is_refused_under_a_ceiling(unproven: Guaran
     assert left(Budget(5.0, 1e-6), Spending([unproven.to_dict()])) == 0
 
 
-def test_a_metric_guarantee_with_a_diameter_counts_with_its_worst_case() -> None:
-    near = Metric(0.5, "angle", diameter=2.0)
+def test_a_metric_guarantee_counts_with_its_worst_case() -> None:
+    near = Metric(0.5, "angle", worst_case=pure(1.0, relation=REPLACE_ONE))
     found = totals(near, near, pure(0.5, relation=REPLACE_ONE))
     assert [(one.kind, one.neighbours, one.releases) for one in found] == [(PROVEN, REPLACE_ONE, 3)]
     assert found[0].epsilon == pytest.approx(2.5)

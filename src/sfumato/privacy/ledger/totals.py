@@ -4,8 +4,7 @@ Releases under one neighbouring relation are composed under it. Where relations 
 evaluated under replace-one, which every other relation's neighbours reach in two steps and which
 accounting takes from the event. A table of local reports is, for one record, that record's report
 (parallel composition), so local events compose with central ones under replace-one. A metric
-guarantee counts with its worst case where distances have a bound, and has no sum where they have
-none.
+guarantee counts with its worst case; without one it has no sum.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 Every sampled record's gradient is brought to length 1 and replaced by a random direction that is
 the likelier the nearer it is; the directions are summed and divided by the expected number of
-records. What is proven is stated by the distance between gradients, and comes to pure differential
-privacy between any two values of a record: see :mod:`sfumato.learn.directional`, and the page of
-this method for what that is worth.
+records. What is proven is stated by the distance between gradients, and beside it as differential
+privacy between any two values of a record: see :mod:`sfumato.learn.directional`.
 
 Source: Faustini, Fernandes, McIver, Dras, "Directional Privacy for Deep Learning",
 arXiv 2211.04686.
@@ -40,9 +39,9 @@ if TYPE_CHECKING:
 class VonMisesFisher:
     """A classifier trained by noisy directions; for those who want each gradient protected.
 
-    The budget's epsilon is the composed worst case, ``2 kappa steps``, and has to be in the ten
-    thousands before anything is learnt. At a given epsilon ``learn.dpsgd`` is far better: its noise
-    protects the sum, this one every single gradient.
+    The budget is met between any two values of a record, whatever the distance of their gradients.
+    At a given budget ``learn.dpsgd`` is more accurate: its noise is drawn once for a sum, this
+    one's for every single gradient, which is then protected before it is summed.
 
     Args:
         network: ``"small-cnn"``, ``"deep-cnn"``, ``"wide-resnet"`` or ``"dense"`` for images,
@@ -65,7 +64,7 @@ class VonMisesFisher:
         InputError: If a value is unknown or out of its range.
 
     Guaranteed: ``Metric``, by the distance between the unit gradients of a record's two values,
-    with diameter 2: pure, replace-one; the number of records is declared public.
+    and (epsilon, delta) at any distance: replace-one; the number of records is declared public.
     """
 
     network: str = "auto"
@@ -87,7 +86,7 @@ class VonMisesFisher:
     source: ClassVar[str] = "Faustini et al., Directional Privacy for Deep Learning, 2211.04686"
     relation: ClassVar[str] = "metric"
     needs_records: ClassVar[bool] = True
-    default_delta: ClassVar[float] = 0.0
+    default_delta: ClassVar[float] = 1e-5
 
     def __post_init__(self) -> None:
         checks.whole("steps", self.steps, 1)
@@ -105,12 +104,13 @@ class VonMisesFisher:
         self._optimisation()
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
-        """The run that spends ``budget``'s epsilon on records with these public facts.
+        """The run that spends ``budget`` on records with these public facts.
 
         Raises:
             InputError: If the facts lack a target or the number of records, or a setting does not
                 fit them.
         """
+        from sfumato.learn.architectures import build
         from sfumato.learn.directional import Directional
         from sfumato.learn.noise import STREAM
         from sfumato.publish.models.network import architecture
@@ -128,20 +128,19 @@ class VonMisesFisher:
                 f"expected_batch_size is {size} of {records} records", "Give a smaller one."
             )
         made = architecture(facts, self.network, self.hidden)
+        weights = sum(p.numel() for p in build(made, seed=0).parameters())
         mechanism = Directional.calibrate(
-            budget, records=records, expected_batch_size=size, steps=self.steps
+            budget, records=records, expected_batch_size=size, steps=self.steps, size=weights
         )
-        values = mechanism.to_dict()
-        del values["neighbours"], values["pure_epsilon"]  # the guarantee's own
         return Calibrated(
             method=self,
             budget=budget,
             facts=facts,
             guarantee=mechanism.guarantee(),
-            plan={**values, "architecture": made},
+            plan={**mechanism.to_dict(), "architecture": made},
             run=Run(self, facts, mechanism, made),
             public=(Fact("network", dict(made), "public: setting of learn.vmf"),),
-            caveats=(*mechanism.caveats(budget.delta), *caveats(Neighbours.REPLACE_ONE)),
+            caveats=(*mechanism.caveats(), *caveats(Neighbours.REPLACE_ONE)),
             source=STREAM,
         )
 
