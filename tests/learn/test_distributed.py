@@ -126,6 +126,7 @@ def test_processes_that_were_given_different_things_all_refuse(
     [
         ("wrapped", "DistributedDataParallel '' sums gradients that are not clipped"),
         ("sharded alone", "lies on a (2,) mesh as (Shard(dim=0),), and 1 process(es) train"),
+        ("not gathered", "the parameter '0.weight' is one process's part of it"),
     ],
 )
 def test_wrapped_modules_and_parts_of_other_trainings_are_refused(
