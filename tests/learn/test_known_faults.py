@@ -405,7 +405,7 @@ def test_the_same_check_sees_the_fault_planted(name: str, monkeypatch: Patch) ->
     if fault.error is None:
         assert not fault.holds()
     else:
-        with pytest.raises((RuntimeError, InputError), match=fault.error):
+        with pytest.raises((ValueError, InputError), match=fault.error):
             fault.holds()
 
 
