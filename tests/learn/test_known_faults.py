@@ -387,7 +387,9 @@ FAULTS = {
         "a noise multiplier of 1.155 where 2 is accounted",
     ),
     "microbatches are clipped": Fault(one_record_moves_the_sum_by_its_bound_at_most, clip_pairs),
-    "an empty batch crashes": Fault(a_step_without_records_is_a_noisy_one, fetch_what_is_not_there),
+    "an empty batch crashes": Fault(
+        a_step_without_records_is_a_noisy_one, fetch_what_is_not_there, "non-empty list"
+    ),
     "an empty batch is skipped": Fault(a_step_without_records_is_a_noisy_one, skip_the_step),
     "one NaN spoils the sum": Fault(one_broken_record_adds_nothing, trust_a_factor_of_zero),
 }
