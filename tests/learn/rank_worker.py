@@ -219,6 +219,10 @@ def given_other(what: str) -> None:
         settings["module"] = nn.parallel.DistributedDataParallel(network())
     elif what == "sharded alone":
         settings["module"], settings["ranks"] = split(network()), Alone()
+    elif what == "order of calls":
+        one = trainer(made)
+        one.resume("/nowhere/at/all") if second else one._loop._debit()
+        return
     elif what == "not gathered":
         Engine(split(network()), loss, Flat(0.5)).clipped_sum(*data())
     trainer(made, **settings)

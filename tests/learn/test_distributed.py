@@ -137,6 +137,13 @@ def test_wrapped_modules_and_parts_of_other_trainings_are_refused(
         assert problem in message
 
 
+def test_a_process_that_calls_something_else_is_told_so(two_ranks: Any) -> None:
+    (first, _), (second, why) = two_ranks.answers("given_other", what="order of calls")
+    assert first == "found"
+    assert second == "InputError"
+    assert why.startswith("the first process is at 'pay', this one at 'resume'")
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_fails_in_a_step_takes_the_others_with_it(two_ranks: Any, rank: int) -> None:
     answers = two_ranks.answers("fails_on", rank=rank)
@@ -283,7 +290,8 @@ def test_torchrun_starts_a_killed_training_again_and_it_pays_and_counts_once(
         [sys.executable, "-m", "torch.distributed.run", *options, str(script), str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Without it torchrun hands the addresses of the dead to those that it starts again.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
     )
     said = [line for line in ended.stdout.split("\n") if line.split(" ")[0] in ("begins", "ends")]
     assert said == ["begins at 0", "begins at 6", "ends at 9"], ended.stderr

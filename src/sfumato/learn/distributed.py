@@ -66,25 +66,25 @@ class SharedRun(Run):
             if self._awaited:
                 self._team.tell_error(error)
             raise
-        self._team.tell(self._state())
+        self._team.tell("mean", self._state())
         self._team.hand_out(list(means.values()))
         return means
 
     def _lead(
         self, clipped_sum: Callable[[NDArray[np.int64]], Summed], rows: NDArray[np.int64]
     ) -> Summed:
-        self._team.tell(self._state() | {"rows": len(rows)})
+        self._team.tell("step", self._state() | {"rows": len(rows)})
         self._awaited = False
         found = self._sum(clipped_sum, self._team.rows(rows))
         self._awaited = True
         return found
 
     def _follow(self, clipped_sum: Callable[[NDArray[np.int64]], Summed]) -> dict[str, Tensor]:
-        word = self._team.told()
+        word = self._team.told("step")
         self.restore(word["taken"], word["clip_norm"])
         rows = self._team.rows(np.zeros(word["rows"], np.int64))
         total = self._sum(clipped_sum, rows)
-        word = self._team.told()
+        word = self._team.told("mean")
         self.restore(word["taken"], word["clip_norm"])
         # The sums of this part have the means' shapes, and are not needed any more.
         means = {name: t.float().contiguous() for name, t in total.gradients.items()}

@@ -206,7 +206,7 @@ class PrivateLoop:
             self._hold(folder)
             checkpoint.save(folder, state, flat)
 
-        self._ranks.once(write)
+        self._ranks.once("save", write)
 
     def resume(self, folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Continues from a checkpoint: weights, optimiser, steps taken.
@@ -230,7 +230,7 @@ class PrivateLoop:
             assert self._counter is not None
             return {"state": state, "taken": self._counter.count}
 
-        found = self._ranks.once(read)
+        found = self._ranks.once("resume", read)
         state, taken = found["state"], found["taken"]
         parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "more": {}}
         for path, tensor in self._ranks.share(flat).items():
@@ -304,7 +304,7 @@ class PrivateLoop:
     def _debit(self) -> None:
         if self._settled:
             return
-        self._entry = self._ranks.once(self._pay)
+        self._entry = self._ranks.once("pay", self._pay)
         self._settled = True
 
     def _pay(self) -> dict[str, Any] | None:

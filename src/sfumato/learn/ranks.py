@@ -49,8 +49,13 @@ class Ranks(Protocol):
         """What takes the steps."""
         ...
 
-    def once(self, do: Callable[[], Plain]) -> Plain:
-        """Lets the leader do something; all get the result, a JSON value, or the error."""
+    def once(self, what: str, do: Callable[[], Plain]) -> Plain:
+        """Lets the leader do something; all get the result, a JSON value, or the error.
+
+        Args:
+            what: The same word on every process.
+            do: Called by the leader only.
+        """
         ...
 
     def share(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,7 +82,7 @@ class Alone:
         """See :meth:`Ranks.run`."""
         return Run(mechanism, rows, source=source)
 
-    def once(self, do: Callable[[], Plain]) -> Plain:
+    def once(self, what: str, do: Callable[[], Plain]) -> Plain:
         """See :meth:`Ranks.once`."""
         return do()
 

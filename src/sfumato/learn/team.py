@@ -82,7 +82,7 @@ class Team:
             "data set": _fingerprint(records),
         }
         mine = json.loads(json.dumps(mine))
-        theirs = self.once(lambda: mine)
+        theirs = self.once("begin", lambda: mine)
         other = [what for what, value in mine.items() if theirs[what] != value]
         if self._any(bool(other)):
             raise InputError(
@@ -103,59 +103,72 @@ class Team:
 
         return SharedRun(self, mechanism, rows, source=source)
 
-    def once(self, do: Callable[[], Plain]) -> Plain:
-        """Lets the leader do something; all get the result, a JSON value, or the error."""
+    def once(self, what: str, do: Callable[[], Plain]) -> Plain:
+        """Lets the leader do something; all get the result, a JSON value, or the error.
+
+        Args:
+            what: The same word on every process.
+            do: Called by the leader only.
+        """
         if not self.leads:
-            found: Plain = self.told()["found"]
+            found: Plain = self.told(what)
             return found
         try:
             found = do()
         except BaseException as error:
             self.tell_error(error)
             raise
-        self.tell({"found": found})
+        self.tell(what, found)
         return found
 
     def share(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The leader's tensors, for all."""
         if self.leads:
             shapes = {n: [str(t.dtype).split(".")[1], list(t.shape)] for n, t in tensors.items()}
-            self.tell(shapes)
+            self.tell("tensors", shapes)
             return {name: self._broadcast_bytes(tensor) for name, tensor in tensors.items()}
         held = {
             name: torch.empty(shape, dtype=getattr(torch, dtype))
-            for name, (dtype, shape) in self.told().items()
+            for name, (dtype, shape) in self.told("tensors").items()
         }
         return {name: self._broadcast_bytes(tensor) for name, tensor in held.items()}
 
     # --- Words ------------------------------------------------------------------------------------
 
-    def tell(self, word: Mapping[str, Any]) -> None:
-        """The leader's word to the others."""
-        text = torch.frombuffer(bytearray(json.dumps(word).encode()), dtype=torch.uint8)
+    def tell(self, what: str, value: Any) -> None:
+        """The leader's word to the others: a JSON value, and what it is about."""
+        word = json.dumps({"what": what, "value": value}).encode()
+        text = torch.frombuffer(bytearray(word), dtype=torch.uint8)
         self._broadcast(torch.tensor([len(text)]))
         self._broadcast(text)
 
     def tell_error(self, error: BaseException) -> None:
         """The leader's word that it goes no further."""
         if isinstance(error, SfumatoError):
-            what = {"problem": error.problem, "remedy": error.remedy}
+            why = [error.problem, error.remedy]
         else:
-            what = {"problem": f"the first process failed ({type(error).__name__})", "remedy": ""}
-        self.tell({"error": type(error).__name__} | what)
+            why = [f"the first process failed ({type(error).__name__})", ""]
+        self.tell("error", [type(error).__name__, *why])
 
-    def told(self) -> dict[str, Any]:
+    def told(self, what: str) -> Any:
         """The leader's word.
 
         Raises:
             SfumatoError: The leader's, if it goes no further.
+            InputError: If it is about something else.
         """
         length = int(self._broadcast(torch.zeros(1, dtype=torch.int64))[0])
         text = self._broadcast(torch.zeros(length, dtype=torch.uint8))
         word: dict[str, Any] = json.loads(text.numpy().tobytes())
-        if "error" in word:
-            raise _ERRORS.get(word["error"], SfumatoError)(word["problem"], word["remedy"])
-        return word
+        if word["what"] == "error":
+            kind, problem, remedy = word["value"]
+            raise _ERRORS.get(kind, SfumatoError)(problem, remedy)
+        if word["what"] != what:
+            raise InputError(
+                f"the first process is at {word['what']!r}, this one at {what!r}",
+                "All processes of a training call the same methods in the same order.",
+            )
+        return word["value"]
 
     # --- A step -----------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ def refuse_mixing(module: nn.Module) -> None:
 
 
 def refuse_parts(module: nn.Module) -> None:
-    """Refuses parameters of which other processes hold the rest: no layer would be seen to use them.
+    """Refuses parameters of which other processes hold the rest: no layer is seen to use them.
 
     Raises:
         InputError: Naming the first.
