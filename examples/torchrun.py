@@ -1,7 +1,6 @@
 """One private training by several processes, which goes on where it was killed.
 
-TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 \\
-    torchrun --standalone --nproc-per-node 2 --max-restarts 3 examples/torchrun.py OUT
+torchrun --standalone --nproc-per-node 2 examples/torchrun.py OUT
 """
 
 from __future__ import annotations
