@@ -22,8 +22,9 @@ from torch.optim import Optimizer
 
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import checkpoint
+from sfumato.learn.accounted import Mechanism
 from sfumato.learn.clipping import Clipping
-from sfumato.learn.mechanism import DpSgd, Run, Summed
+from sfumato.learn.mechanism import Run, Summed
 from sfumato.learn.progress import Progress
 from sfumato.learn.records import Data, Inputs, records_of
 
@@ -85,7 +86,7 @@ class PrivateLoop:
         optimizer: Optimizer,
         loss: Loss,
         data: Data,
-        mechanism: DpSgd,
+        mechanism: Mechanism,
         *,
         physical_batch_size: int = 1024,
         augment: Augment | None = None,
@@ -118,7 +119,7 @@ class PrivateLoop:
         self._began: tuple[float, int] | None = None
 
     @property
-    def mechanism(self) -> DpSgd:
+    def mechanism(self) -> Mechanism:
         """What is accounted."""
         return self.run.mechanism
 

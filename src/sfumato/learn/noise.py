@@ -20,6 +20,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -57,6 +58,46 @@ class CipherStream(SecureSource):
 
 
 STREAM: NoiseSource = CipherStream()
+
+
+class Noise(Protocol):
+    """What the sums of one training are noised with, step by step."""
+
+    def add(
+        self,
+        step: int,
+        tensors: Sequence[Tensor],
+        stddevs: Sequence[float],
+        source: NoiseSource,
+        *,
+        divisor: float,
+    ) -> list[Tensor]:
+        """``(tensor + noise) / divisor``, as :func:`add_gaussian`; the tensors may be overwritten.
+
+        Args:
+            step: Steps begun before this one.
+            tensors: The sums of one step.
+            stddevs: Of each tensor, before the division.
+            source: Where the bits come from.
+            divisor: The public, expected batch size.
+        """
+        ...
+
+
+class Independent:
+    """Every step's noise by itself."""
+
+    def add(
+        self,
+        step: int,
+        tensors: Sequence[Tensor],
+        stddevs: Sequence[float],
+        source: NoiseSource,
+        *,
+        divisor: float,
+    ) -> list[Tensor]:
+        """See :class:`Noise`."""
+        return add_gaussian(tensors, stddevs, source, divisor=divisor, reuse=True)
 
 
 def standard_gaussian(
