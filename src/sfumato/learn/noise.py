@@ -143,9 +143,7 @@ def add_gaussian(
     Raises:
         InputError: If a standard deviation is not a positive, finite number.
     """
-    for stddev in stddevs:
-        if not 0 < stddev < math.inf:
-            raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+    check_stddevs(stddevs)
     tensors = [tensor.detach() for tensor in tensors]
     if not tensors or tensors[0].device.type != "cuda":  # not every other device knows float64
         noisy = [_own(tensor.cpu(), reuse) for tensor in tensors]
@@ -161,6 +159,17 @@ def add_gaussian(
         start = end
     parts = torch.split(flat, sizes)
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+
+def check_stddevs(stddevs: Sequence[float]) -> None:
+    """Refuses noise that is none.
+
+    Raises:
+        InputError: If a standard deviation is not a positive, finite number.
+    """
+    for stddev in stddevs:
+        if not 0 < stddev < math.inf:
+            raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
 
 
 def _own(tensor: Tensor, reuse: bool) -> Tensor:
