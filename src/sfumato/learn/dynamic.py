@@ -87,7 +87,8 @@ class DynamicDpSgd(Mechanism):
                 "Schedule the bound of flat clipping, or leave clip_norms out.",
             )
         for step in range(self.steps):
-            check_multiplier(f"the noise multiplier of step {step}", self.multiplier_at(step))
+            multiplier = self.noise_schedule.at(step, self.steps)
+            check_multiplier(f"the noise multiplier of step {step}", multiplier)
             norm = self.clip_norm_at(step)
             if norm is not None:
                 check_multiplier(f"the clip norm of step {step}", norm)

@@ -113,27 +113,28 @@ def optimise(bands: int, steps: int, workload: Workload, period: int | None = No
         bands: How many; 1 is independent noise.
         steps: Of the training.
         workload: See the class.
-        period: Steps from one participation of a record to the next; by default its columns do not
-            overlap, and the sensitivity goes with the column's norm.
+        period: Steps from one participation of a record to the next. Fewer than there are bands
+            make its columns overlap; otherwise the sensitivity goes with the column's norm.
     """
     bands = min(bands, steps)
-    period = max(bands, period or bands)
-    return np.asarray(_optimise(bands, steps, workload, period))
+    overlapping = period is not None and period < bands
+    return np.asarray(_optimise(bands, steps, workload, period if overlapping else None))
 
 
 @lru_cache(maxsize=64)
-def _optimise(bands: int, steps: int, workload: Workload, period: int) -> tuple[float, ...]:
+def _optimise(bands: int, steps: int, workload: Workload, period: int | None) -> tuple[float, ...]:
     from scipy.optimize import minimize
 
     if bands == 1:
         return (1.0,)
+    apart = period or steps
 
     def log_loss(rest: Array) -> tuple[float, Array]:
         c = np.concatenate([[1.0], rest])
         error, error_slope = _error(c, steps, workload)
-        sums = _participations(c, steps, period)
+        sums = _participations(c, steps, apart)
         square = float(sums @ sums)
-        square_slope = np.array([2 * sums[i::period].sum() for i in range(bands)])
+        square_slope = np.array([2 * sums[i::apart].sum() for i in range(bands)])
         slope = error_slope / error + square_slope / square
         return math.log(error * square), slope[1:]
 
