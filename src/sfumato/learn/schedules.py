@@ -148,3 +148,26 @@ NOISE = {
     "cyclic": Cyclic(15.0, 15.0 * math.cos(1.24)),
 }
 """The noise scales of the source: 15 falling to about 4.85."""
+
+
+KINDS = ("constant", "linear", "staircase", "exponential", "cyclic")
+"""The names that :func:`named` knows."""
+
+
+def named(kind: str, first: float, last: float) -> Schedule:
+    """The schedule of this name from ``first`` towards ``last``; a constant is ``first``.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    if kind == "constant":
+        return Constant(first)
+    if kind not in KINDS:
+        raise InputError(f"a schedule is {kind!r}", f"Use one of {', '.join(KINDS)}.")
+    falling: dict[str, type[Linear | Staircase | Exponential | Cyclic]] = {
+        "linear": Linear,
+        "staircase": Staircase,
+        "exponential": Exponential,
+        "cyclic": Cyclic,
+    }
+    return falling[kind](first, last)

@@ -148,11 +148,7 @@ class DpSgdMethod:
                 checks.whole(name, getattr(self, name), 1)
         if self.seed is not None:
             checks.whole("seed", self.seed, 0)
-        if isinstance(self.hidden, str | int) or not isinstance(self.hidden, Sequence):
-            raise InputError(f"hidden is {self.hidden!r}", "Give a list of widths: [128, 64].")
-        for width in self.hidden:
-            checks.whole("a width in hidden", width, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", checks.widths(self.hidden))
         if self.layer_weights is not None and self.clipping != "layer-budgets":
             raise InputError(
                 f"layer_weights are given with clipping {self.clipping!r}",
@@ -202,12 +198,7 @@ class DpSgdMethod:
         Raises:
             InputError: If there are fewer records.
         """
-        size = self.expected_batch_size or min(records, max(64, round(records / 100)))
-        if size > records:
-            raise InputError(
-                f"expected_batch_size is {size} of {records} records", "Give a smaller one."
-            )
-        return size
+        return checks.batch_size(self.expected_batch_size, records)
 
     def _architecture(self, facts: ImageSchema | Schema) -> dict[str, Any]:
         from sfumato.publish.models.network import architecture
@@ -298,12 +289,12 @@ class Run:
     """Directions, if there are any; then the steps.
 
     Args:
-        method: The public choices.
+        method: The public choices, the seed of the initial weights among them.
         training: The steps.
         directions: What the inputs are projected to first; None for no projection.
     """
 
-    method: DpSgdMethod
+    method: Any
     training: Training
     directions: PrincipalDirections | None = None
     resumable: bool = field(default=True, init=False)
