@@ -49,7 +49,7 @@ from sfumato.learn.accounted import Mechanism, check_multiplier
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.grouped import GroupedSampling
-from sfumato.learn.noise import check_stddevs, grid_step, standard_gaussian
+from sfumato.learn.noise import block, check_stddevs, grid_step, standard_gaussian
 from sfumato.learn.toeplitz import Workload
 from sfumato.privacy.neighbours import Neighbours
 
@@ -287,20 +287,38 @@ class CorrelatedNoise:
         if self._expected != (step, layout):
             self._before.clear()
         self._expected = None  # if anything fails from here on, the next step begins anew
-        first, *rest = self._coefficients
         row, noisy = [], []
         for at, (tensor, stddev) in enumerate(zip(tensors, stddevs, strict=True)):
             device = tensor.device if tensor.device.type == "cuda" else torch.device("cpu")
-            drawn = standard_gaussian(tensor.numel(), source, device).mul_(stddev)
-            for c, before in zip(rest, self._before, strict=False):
-                drawn.sub_(before[at], alpha=c)
-            drawn.div_(first)
+            before = [one[at] for one in self._before]
+            drawn = torch.empty(tensor.numel(), dtype=torch.float64, device=device)
+            total = tensor.detach().reshape(-1).to(device, torch.float32, copy=True)
+            for start in range(0, len(drawn), block(device)):
+                part = slice(start, start + block(device))
+                self._draw(drawn[part], [one[part] for one in before], stddev, source)
+                _release(total[part], drawn[part], stddev / self._coefficients[0], divisor)
             row.append(drawn)
-            # As independent noise: rounded to a grid far finer than what is fresh in it.
-            grid = grid_step(stddev / first)
-            flat = tensor.detach().reshape(-1).to(device, torch.float64)
-            total = flat.add(drawn).div_(grid).round_().mul_(grid / divisor)
-            noisy.append(total.float().view(tensor.shape).to(tensor.device))
+            noisy.append(total.view(tensor.shape).to(tensor.device))
         self._before.appendleft(row)
         self._expected = (step + 1, layout)
         return noisy
+
+    def _draw(
+        self, drawn: Tensor, before: Sequence[Tensor], stddev: float, source: NoiseSource
+    ) -> None:
+        """Fills (n,) float64 with a part of the next row, of which ``before`` are the last ones."""
+        first, *rest = self._coefficients
+        drawn.copy_(standard_gaussian(len(drawn), source, drawn.device).mul_(stddev))
+        for c, one in zip(rest, before, strict=False):
+            drawn.sub_(one, alpha=c)
+        drawn.div_(first)
+
+
+def _release(total: Tensor, drawn: Tensor, fresh: float, divisor: float) -> None:
+    """Replaces (n,) float32 sums by their noisy means.
+
+    As with independent noise, rounded to a grid far finer than ``fresh``, the standard deviation
+    that is left of the noise for whoever knows all rows before.
+    """
+    grid = grid_step(fresh)
+    total.copy_(drawn.add(total).div_(grid).round_().mul_(grid / divisor))

@@ -178,6 +178,11 @@ def _own(tensor: Tensor, reuse: bool) -> Tensor:
     return plain if reuse or plain is not tensor else plain.clone()
 
 
+def block(device: torch.device) -> int:
+    """How many numbers are best drawn at a time."""
+    return _BLOCK.get(device.type, _LARGE_BLOCK)
+
+
 def grid_step(stddev: float) -> float:
     """The power of two that noisy sums are multiples of."""
     return math.ldexp(1.0, math.frexp(stddev)[1] - 1 - GRID_BITS)
@@ -205,7 +210,7 @@ def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> 
     step = grid_step(stddev)
     inverse, scale = 1 / step, step / divisor
     fast = compiled.kernel() if values.device.type == "cpu" else None
-    for part in torch.split(values, _BLOCK.get(values.device.type, _LARGE_BLOCK)):
+    for part in torch.split(values, block(values.device)):
         if fast is not None:
             fast(_words(len(part), source), part, stddev, inverse, scale)
             continue
