@@ -7,7 +7,7 @@ the noise, the same in every coordinate of the rescaled weights, reaches the ori
 ``sqrt(beta_j)`` relative to a step of ``beta_j``. Every step and the relevance are one event.
 
     calibrated = AdLm(steps=900).calibrate(Budget(1.0, 1e-5), records=60_000)
-    model = calibrated.fit(network, (inputs, labels))
+    beta = calibrated.fit(build({"family": "scaled", "inner": network}), (inputs, labels))
 
 Source: Phan et al., "Adaptive Laplace Mechanism", ICDM 2017, for the idea (relevance decides the
 noise). Its mechanism is not this one: there, noise on the input layer and on the loss is claimed to
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from sfumato.errors import InputError
 from sfumato.learn import relevance
+from sfumato.learn.architectures.scaled import ScaledNet
 from sfumato.learn.clipping import Flat
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.progress import Progress
@@ -45,24 +46,6 @@ _BRACKET = (0.05, 1e4)
 """Noise multipliers among which the steps are calibrated."""
 _CHUNK = 512
 """Records whose relevance is propagated at a time."""
-
-
-class InputScale(nn.Module):
-    """Multiplies every feature of an input by a public or paid-for number; nothing is trained.
-
-    Args:
-        shape: Of one input.
-    """
-
-    scale: Tensor
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.register_buffer("scale", torch.ones(shape))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(n, *shape) scaled."""
-        return inputs * self.scale
 
 
 @dataclass(frozen=True)
@@ -184,24 +167,27 @@ class CalibratedAdLm:
 
     def fit(
         self,
-        network: nn.Sequential,
+        module: ScaledNet,
         data: tuple[Tensor, Tensor],
         *,
         source: NoiseSource | None = None,
         progress: Callable[[Progress], None] | None = None,
         physical_batch_size: int = 1024,
-    ) -> RelevantNetwork:
-        """Trains on private records. Every call spends the budget once more.
+    ) -> Tensor:
+        """Trains a network in place. Every call spends the budget once more.
 
         Args:
-            network: Linear and convolution layers, pooling, pointwise activations; trained in
-                place. Its first weights must come from no private record.
-            data: (n, ...) inputs and (n,) int64 labels.
+            module: Its scale is all ones; its first weights come from no private record. When
+                this returns it holds what may be published: scale and weights.
+            data: (n, ...) inputs and (n,) int64 labels, on the module's device.
             source: Of sampling and noise; anything but the default is for tests.
             progress: Told after each step.
             physical_batch_size: Records at a time; it changes memory and nothing else.
 
-        Guaranteed: what is returned is a function of ``steps`` noisy sums and one noisy mean,
+        Returns:
+            (d,) the features' weights ``beta``, whose mean is 1; paid for.
+
+        Guaranteed: module and weights are a function of ``steps`` noisy sums and one noisy mean,
         whose joint cost is ``event``, and of public numbers.
 
         Raises:
@@ -209,18 +195,12 @@ class CalibratedAdLm:
         """
         from sfumato.learn.noise import STREAM
 
-        inputs, labels = data
-        relevance.check(network)
-        scale = InputScale(tuple(inputs.shape[1:]))
-        module = nn.Sequential(scale, network)
+        relevance.check(module.network)
         method = self.method
-        optimizer = torch.optim.SGD(
-            network.parameters(), method.learning_rate, momentum=method.momentum
-        )
         trainer = PrivateTrainer(
             module,
             nn.CrossEntropyLoss(reduction="none"),
-            optimizer,
+            torch.optim.SGD(module.parameters(), method.learning_rate, momentum=method.momentum),
             self.dp_sgd,
             data,
             averaging=method.averaging,
@@ -229,61 +209,40 @@ class CalibratedAdLm:
         )
         trainer.fit(method.warmup, progress=progress)
         found = self.mean.release(
-            _relevances(network, inputs, labels), STREAM if source is None else source
+            _relevances(module, *data), STREAM if source is None else source
         )
         beta = relevance.weights(found, method.floor)
-        rescale(trainer, scale, network, beta)
+        rescale(trainer, module, beta)
         trainer.fit(progress=progress)
         if trainer.average is not None:
             trainer.average.copy_to(module)
-        return RelevantNetwork(self, module, beta)
-
-
-@dataclass(frozen=True, eq=False)
-class RelevantNetwork:
-    """A trained network: wholly publishable under the guarantee of ``calibrated``.
-
-    Attributes:
-        calibrated: What ran.
-        module: The network behind its input scale.
-        beta: (d,) the weights of the features, whose mean is 1; paid for.
-    """
-
-    calibrated: CalibratedAdLm
-    module: nn.Sequential
-    beta: Tensor
-
-    @torch.no_grad()
-    def predict(self, inputs: Tensor) -> Tensor:
-        """(n,) int64 codes of the likeliest classes."""
-        scores = [self.module(part) for part in torch.split(inputs, _CHUNK)]
-        return torch.cat(scores).argmax(dim=1)
+        return beta
 
 
 @torch.no_grad()
-def rescale(
-    trainer: PrivateTrainer, scale: InputScale, network: nn.Sequential, beta: Tensor
-) -> None:
+def rescale(trainer: PrivateTrainer, module: ScaledNet, beta: Tensor) -> None:
     """From now on inputs are multiplied by ``sqrt(beta)``.
 
     A linear first layer gets its weights, and their average, divided by it, so that the network
     computes what it did; its momentum, of a gradient in other units, starts again.
     """
     factors = beta.sqrt()
-    scale.scale.copy_(factors.view_as(scale.scale))
-    first = next((layer for layer in network if not isinstance(layer, nn.Flatten)), None)
+    module.scale.copy_(factors.view_as(module.scale))
+    first = next(layer for layer in module.network if not isinstance(layer, nn.Flatten))
     if not (isinstance(first, nn.Linear) and first.in_features == beta.numel()):
         return
     first.weight.div_(factors)
     trainer.optimizer.state.pop(first.weight, None)
     if trainer.average is not None:
-        for name, parameter in trainer.module.named_parameters():
+        for name, parameter in module.named_parameters():
             if parameter is first.weight:
                 trainer.average.weights[name].div_(factors)
 
 
-def _relevances(network: nn.Sequential, inputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
+def _relevances(module: ScaledNet, inputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
     """(n, d) of all records, part by part."""
     parts = zip(torch.split(inputs, _CHUNK), torch.split(labels, _CHUNK), strict=True)
     for part, targets in parts:
-        yield relevance.propagated(network, part, targets).flatten(1)
+        with torch.no_grad():
+            features = module.encoder(part)
+        yield relevance.propagated(module.network, features, targets).flatten(1)
