@@ -208,9 +208,7 @@ class CalibratedAdLm:
             physical_batch_size=physical_batch_size,
         )
         trainer.fit(method.warmup, progress=progress)
-        found = self.mean.release(
-            _relevances(module, *data), STREAM if source is None else source
-        )
+        found = self.mean.release(_relevances(module, *data), STREAM if source is None else source)
         beta = relevance.weights(found, method.floor)
         rescale(trainer, module, beta)
         trainer.fit(progress=progress)

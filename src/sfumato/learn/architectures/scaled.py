@@ -81,5 +81,5 @@ def scaled(*, inner: Mapping[str, Any]) -> ScaledNet:
         )
     first = network[0]
     if isinstance(first, CodesToFeatures):
-        return ScaledNet(first, InputScale((first.width,)), network[1:])
+        return ScaledNet(first, InputScale((first.width,)), nn.Sequential(*list(network)[1:]))
     return ScaledNet(nn.Identity(), InputScale(tuple(inner["shape"])), network)

@@ -8,6 +8,7 @@ scaling of Zelnik-Manor and Perona 2004.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,18 +34,23 @@ class Spreading:
 
     Args:
         neighbours: Edges of each record to those nearest to it.
+        sharpness: How fast the weight of an edge falls with its squared length, over the lengths
+            of both ends' last edges: ``exp(-sharpness d^2 / (r_i r_j))``.
         reach: How far labels flow, in ``(0, 1)``.
         rounds: Of the flow.
     """
 
     neighbours: int = 8
+    sharpness: float = 8.0
     reach: float = 0.99
-    rounds: int = 60
+    rounds: int = 100
 
     def __post_init__(self) -> None:
         for name in ("neighbours", "rounds"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give at least 1.")
+        if not 0 < self.sharpness < math.inf:
+            raise InputError(f"sharpness is {self.sharpness!r}", "Give a number above 0.")
         if not 0 < self.reach < 1:
             raise InputError(f"reach is {self.reach!r}", "Give a number between 0 and 1.")
 
@@ -59,7 +65,7 @@ class Spreading:
             targets: (m, classes) what the answers say, rows summing to 1.
 
         Returns:
-            (n, classes), rows summing to 1. The classes weigh as they do among the answers.
+            (n, classes), rows summing to 1.
         """
         edges = self._edges(coordinates)
         start = np.zeros((len(coordinates), targets.shape[1]))
@@ -67,10 +73,7 @@ class Spreading:
         flow = start.copy()
         for _ in range(self.rounds):
             flow = self.reach * (edges @ flow) + (1 - self.reach) * start
-        shares = targets.mean(axis=0)
-        # No label reaches some records: those get the shares.
-        flow += 1e-12 * shares
-        flow *= shares / np.maximum(flow.sum(axis=0), 1e-300)
+        flow += 1e-12 * targets.mean(axis=0)  # what no label reaches gets what all together say
         return np.asarray(flow / flow.sum(axis=1, keepdims=True))
 
     def _edges(self, coordinates: Tensor) -> csr_matrix:
@@ -81,14 +84,16 @@ class Spreading:
         count = min(self.neighbours, n - 1)
         squares, nearest = _nearest(coordinates, count)
         far = squares[:, -1].clamp(min=1e-30)
-        weights = torch.exp(-squares / (far[:, None] * far[nearest]).sqrt())
+        scaled = squares / (far[:, None] * far[nearest]).sqrt()
+        weights = torch.exp(-self.sharpness * scaled)
         rows = np.repeat(np.arange(n), count)
         edges = sparse.csr_matrix(
             (weights.flatten().double().numpy(), (rows, nearest.flatten().numpy())), shape=(n, n)
         )
         edges = edges.maximum(edges.T)
         scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(axis=1)).ravel()))
-        return (scale @ edges @ scale).tocsr()
+        normalised: csr_matrix = (scale @ edges @ scale).tocsr()
+        return normalised
 
 
 def _nearest(points: Tensor, count: int) -> tuple[Tensor, Tensor]:
