@@ -83,12 +83,13 @@ class Spreading:
         n = len(coordinates)
         count = min(self.neighbours, n - 1)
         squares, nearest = _nearest(coordinates, count)
-        far = squares[:, -1].clamp(min=1e-30)
+        squares = squares.double()
+        far = squares[:, -1].clamp(min=1e-12)  # 0 where records are the same
         scaled = squares / (far[:, None] * far[nearest]).sqrt()
         weights = torch.exp(-self.sharpness * scaled)
         rows = np.repeat(np.arange(n), count)
         edges = sparse.csr_matrix(
-            (weights.flatten().double().numpy(), (rows, nearest.flatten().numpy())), shape=(n, n)
+            (weights.flatten().numpy(), (rows, nearest.flatten().numpy())), shape=(n, n)
         )
         edges = edges.maximum(edges.T)
         scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(axis=1)).ravel()))

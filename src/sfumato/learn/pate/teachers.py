@@ -64,17 +64,22 @@ class KernelRidge:
         """
         if len(features) == 0:
             return torch.zeros(len(queries), dtype=torch.int64)
+        # Nothing that a record holds may stop the vote: stopping would be an answer, too.
+        features = torch.nan_to_num(features, 0.0, 0.0, 0.0)
         solved, shares = self._solve(features, labels)
         scores = self._kernel(queries, features) @ solved + shares
         return scores.argmax(dim=1)
 
     def _solve(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Dual weights (m, classes) and the shard's shares of the classes."""
+        """Dual weights (m, classes), 0 if there are none, and the shard's shares of the classes."""
         gram = self._kernel(features, features).double()
         gram.diagonal().add_(self.ridge)
         targets = torch.nn.functional.one_hot(labels, self.classes).double()
         shares = targets.mean(dim=0)
-        solved = torch.cholesky_solve(targets - shares, torch.linalg.cholesky(gram))
+        root, failed = torch.linalg.cholesky_ex(gram)
+        solved = torch.cholesky_solve(targets - shares, root)
+        if int(failed):
+            solved = torch.zeros_like(solved)
         return solved.float(), shares.float()
 
     def _kernel(self, left: Tensor, right: Tensor) -> Tensor:
