@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.learn.pate.distil import Distillation, warped
 from sfumato.learn.pate.queries import reduced, representatives
-from sfumato.learn.pate.student import Spreading
+from sfumato.learn.pate.spreading import Spreading
+from sfumato.learn.pate.student import Layer, Student
 
 
 def islands(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -80,7 +81,7 @@ def test_long_pools_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     asked = np.arange(10)
     said = np.eye(5)[labels[asked].numpy()]
     whole = Spreading().spread(points, asked, said)
-    monkeypatch.setattr("sfumato.learn.pate.student._BLOCK", 7)
+    monkeypatch.setattr("sfumato.learn.pate.spreading._BLOCK", 7)
     assert np.allclose(Spreading().spread(points, asked, said), whole, atol=1e-6)
 
 
@@ -90,28 +91,38 @@ def test_impossible_spreading_is_refused(settings: dict[str, float]) -> None:
         Spreading(**settings)  # type: ignore[arg-type]
 
 
-def test_a_student_learns_soft_labels() -> None:
+def taught(student: Student, targets: Tensor, points: Tensor) -> Layer:
+    return student.learn(points, points, targets.double().numpy(), Spreading())
+
+
+def test_one_lesson_is_ridge_regression() -> None:
     points, labels = islands(400)
-    targets = 0.8 * torch.nn.functional.one_hot(labels, 5) + 0.04
-    module = torch.nn.Linear(20, 5)
-    told: list[int] = []
-    lesson = Distillation(epochs=15, batch=50, learning_rate=0.02, warped=False)
-    lesson.teach(module, points, targets, lambda done, total, label: told.append(done))
-    assert float((module(points).argmax(dim=1) == labels).double().mean()) > 0.97
-    assert told == list(range(1, 16))
-    assert not module.training
+    targets = torch.nn.functional.one_hot(labels, 5)
+    layer = taught(Student(ridge=0.3, lessons=1), targets, points)
+    centred = (points - points.mean(dim=0)).numpy()
+    scale = np.square(centred).sum(axis=0).mean()
+    oracle = Ridge(alpha=0.3 * scale).fit(points.numpy(), 8 * targets.numpy())
+    expected = torch.from_numpy(oracle.predict(points.numpy()))
+    torch.testing.assert_close(layer.scores(points).double(), expected.double(), atol=1e-3, rtol=0)
 
 
-def test_warped_images_keep_their_shape_and_differ() -> None:
-    images = torch.rand(6, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    moved = warped(images, torch.Generator().manual_seed(1))
-    again = warped(images, torch.Generator().manual_seed(1))
-    assert moved.shape == images.shape
-    assert torch.equal(moved, again)
-    assert float((moved - images).abs().mean()) > 0.05
+def test_a_student_is_right_where_patches_of_its_labels_are_not() -> None:
+    points, labels = islands(600)
+    said = labels.clone()
+    patch = ((points[:, 10] > 0.8) & (labels == 1)).nonzero()[:, 0]
+    said[patch] = 2
+    layer = taught(Student(), torch.nn.functional.one_hot(said, 5), points)
+    right = layer.scores(points).argmax(dim=1) == labels
+    assert len(patch) > 10
+    assert float(right.double().mean()) > 0.98
 
 
-@pytest.mark.parametrize("settings", [{"epochs": 0}, {"batch": 1.5}, {"learning_rate": 0.0}])
-def test_impossible_lessons_are_refused(settings: dict[str, float]) -> None:
+def test_a_student_of_equal_records_does_not_fail() -> None:
+    layer = taught(Student(), torch.full((20, 3), 1 / 3), torch.ones(20, 4))
+    assert bool(torch.isfinite(layer.scores(torch.ones(2, 4))).all())
+
+
+@pytest.mark.parametrize("settings", [{"ridge": 0.0}, {"lessons": 0}])
+def test_impossible_students_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError):
-        Distillation(**settings)  # type: ignore[arg-type]
+        Student(**settings)  # type: ignore[arg-type]

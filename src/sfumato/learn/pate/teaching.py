@@ -3,7 +3,7 @@
     pate = Pate(classes=10, teachers=600)
     calibrated = pate.calibrate(Budget(1.0, 1e-5))
     answers = calibrated.ask(features, labels, pool)     # the only step that sees private records
-    targets = calibrated.targets(pool, answers)          # free: public records and answers alone
+    layer = calibrated.teach(pool, answers)              # free: public records and answers alone
 
 Source: Papernot et al., ICLR 2017 and 2018. Here the queries are chosen among the public records
 so that they stand for the others, the whole noisy histogram is used, since the data-independent
@@ -23,7 +23,8 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.learn.pate.queries import reduced, representatives
 from sfumato.learn.pate.shards import Shards
-from sfumato.learn.pate.student import Spreading
+from sfumato.learn.pate.spreading import Spreading
+from sfumato.learn.pate.student import Layer, Student
 from sfumato.learn.pate.teachers import Features, KernelRidge, votes_of
 from sfumato.learn.pate.voting import Answers, ConfidentGnMax, GnMax, LnMax, Voting
 from sfumato.privacy.neighbours import Neighbours
@@ -58,6 +59,7 @@ class Pate:
         components: Principal components of the public features, in which queries are chosen and
             labels spread.
         spreading: How.
+        student: What learns the pool's labels.
         seed: Of what is random about the public records.
 
     Raises:
@@ -74,6 +76,7 @@ class Pate:
     teacher: KernelRidge | None = None
     components: int = 200
     spreading: Spreading = field(default_factory=Spreading)
+    student: Student = field(default_factory=Student)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -230,6 +233,12 @@ class CalibratedPate:
         """
         return self.method.spreading.spread(
             self.coordinates(pool), answers.queries, self.posterior(answers)
+        )
+
+    def teach(self, pool: Tensor, answers: Answers) -> Layer:
+        """The student of :meth:`targets`. Post-processing, too."""
+        return self.method.student.learn(
+            pool, self.coordinates(pool), self.targets(pool, answers), self.method.spreading
         )
 
     def posterior(self, answers: Answers) -> NDArray[np.float64]:

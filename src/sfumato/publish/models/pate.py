@@ -10,7 +10,7 @@ Source: Papernot et al., ICLR 2017 and ICLR 2018.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +21,8 @@ from sfumato.publish.models import checks
 from sfumato.registry import method
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
@@ -35,12 +37,14 @@ VOTINGS = ("gnmax", "confident", "lnmax")
 _SHARD = 100
 """Records a teacher has, on average, unless the number of teachers is set."""
 _TEACHERS = (10, 1000)
+_SMALLEST = 8
+"""Pixels a side below which images are too small to be scattered."""
 
 
 @method("learn.pate")
 @dataclass(frozen=True)
 class PateMethod:
-    """A classifier that has seen public records only, labelled by a noisy vote of private teachers.
+    """A linear classifier of public records, labelled by a noisy vote of private teachers.
 
     Args:
         public_data: Where the public records are, a path or ``dataset:NAME/SPLIT``; needed. Their
@@ -55,13 +59,8 @@ class PateMethod:
         test_ratio: For ``"confident"``: noise of the test over that of an answer.
         components: Principal components of the public features, in which queries are chosen and
             labels spread.
-        network: Of the student, as for ``learn.dpsgd``; ``"auto"`` chooses by the public facts.
-        hidden: Widths of its hidden layers, where it is dense.
-        epochs: Of the student over the public records.
-        learning_rate: Of the student.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
-        seed: Of the choice of queries and of the student, which are not privacy noise; None draws
-            one.
+        seed: Of the choice of queries, which is not privacy noise; None draws one.
 
     Presets: ``paper`` (250 teachers, the threshold and the ratio of noises of 2018).
 
@@ -81,10 +80,6 @@ class PateMethod:
     threshold: float = 0.8
     test_ratio: float = 3.75
     components: int = 200
-    network: str = "auto"
-    hidden: Sequence[int] = ()
-    epochs: int = 10
-    learning_rate: float = 2e-3
     neighbours: str = "add-remove"
     seed: int | None = None
 
@@ -104,19 +99,13 @@ class PateMethod:
         checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
         if not (self.public_data is None or (isinstance(self.public_data, str))):
             raise InputError(f"public_data is {self.public_data!r}", "Give a path or dataset:NAME.")
-        for name in ("public_records", "components", "epochs"):
+        for name in ("public_records", "components"):
             checks.whole(name, getattr(self, name), 1)
         for name, least in (("teachers", 2), ("queries", 1), ("answers", 1), ("seed", 0)):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), least)
         checks.number("threshold", self.threshold, 0, 1, closed=False)
         checks.number("test_ratio", self.test_ratio, 0, closed=False)
-        checks.number("learning_rate", self.learning_rate, 0, closed=False)
-        if isinstance(self.hidden, str | int) or not isinstance(self.hidden, Sequence):
-            raise InputError(f"hidden is {self.hidden!r}", "Give a list of widths: [128, 64].")
-        for width in self.hidden:
-            checks.whole("a width in hidden", width, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
         if self.answers is not None:
             if self.voting != "confident":
                 raise InputError(
@@ -137,7 +126,6 @@ class PateMethod:
         """
         from sfumato.learn.examples import classes_of
         from sfumato.learn.pate.pool import load_pool
-        from sfumato.publish.models.network import architecture
 
         if facts.records is None:
             raise InputError(
@@ -153,7 +141,7 @@ class PateMethod:
                 "Set public_data=PATH (records like the private ones, labels not needed), or use "
                 "learn.recipe or learn.dpsgd, which need none.",
             )
-        made = architecture(facts, self.network, self.hidden)
+        made = _architecture(facts)
         pool = load_pool(self.public_data, facts, self.public_records)
         relation = Neighbours(self.neighbours)
         pate = self._pate(budget, facts, len(pool.inputs))
@@ -196,7 +184,7 @@ class PateMethod:
             answers=self.answers,
             threshold=self.threshold,
             test_ratio=self.test_ratio,
-            teacher=KernelRidge(classes),
+            teacher=KernelRidge(classes, width=_width(facts)),
             components=self.components,
         )
 
@@ -227,59 +215,71 @@ class Run:
 
         from sfumato.learn.architectures import build, weights
         from sfumato.learn.examples import labelled
-        from sfumato.learn.pate.distil import Distillation
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
         seed = secrets.randbits(31) if self.method.seed is None else self.method.seed
         ready = replace(self.ready, method=replace(self.ready.method, seed=seed))
         inputs, labels = labelled(data)
-        featured = features_of(self.facts)
+        module = build(self.architecture, seed=0)  # its weights are replaced
+        features, linear = _parts(module)
         progress(0, 1, "features of the public records")
-        pool = featured(self.pool.inputs)
+        pool = features(self.pool.inputs)
 
-        def private(rows: Any) -> Tensor:
-            return featured(inputs[torch.from_numpy(rows)])
+        def private(rows: NDArray[np.int64]) -> Tensor:
+            return features(inputs[torch.from_numpy(rows)])
 
         answers = ready.ask(private, labels, pool, source=source, progress=progress)
-        targets = torch.from_numpy(ready.targets(pool, answers)).float()
-        student: nn.Module = build(self.architecture, seed=seed)
-        lesson = Distillation(
-            epochs=self.method.epochs,
-            learning_rate=self.method.learning_rate,
-            warped=self.pool.inputs.dim() == 4,
-            seed=seed,
-        )
-        lesson.teach(student, self.pool.inputs, targets, progress)
+        progress(0, 1, "student")
+        layer = ready.teach(pool, answers)
+        with torch.no_grad():
+            linear.weight.copy_(layer.weight)
+            linear.bias.copy_(layer.bias)
         return Artefact(
-            Model(self.facts, self.architecture, weights(student)),
-            seeds={"queries and student": seed},
+            Model(self.facts, self.architecture, weights(module)),
+            seeds={"queries": seed},
             notes={"asked": answers.asked, "answered": len(answers.queries)},
         )
 
 
-def features_of(facts: ImageSchema | Schema) -> Callable[[Tensor], Tensor]:
-    """Public features of records, (n, d) float32 with a variance of about 1.
-
-    Images: normalised scattering coefficients. Rows: scaled numbers and one-hot levels.
-    """
-    from sfumato.data import ImageSchema
-    from sfumato.learn.architectures.dense import CodesToFeatures
-    from sfumato.learn.examples import input_values
+def _architecture(facts: ImageSchema | Schema) -> dict[str, Any]:
+    """One linear layer on public features: scattering of images, pixels of tiny ones, rows."""
+    from sfumato.learn.architectures.scattering import feature_values
+    from sfumato.learn.examples import classes_of, input_values
     from sfumato.learn.recipe import ScatterLinear
 
-    if isinstance(facts, ImageSchema):
-        scattered: Callable[[Tensor], Tensor] = ScatterLinear(classes=2).features
-        return scattered
-    columns = input_values(facts)["columns"]
-    encoder = CodesToFeatures([(int(c["size"]), c["grid"]) for c in columns])
-    scale = (encoder.width / len(columns)) ** 0.5
+    values = {**input_values(facts), "classes": len(classes_of(facts))}
+    if "columns" in values:
+        return {"family": "table-dense", **values}
+    if min(values["shape"][1:]) < _SMALLEST:
+        return {"family": "dense", **values}
+    return {"family": "scatter-linear", **values, "features": feature_values(ScatterLinear(2))}
 
-    def rows(codes: Tensor) -> Tensor:
-        found: Tensor = encoder(codes).mul_(scale)
-        return found
 
-    return rows
+def _width(facts: ImageSchema | Schema) -> float:
+    """The teachers' kernel, for features that are scattered or, in a row, mostly 0."""
+    from sfumato.learn.architectures.dense import CodesToFeatures
+    from sfumato.learn.examples import input_values
+
+    values = input_values(facts)
+    if "columns" not in values:
+        return 0.5
+    encoder = CodesToFeatures([(int(c["size"]), c["grid"]) for c in values["columns"]])
+    return 0.5 * encoder.width / len(values["columns"])
+
+
+def _parts(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    """What a module makes of records before its last layer, and that layer."""
+    import torch
+
+    from sfumato.learn.architectures.scattering import ScatterNet
+
+    if isinstance(module, ScatterNet):
+        return module.recipe.features, module.linear
+    assert isinstance(module, torch.nn.Sequential)
+    linear = module[-1]
+    assert isinstance(linear, torch.nn.Linear)
+    return module[:-1], linear
 
 
 def _plan(ready: CalibratedPate, made: Mapping[str, Any]) -> dict[str, Any]:
