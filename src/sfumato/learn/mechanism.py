@@ -188,8 +188,8 @@ class DpSgd:
 class Run:
     """One training under a :class:`DpSgd`: takes its steps and counts them.
 
-    Processes that share one training (DDP, FSDP) are not supported: each would draw its own sample
-    and noise of full size, and pay for all of it.
+    Processes that share one training take their steps by a ``SharedRun`` of
+    :mod:`sfumato.learn.distributed`, of which one draws.
 
     Args:
         mechanism: What is accounted.
@@ -287,11 +287,7 @@ class Run:
             begun(self._taken)
         rows = mechanism.sampling.draw(self.rows, self.source)
         total = clipped_sum(rows)
-        if total.norms.shape[-1] != len(rows):
-            raise InputError(
-                f"{total.norms.shape[-1]} gradients were clipped for {len(rows)} records",
-                "Clip the gradient of every record by itself.",
-            )
+        check_unit(total, rows)
         names = list(total.gradients)
         noise = self.clipping.noise_stddevs(mechanism.gradient_multiplier())
         stddevs = [noise[group] for group in self.clipping.groups(names)]
@@ -303,6 +299,19 @@ class Run:
                 self._bound.max_grad_norm, total.norms, expected, self.source
             )
         return dict(zip(names, means, strict=True))
+
+
+def check_unit(total: Summed, rows: NDArray[np.int64]) -> None:
+    """Refuses a sum of anything but single records.
+
+    Raises:
+        InputError: If there is not one norm a record.
+    """
+    if total.norms.shape[-1] != len(rows):
+        raise InputError(
+            f"{total.norms.shape[-1]} gradients were clipped for {len(rows)} records",
+            "Clip the gradient of every record by itself.",
+        )
 
 
 class MovingBound:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
     from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
+    from sfumato.learn.loop import EngineMaker
     from sfumato.learn.mechanism import DpSgd
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget
@@ -83,6 +84,10 @@ class DpSgdMethod:
         momentum: Of ``sgd``.
         schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
         averaging: Decay of the average of the weights that is published; None: the last weights.
+        views: Views of an image whose gradients are averaged before clipping (augmentation
+            multiplicity); 1 for the image alone, or rows.
+        shift: The most pixels that a view is moved.
+        mirror: Whether views may be mirrored left to right.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
         physical_batch_size: Records in memory at a time.
         seed: Of the initial weights, which are not privacy noise; None draws one.
@@ -112,6 +117,9 @@ class DpSgdMethod:
     momentum: float = 0.9
     schedule: str = "constant"
     averaging: float | None = 0.99
+    views: int = 1
+    shift: int = 2
+    mirror: bool = False
     neighbours: str = "add-remove"
     physical_batch_size: int = 1024
     seed: int | None = None
@@ -142,6 +150,10 @@ class DpSgdMethod:
         checks.one_of("device", self.device, checks.DEVICES)
         checks.number("epochs", self.epochs, 0, closed=False)
         checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
+        checks.whole("views", self.views, 1)
+        checks.whole("shift", self.shift, 0)
+        if not isinstance(self.mirror, bool):
+            raise InputError(f"mirror is {self.mirror!r}", "Give true or false.")
         checks.number("components_share", self.components_share, 1e-3, 0.9)
         for name in ("expected_batch_size", "components"):
             if getattr(self, name) is not None:
@@ -153,6 +165,13 @@ class DpSgdMethod:
         for width in self.hidden:
             checks.whole("a width in hidden", width, 1)
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        if self.layer_weights is not None:
+            if not isinstance(self.layer_weights, Mapping):
+                raise InputError(
+                    f"layer_weights is {self.layer_weights!r}", "Give a weight by layer name."
+                )
+            for layer, weight in self.layer_weights.items():
+                checks.number(f"the weight of layer {layer!r}", weight, 0, closed=False)
         if self.layer_weights is not None and self.clipping != "layer-budgets":
             raise InputError(
                 f"layer_weights are given with clipping {self.clipping!r}",
@@ -180,7 +199,12 @@ class DpSgdMethod:
         made = self._architecture(facts)
         mechanism, directions = self._mechanism(budget, records, made)
         training = Training(
-            facts, mechanism, made, self._optimisation(), checks.device(self.device)
+            facts,
+            mechanism,
+            made,
+            self._optimisation(),
+            checks.device(self.device),
+            self._engine(facts),
         )
         run = Run(self, training, directions)
         event = run.event
@@ -234,6 +258,17 @@ class DpSgdMethod:
             self.physical_batch_size,
         )
 
+    def _engine(self, facts: ImageSchema | Schema) -> EngineMaker | None:
+        """What gives clipped sums; None for the one-pass engine."""
+        from sfumato.data import ImageSchema
+        from sfumato.learn.views import Views, engine_of
+
+        if self.views == 1:
+            return None
+        if not isinstance(facts, ImageSchema):
+            raise InputError(f"views is {self.views}, the records are rows", "Use views=1.")
+        return engine_of(Views(self.views, self.shift, self.mirror), self.seed or 0)
+
     def _mechanism(
         self, budget: Budget, records: int, made: Mapping[str, Any]
     ) -> tuple[DpSgd, PrincipalDirections | None]:
@@ -246,30 +281,27 @@ class DpSgdMethod:
         relation = Neighbours(self.neighbours)
         size = self.batch_size(records)
         steps = max(1, round(self.epochs * records / size))
-        clipping = self._clipping(made)
+        sampling = PoissonSampling.of_batches(records, size)
         if self.components is None:
-            mechanism = DpSgd.calibrate(
-                budget,
-                records=records,
-                expected_batch_size=size,
-                steps=steps,
-                clipping=clipping,
-                neighbours=relation,
-            )
-            return mechanism, None
+            multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
+            clipping = self._clipping(made, multiplier, size)
+            return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), None
         far = 2 if relation is Neighbours.REPLACE_ONE else 1
         mu = self.components_share * calibration.analytic_gaussian_mu(budget)
         directions = PrincipalDirections(self.components, far / mu)
-        sampling = PoissonSampling.of_batches(records, size)
 
         def joint(multiplier: float) -> DpEvent:
             step = events.repeat(sampling.event(multiplier), steps)
             return events.compose(directions.event, step)
 
         multiplier = calibration.calibrate(joint, budget, relation, _BRACKET)
+        clipping = self._clipping(made, multiplier, size)
         return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), directions
 
-    def _clipping(self, made: Mapping[str, Any]) -> Clipping | AdaptiveQuantile:
+    def _clipping(
+        self, made: Mapping[str, Any], multiplier: float, size: int
+    ) -> Clipping | AdaptiveQuantile:
+        """The bound, and what the adaptive one's count costs: at most a quarter of a step."""
         from sfumato.learn.adaptive import AdaptiveQuantile
         from sfumato.learn.clipping import Automatic, Flat, layer_budgets, per_layer
 
@@ -279,7 +311,7 @@ class DpSgdMethod:
         if self.clipping == "automatic":
             return Automatic(bound)
         if self.clipping == "adaptive":
-            return AdaptiveQuantile(initial=bound)
+            return AdaptiveQuantile(initial=bound, count_stddev=max(size / 20, multiplier))
         from sfumato.learn.architectures import build
 
         sizes = {name: p.numel() for name, p in build(made, seed=0).named_parameters()}
