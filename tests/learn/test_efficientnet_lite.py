@@ -15,10 +15,9 @@ from sfumato.learn import efficientnet_lite
 def test_the_parts_together_are_the_network_written_out(side: int) -> None:
     network = random_network(side).double()
     images = torch.rand(3, 3, side, side, dtype=torch.float64)
-    centre = network.get_submodule("pool").get_buffer("centre")
     prepared = (images - 127 / 255) / (128 / 255)
     expected = written_out(published(), prepared)
-    torch.testing.assert_close(network(images) + centre, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(network(images), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_between_cuts_without_copying() -> None:
@@ -48,18 +47,6 @@ def test_norms_stay_in_eval_mode_and_track_nothing() -> None:
     network(torch.rand(4, 3, 32, 32))
     for name, value in network.named_buffers():
         assert torch.equal(value, before[name])
-
-
-def test_the_expected_features_are_gaussian_means_after_relu6() -> None:
-    network = random_network()
-    norm = network.get_submodule("top.norm")
-    draws = torch.linspace(-8, 8, 4001, dtype=torch.float64)
-    density = torch.exp(-draws.square() / 2)
-    mean, spread = norm.bias.double(), norm.weight.double().abs()
-    after = (mean + spread * draws[:, None]).clamp(0, 6)
-    expected = (after * density[:, None]).sum(0) / density.sum()
-    found = efficientnet_lite.expected_features(network)
-    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=0)
 
 
 def test_weights_of_something_else_are_refused() -> None:

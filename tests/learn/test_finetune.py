@@ -35,7 +35,8 @@ def images(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def quiet(records: int, sigma: float = 1e-6, **choices: Any) -> CalibratedFineTune:
     """A training with a noise multiplier of our choice, every record at every step."""
-    choices = {"steps": 1, "momentum": 0.0, "learning_rate": 1.0, "averaging": 0.0} | choices
+    plain = {"steps": 1, "momentum": 0.0, "learning_rate": 1.0, "body_rate": 1.0}
+    choices = plain | {"averaging": 0.0, "max_grad_norm": 0.1} | choices
     method = FineTune(3, side=32, base=BASE, sample_rate=1.0, **choices)
     sampling = PoissonSampling(records, 1.0)
     clip = Flat(method.max_grad_norm)
@@ -219,6 +220,7 @@ def test_it_learns_what_colour_an_image_is() -> None:
         ("steps", 0),
         ("max_grad_norm", 0.0),
         ("learning_rate", math.inf),
+        ("body_rate", 0.0),
         ("momentum", 1.0),
         ("averaging", -0.1),
     ],

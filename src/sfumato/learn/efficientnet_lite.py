@@ -14,12 +14,10 @@ Source: Tan and Le, "EfficientNet", ICML 2019, Table 1; Sandler et al., "MobileN
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -171,17 +169,11 @@ class Block(nn.Module):
 
 
 class Pool(nn.Module):
-    """The average of each feature over the picture, less what it is on public ones."""
-
-    centre: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(FEATURES))
+    """The average of each feature over the picture."""
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, 1280, h, w) to (n, 1280)."""
-        return images.mean((2, 3)) - self.centre
+        return images.mean((2, 3))
 
 
 def network(side: int) -> nn.Sequential:
@@ -227,7 +219,7 @@ def between(network: nn.Sequential, start: int, stop: int) -> nn.Sequential:
 
 
 def load_weights(network: nn.Sequential, weights: Mapping[str, Tensor]) -> None:
-    """Copies weights under the names of the published file into the parts, and sets the centre.
+    """Copies weights under the names of the published file into the parts.
 
     Args:
         network: From :func:`network`.
@@ -241,8 +233,7 @@ def load_weights(network: nn.Sequential, weights: Mapping[str, Tensor]) -> None:
         for name, value in weights.items()
         if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
     }
-    ours = {name: value for name, value in network.state_dict().items() if name != "pool.centre"}
-    published = {_published(name): value for name, value in ours.items()}
+    published = {_published(name): value for name, value in network.state_dict().items()}
     for name in sorted(set(published) ^ set(theirs)):
         where = "missing" if name in published else "not part of the network"
         raise InputError(f"the weights are not of EfficientNet-Lite0: {name} is {where}", _SAME)
@@ -250,7 +241,6 @@ def load_weights(network: nn.Sequential, weights: Mapping[str, Tensor]) -> None:
         if published[name].shape != value.shape:
             raise InputError(f"{name} of the weights has shape {tuple(value.shape)}", _SAME)
         published[name].copy_(value)
-    network.get_submodule("pool").get_buffer("centre").copy_(expected_features(network))
 
 
 _SAME = "Use the file of the package that the extra installs."
@@ -272,26 +262,3 @@ def _published(name: str) -> str:
     if part == "top":
         return f"{'_conv_head' if path == ['conv'] else '_bn1'}.{kind}"
     return f"_blocks.{int(part.removeprefix('block')) - 1}.{_LAYERS[path[-1]]}.{kind}"
-
-
-def expected_features(network: nn.Sequential) -> Tensor:
-    """What each feature is on average over ImageNet, as far as the frozen norms know.
-
-    Their statistics say that a channel is Gaussian of mean ``bias`` and spread ``|weight|`` before
-    its ReLU6; the mean after it follows, ``s (phi(l) - phi(u)) + ...``, with no picture looked at.
-
-    Returns:
-        (1280,) float32.
-    """
-    norm = network.get_submodule("top.norm")
-    mean = norm.get_parameter("bias").detach().double()
-    spread = norm.get_parameter("weight").detach().double().abs().clamp(min=1e-12)
-    low, high = (0 - mean) / spread, (6 - mean) / spread
-    below, above = torch.special.ndtr(low), torch.special.ndtr(high)
-    between = mean * (above - below) + spread * (_density(low) - _density(high))
-    average: Tensor = between + 6 * (1 - above)
-    return average.float()
-
-
-def _density(at: Tensor) -> Tensor:
-    return torch.exp(-at.square() / 2) / math.sqrt(2 * math.pi)

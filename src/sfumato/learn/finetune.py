@@ -63,7 +63,9 @@ class FineTune:
             divided by ``sample_rate * records``, the expected size of a batch.
         steps: How many there are.
         max_grad_norm: Bound on the gradient of one record.
-        learning_rate: Of the noisy mean gradient; falls to 0 as a cosine.
+        learning_rate: Of the head, on the noisy mean gradient; falls to 0 as a cosine.
+        body_rate: Learning rate of everything else over the head's. The head begins at 0 and the
+            rest does not, and noise on its many numbers adds up.
         momentum: Heavy-ball, in ``[0, 1)``.
         averaging: Decay of the average of the weights along the way, in ``[0, 1)``.
         base: The public network in parts; None for EfficientNet-Lite0 with its ImageNet weights.
@@ -78,8 +80,9 @@ class FineTune:
     side: int = 64
     sample_rate: float = 0.125
     steps: int = 200
-    max_grad_norm: float = 0.1
+    max_grad_norm: float = 1.0
     learning_rate: float = 2.0
+    body_rate: float = 0.1
     momentum: float = 0.9
     averaging: float = 0.9
     base: nn.Sequential | None = field(default=None, repr=False, compare=False)
@@ -87,8 +90,9 @@ class FineTune:
     def __post_init__(self) -> None:
         if not (isinstance(self.classes, int) and self.classes >= 2):
             raise InputError(f"classes is {self.classes!r}", "Give at least 2.")
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"learning_rate is {self.learning_rate!r}", "Give a number above 0.")
+        for name in ("learning_rate", "body_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number above 0.")
         for name in ("momentum", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in [0, 1).")
@@ -210,12 +214,15 @@ class CalibratedFineTune:
         head = nn.Linear(FEATURES, method.classes)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
+        body = [p for p in suffix.parameters() if p.requires_grad]
+        groups = [{"params": [*head.parameters()], "lr": method.learning_rate}]
+        if body:
+            groups.append({"params": body, "lr": method.learning_rate * method.body_rate})
         suffix.add_module("head", head)
-        trained = [parameter for parameter in suffix.parameters() if parameter.requires_grad]
         trainer = PrivateTrainer(
             suffix,
             _losses,
-            torch.optim.SGD(trained, method.learning_rate, momentum=method.momentum),
+            torch.optim.SGD(groups, momentum=method.momentum),
             self.dp_sgd,
             (inputs, labels),
             averaging=method.averaging,
