@@ -103,6 +103,14 @@ class StepCounter:
         self._file.close()
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint was ever finished in this folder.
+
+    A training saves before its first step, so where none was, nothing was drawn.
+    """
+    return (folder / _JSON).is_file()
+
+
 def _lock(file: int) -> bool:
     """Takes the file for this process's lifetime, where the system can; False if it is taken."""
     try:

@@ -294,14 +294,24 @@ def finding_verdict(finding: Finding) -> tuple[str, str]:
     return "warn", "better than chance"
 
 
-def utility_verdict(name: str, real: float, released: float, majority: float | None) -> str:
-    """What a model trained on the release is worth beside one trained on the real data."""
+def utility_verdict(
+    name: str, real: float, released: float, majority: float | None, of: str = "data"
+) -> str:
+    """What a model trained on the release, or the released model, is worth beside one trained on
+    the real data.
+    """
     base = 0.5 if name == "AUROC" or majority is None else majority
     kept = (released - base) / (real - base) if real - base > 0.01 else None
-    said = (
-        f"Trained on the release, the best model reaches {name} {figure(released)} on real "
-        f"held-out rows; trained on the real data, {figure(real)}."
-    )
+    if of == "model":
+        said = (
+            f"The released model reaches {name} {figure(released)} on real held-out records; the "
+            f"best of those trained on the real data without privacy, {figure(real)}."
+        )
+    else:
+        said = (
+            f"Trained on the release, the best model reaches {name} {figure(released)} on real "
+            f"held-out rows; trained on the real data, {figure(real)}."
+        )
     if kept is None:
         return f"{said} The real data itself hardly beat the baseline of {figure(base)}."
     if kept <= 0:
