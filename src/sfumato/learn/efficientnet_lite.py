@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,6 +79,12 @@ class FrozenNorm(nn.BatchNorm2d):
         """Stays in eval mode."""
         super().train(False)
         return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *more: Any
+    ) -> None:
+        # Plain tensors carry no version, for which torch would ask for the count of batches.
+        super()._load_from_state_dict(state_dict, prefix, {**local_metadata, "version": 2}, *more)
 
 
 class SamePad(nn.Module):

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
+from sfumato.learn import checkpoint, pretrained
 from sfumato.learn.clipping import Flat
 from sfumato.learn.efficientnet_lite import FEATURES, Prepare, between
 from sfumato.learn.engine.refusals import refuse_mixing
@@ -38,6 +41,7 @@ from sfumato.learn.trainable import Trainable, merge
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
+    from sfumato.learn.progress import Progress
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.guarantee import Central
     from sfumato.privacy.noise import NoiseSource
@@ -68,8 +72,9 @@ class FineTune:
             rest does not, and noise on its many numbers adds up.
         momentum: Heavy-ball, in ``[0, 1)``.
         averaging: Decay of the average of the weights along the way, in ``[0, 1)``.
-        base: The public network in parts; None for EfficientNet-Lite0 with its ImageNet weights.
-            It is never changed.
+        weights: What the network begins with: ``"imagenet"`` or ``"random"``; see
+            :mod:`sfumato.learn.pretrained`.
+        base: Another public network in parts in its place; never changed.
 
     Raises:
         InputError: If a value is out of its range.
@@ -79,12 +84,13 @@ class FineTune:
     trainable: str = "head"
     side: int = 64
     sample_rate: float = 0.125
-    steps: int = 200
+    steps: int = 100
     max_grad_norm: float = 1.0
-    learning_rate: float = 2.0
+    learning_rate: float = 0.5
     body_rate: float = 0.1
     momentum: float = 0.9
     averaging: float = 0.9
+    weights: str = "imagenet"
     base: nn.Sequential | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +105,10 @@ class FineTune:
         if not 0 < self.sample_rate <= 1:
             raise InputError(
                 f"sample_rate is {self.sample_rate!r}", "Give a number above 0 and at most 1."
+            )
+        if self.weights not in pretrained.WEIGHTS:
+            raise InputError(
+                f"weights are {self.weights!r}", f"Use one of {', '.join(pretrained.WEIGHTS)}."
             )
         Trainable.parse(self.trainable)
         Prepare(self.side)
@@ -133,10 +143,8 @@ class FineTune:
         Raises:
             MissingExtraError: If it is the default one and its weights are not installed.
         """
-        from sfumato.learn import pretrained
-
         if self.base is None:
-            return pretrained.load(self.side)
+            return pretrained.load(self.side, self.weights)
         return copy.deepcopy(self.base).requires_grad_(False)
 
 
@@ -163,6 +171,8 @@ class CalibratedFineTune:
         *,
         source: NoiseSource | None = None,
         progress: Report | None = None,
+        workspace: Path | None = None,
+        device: str = "cpu",
     ) -> FineTunedModel:
         """Trains on private images. Every call spends the budget once more.
 
@@ -171,16 +181,25 @@ class CalibratedFineTune:
             labels: (n,) int64 codes.
             source: Of sampling and noise; anything but the default is for tests.
             progress: Told after each part of the images, and after each step.
+            workspace: Where checkpoints lie; a training that is found there goes on.
+            device: As torch names it.
 
         Raises:
             InputError: If images and labels do not belong together, or a label is no class.
             MissingExtraError: If the network's weights are not installed.
         """
         check_labels(images, labels, self.method.classes)
-        network = self.method.network()
+        network = self.method.network().to(device)
         cut = Trainable.parse(self.method.trainable).cut(network)
         frozen = frozen_features(between(network, 0, cut), images, progress)
-        return self.fit_frozen(frozen, labels, network=network, source=source, progress=progress)
+        return self.fit_frozen(
+            frozen,
+            labels,
+            network=network,
+            source=source,
+            progress=progress,
+            workspace=workspace,
+        )
 
     def fit_frozen(
         self,
@@ -190,6 +209,7 @@ class CalibratedFineTune:
         network: nn.Sequential,
         source: NoiseSource | None = None,
         progress: Report | None = None,
+        workspace: Path | None = None,
     ) -> FineTunedModel:
         """As :meth:`fit`, on what :func:`frozen_features` gave of the frozen parts.
 
@@ -199,6 +219,7 @@ class CalibratedFineTune:
             network: Of which a copy is trained.
             source: For tests.
             progress: Told after each step.
+            workspace: See :meth:`fit`.
 
         Guaranteed: the weights are a function of ``dp_sgd.steps`` noisy sums of clipped gradients,
         whose joint cost is ``dp_sgd.event``, and of public numbers.
@@ -214,6 +235,7 @@ class CalibratedFineTune:
         head = nn.Linear(FEATURES, method.classes)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
+        head.to(next(model.parameters()).device)
         body = [p for p in suffix.parameters() if p.requires_grad]
         groups = [{"params": [*head.parameters()], "lr": method.learning_rate}]
         if body:
@@ -229,16 +251,22 @@ class CalibratedFineTune:
             schedule=lambda step: (1 + math.cos(math.pi * step / method.steps)) / 2,
             source=source,
         )
-        trainer.fit(
-            progress=None
-            if progress is None
-            else lambda now: progress(now.step, now.steps, "training")
-        )
+        try:
+            if workspace is not None and workspace.exists():
+                if checkpoint.is_whole(workspace):
+                    trainer.resume(workspace)
+                else:  # the first checkpoint, before any step, was not finished
+                    shutil.rmtree(workspace)
+            if trainer.steps_taken < method.steps:
+                trainer.fit(progress=_told(progress), checkpoint=workspace)
+        finally:
+            trainer.close()
         assert trainer.average is not None
         trainer.average.copy_to(suffix)
         merge(suffix)
         model.add_module("head", head)
-        return FineTunedModel(method, model.requires_grad_(False).eval(), self.guarantee())
+        model.requires_grad_(False).eval().to("cpu")
+        return FineTunedModel(method, model, self.guarantee())
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,11 +321,15 @@ def frozen_features(
         InputError: If a part would mix the images.
     """
     refuse_mixing(frozen)
-    if not len(frozen) or not len(images):
-        return images if not len(frozen) else frozen(images)
+    if not len(frozen):
+        return images
+    device = next((p.device for p in frozen.parameters()), torch.device("cpu"))
+    if not len(images):
+        none: Tensor = frozen(images.to(device)).cpu()
+        return none
     found: Tensor | None = None
     for start in range(0, len(images), _CHUNK):
-        values = frozen(images[start : start + _CHUNK].float())
+        values = frozen(images[start : start + _CHUNK].float().to(device)).cpu()
         if found is None:
             found = values.new_empty(len(images), *values.shape[1:])
         found[start : start + len(values)] = values
@@ -305,6 +337,12 @@ def frozen_features(
             progress(start + len(values), len(images), "frozen layers")
     assert found is not None
     return found
+
+
+def _told(progress: Report | None) -> Callable[[Progress], None] | None:
+    if progress is None:
+        return None
+    return lambda now: progress(now.step, now.steps, "training")
 
 
 def _losses(scores: Tensor, labels: Tensor) -> Tensor:

