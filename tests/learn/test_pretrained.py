@@ -68,3 +68,19 @@ def test_a_missing_package_is_one_clear_message(monkeypatch: pytest.MonkeyPatch)
 def test_a_package_without_its_file_is_refused(package: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         pretrained.load(64)
+
+
+def test_random_weights_are_public_the_same_each_time_and_nobody_elses_to_change() -> None:
+    one, two = (pretrained.load(32, "random") for _ in range(2))
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[name])
+    torch.nn.init.zeros_(one.get_submodule("stem.conv").get_parameter("weight"))
+    third = pretrained.load(32, "random").state_dict()["stem.conv.weight"]
+    assert torch.equal(third, two.state_dict()["stem.conv.weight"])
+    features = two(torch.rand(4, 3, 32, 32))
+    assert float(features.std(dim=0).mean()) > 0.01  # something of each image arrives
+
+
+def test_unknown_weights_are_refused() -> None:
+    with pytest.raises(InputError, match="weights are 'jft'"):
+        pretrained.load(32, "jft")

@@ -8,9 +8,11 @@ those. A private record that is also in ImageNet is protected no more than it wa
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -51,16 +53,26 @@ def load(side: int, initial: str = "imagenet") -> nn.Sequential:
     """
     if initial not in WEIGHTS:
         raise InputError(f"weights are {initial!r}", f"Use one of {', '.join(WEIGHTS)}.")
+    if initial == "random":
+        return copy.deepcopy(_random(side))
     found = efficientnet_lite.network(side)
-    if initial == "imagenet":
-        efficientnet_lite.load_weights(found, weights())
-    else:
-        generator = torch.Generator().manual_seed(_SEED)
-        for module in found.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, generator=generator)
-    channels_last: nn.Sequential = found.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return channels_last
+    efficientnet_lite.load_weights(found, weights())
+    return _channels_last(found)
+
+
+@lru_cache(maxsize=1)
+def _random(side: int) -> nn.Sequential:
+    found = efficientnet_lite.network(side)
+    generator = torch.Generator().manual_seed(_SEED)
+    for module in found.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+    return _channels_last(found)
+
+
+def _channels_last(network: nn.Sequential) -> nn.Sequential:
+    same: nn.Sequential = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return same
 
 
 def place() -> Path:

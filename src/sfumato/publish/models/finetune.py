@@ -89,6 +89,11 @@ class FineTuneMethod:
         checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
         checks.one_of("device", self.device, checks.DEVICES)
         checks.whole("steps", self.steps, 1)
+        checks.number("sample_rate", self.sample_rate, 0, 1, closed=False)
+        for name in ("max_grad_norm", "learning_rate", "body_rate"):
+            checks.number(name, getattr(self, name), 0, closed=False)
+        for name in ("momentum", "averaging"):
+            checks.number(name, getattr(self, name), 0, 1 - 1e-9)
         self._settings(2)
 
     def _settings(self, classes: int) -> FineTune:
