@@ -153,6 +153,13 @@ class DpSgdMethod:
         for width in self.hidden:
             checks.whole("a width in hidden", width, 1)
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        if self.layer_weights is not None:
+            if not isinstance(self.layer_weights, Mapping):
+                raise InputError(
+                    f"layer_weights is {self.layer_weights!r}", "Give a weight by layer name."
+                )
+            for layer, weight in self.layer_weights.items():
+                checks.number(f"the weight of layer {layer!r}", weight, 0, closed=False)
         if self.layer_weights is not None and self.clipping != "layer-budgets":
             raise InputError(
                 f"layer_weights are given with clipping {self.clipping!r}",
@@ -246,30 +253,27 @@ class DpSgdMethod:
         relation = Neighbours(self.neighbours)
         size = self.batch_size(records)
         steps = max(1, round(self.epochs * records / size))
-        clipping = self._clipping(made)
+        sampling = PoissonSampling.of_batches(records, size)
         if self.components is None:
-            mechanism = DpSgd.calibrate(
-                budget,
-                records=records,
-                expected_batch_size=size,
-                steps=steps,
-                clipping=clipping,
-                neighbours=relation,
-            )
-            return mechanism, None
+            multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
+            clipping = self._clipping(made, multiplier, size)
+            return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), None
         far = 2 if relation is Neighbours.REPLACE_ONE else 1
         mu = self.components_share * calibration.analytic_gaussian_mu(budget)
         directions = PrincipalDirections(self.components, far / mu)
-        sampling = PoissonSampling.of_batches(records, size)
 
         def joint(multiplier: float) -> DpEvent:
             step = events.repeat(sampling.event(multiplier), steps)
             return events.compose(directions.event, step)
 
         multiplier = calibration.calibrate(joint, budget, relation, _BRACKET)
+        clipping = self._clipping(made, multiplier, size)
         return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), directions
 
-    def _clipping(self, made: Mapping[str, Any]) -> Clipping | AdaptiveQuantile:
+    def _clipping(
+        self, made: Mapping[str, Any], multiplier: float, size: int
+    ) -> Clipping | AdaptiveQuantile:
+        """The bound, and what the adaptive one's count costs: at most a quarter of a step."""
         from sfumato.learn.adaptive import AdaptiveQuantile
         from sfumato.learn.clipping import Automatic, Flat, layer_budgets, per_layer
 
@@ -279,7 +283,7 @@ class DpSgdMethod:
         if self.clipping == "automatic":
             return Automatic(bound)
         if self.clipping == "adaptive":
-            return AdaptiveQuantile(initial=bound)
+            return AdaptiveQuantile(initial=bound, count_stddev=max(size / 20, multiplier))
         from sfumato.learn.architectures import build
 
         sizes = {name: p.numel() for name, p in build(made, seed=0).named_parameters()}
