@@ -46,7 +46,7 @@ def test_parts_are_counted_from_the_top() -> None:
     names = [name for name, _ in suffix.named_children()]
     assert names == ["block15", "block16", "top", "pool"]
     assert Trainable.parse("all") == Trainable("last", DEEPEST)
-    assert Trainable.parse("all").cut(network) == 0
+    assert Trainable.parse("all").cut(network) == 1
 
 
 @pytest.mark.parametrize("word", ["", "last", "last-0", "last-19", "head-1", "tail-2", "last-1.5"])

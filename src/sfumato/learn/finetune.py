@@ -147,6 +147,11 @@ class FineTune:
             return pretrained.load(self.side, self.weights)
         return copy.deepcopy(self.base).requires_grad_(False)
 
+    def parts(self, device: str = "cpu") -> tuple[nn.Sequential, nn.Sequential]:
+        """The public network, and of it what comes before anything that is trained."""
+        network = self.network().to(device)
+        return network, between(network, 0, Trainable.parse(self.trainable).cut(network))
+
 
 @dataclass(frozen=True)
 class CalibratedFineTune:
@@ -189,11 +194,9 @@ class CalibratedFineTune:
             MissingExtraError: If the network's weights are not installed.
         """
         check_labels(images, labels, self.method.classes)
-        network = self.method.network().to(device)
-        cut = Trainable.parse(self.method.trainable).cut(network)
-        frozen = frozen_features(between(network, 0, cut), images, progress)
+        network, frozen = self.method.parts(device)
         return self.fit_frozen(
-            frozen,
+            frozen_features(frozen, images, progress),
             labels,
             network=network,
             source=source,
@@ -235,12 +238,12 @@ class CalibratedFineTune:
         head = nn.Linear(FEATURES, method.classes)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
-        head.to(next(model.parameters()).device)
         body = [p for p in suffix.parameters() if p.requires_grad]
         groups = [{"params": [*head.parameters()], "lr": method.learning_rate}]
         if body:
             groups.append({"params": body, "lr": method.learning_rate * method.body_rate})
         suffix.add_module("head", head)
+        suffix.to(next(model.parameters()).device)
         trainer = PrivateTrainer(
             suffix,
             _losses,

@@ -68,13 +68,7 @@ class Trainable:
         return cls(found[1], int(found[2]))
 
     def cut(self, network: nn.Sequential) -> int:
-        """How many parts can be computed once, before the training.
-
-        Where all parts are trained even the preparation is not: it is quick, and images are
-        smaller before it.
-        """
-        if self.depth == DEEPEST:
-            return 0
+        """How many parts can be computed once, before the training: one at least."""
         return len(network) - 1 - self.depth if self.depth else len(network)
 
     def prepare(self, suffix: nn.Sequential, generator: torch.Generator) -> None:

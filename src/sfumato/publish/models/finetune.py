@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FEW = 1_000
 """Records below which a release says that they are few."""
 _FOLDER = "training"
+_BATCH = 256
 
 
 @method("learn.finetune")
@@ -206,19 +207,27 @@ class Run:
             progress: Told after each part of the images, and after each step.
             workspace: Where checkpoints lie; a training that is found there goes on.
         """
+        import torch
+
         from sfumato.learn.architectures import weights
-        from sfumato.learn.examples import labelled
+        from sfumato.learn.finetune import frozen_features
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
-        images, labels = labelled(data)
-        found = self.ready.fit(
-            images,
-            labels,
+        network, frozen = self.ready.method.parts(self.device)
+        features = []
+        done = 0
+        for images, _ in data.batches(_BATCH):  # large images are never in memory all at once
+            features.append(frozen_features(frozen, torch.from_numpy(images)))
+            done += len(images)
+            progress(done, len(data), "frozen layers")
+        found = self.ready.fit_frozen(
+            torch.cat(features),
+            torch.from_numpy(data.labels),
+            network=network,
             source=source,
             progress=progress,
             workspace=None if workspace is None else workspace / _FOLDER,
-            device=self.device,
         )
         return Artefact(Model(self.facts, self.architecture, weights(found.network)))
 
