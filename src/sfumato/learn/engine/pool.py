@@ -41,6 +41,8 @@ class Pool:
 
     def release(self) -> None:
         """Gives everything back, and forgets what the last chunk had no use for."""
+        if not self._taken:  # released before: what is free must stay
+            return
         self._free.clear()
         for tensor in self._taken:
             self._free[(tuple(tensor.shape), tensor.dtype, tensor.device)].append(tensor)

@@ -9,17 +9,26 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from sfumato.errors import InputError
 
 
-def refuse_mixing(module: nn.Module) -> None:
-    """Refuses a model in which one example's output depends on other examples.
+def may_mix(part: nn.Module) -> bool:
+    """Whether a part is of a kind that mixes examples in some of its modes."""
+    kinds = (_NormBase, nn.Embedding, nn.EmbeddingBag)
+    return isinstance(part, kinds) or _mixing(part) is not None
+
+
+def refuse(place: str, part: nn.Module) -> None:
+    """Refuses a part in which one example's output depends on other examples.
+
+    Args:
+        place: What it is called in the model.
+        part: Itself, without what is below it.
 
     Raises:
         InputError: Naming the layer and the fix.
     """
-    for place, part in module.named_modules():
-        reason = _mixing(part)
-        if reason is not None:
-            problem, remedy = reason
-            raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
+    reason = _mixing(part)
+    if reason is not None:
+        problem, remedy = reason
+        raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
 
 
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
