@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -26,6 +27,8 @@ Loss = Callable[[Any, Any], Tensor]
 _FIRST_CHUNK = 16
 _CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
 _LONGEST_CHUNK = 1024
+# With more records than this a batch is taken in two chunks at least.
+_WHOLE_BYTES = 4 << 20
 
 
 class ClippedSum(NamedTuple):
@@ -79,6 +82,7 @@ class Engine:
         self._survey = Survey(module)
         self._module, self._loss, self._clipping = module, loss, clipping
         self._chunk, self._automatic = chunk, _FIRST_CHUNK
+        self._bytes = 0.0  # of an example's records
         self._as_one: frozenset[str] = frozenset()
         self._tape: Tape | None = None
         self._pool = Pool()
@@ -103,14 +107,12 @@ class Engine:
         parameters = survey.parameters
         groups = self._clipping.groups(list(parameters))
         group_of = dict(zip(parameters, groups, strict=True))
-        totals = {
-            name: torch.zeros_like(p, dtype=_wide(p.dtype), requires_grad=False)
-            for name, p in parameters.items()
-        }
+        # Made when they are first needed: by then the first chunk's activations are gone.
+        totals: dict[str, Tensor] = {}
         norms, losses = [], []
         start = 0
         while start < n:
-            stop = min(n, start + self._length(n - start))
+            stop = min(n, start + self._length(n - start, n))
             part = [
                 leaf[start:stop].detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves
             ]
@@ -123,14 +125,17 @@ class Engine:
         count = max(groups, default=0) + 1
         device = next(iter(parameters.values())).device if parameters else None
         return ClippedSum(
-            totals,
+            {k: totals[k] if k in totals else _zeros(p) for k, p in parameters.items()},
             _joined(norms, 1) if norms else torch.zeros(count, 0, device=device),
             _joined(losses, 0) if losses else torch.zeros(0, device=device),
         )
 
-    def _length(self, left: int) -> int:
+    def _length(self, left: int, n: int) -> int:
         """Examples of the next chunk: what is left, in equal parts no longer than allowed."""
         longest = self._chunk or self._automatic
+        if self._chunk is None and n * self._bytes > _WHOLE_BYTES:
+            # Activations of half the batch and these records are less than all activations.
+            longest = min(longest, -(-n // 2))
         return -(-left // -(-left // longest))
 
     def _look(self) -> Survey:
@@ -158,12 +163,15 @@ class Engine:
                 self._adapt(tape)
             found = tape.contributions()
             norms = _group_norms(found, group_of, n, losses)
-            finite = (norms.isfinite().all(0)) & losses.isfinite()
             factors = self._clipping.factors(norms)
-            if not bool(finite.all()):
+            # One look at all of them: a sum is finite only if everything in it is.
+            if not math.isfinite(float(norms.sum() + losses.sum())):
+                finite = norms.isfinite().all(0) & losses.isfinite()
                 factors = torch.where(finite, factors, factors.new_zeros(()))
                 found = {name: c.kept(finite) for name, c in found.items()}
             groups = factors.unbind()
+            for name in found.keys() - totals.keys():
+                totals[name] = _zeros(self._survey.parameters[name])
             together.add_weighted(found, {k: groups[group_of[k]] for k in found}, totals)
         self._pool.release()
         return norms, losses
@@ -227,7 +235,8 @@ class Engine:
     def _adapt(self, tape: Tape) -> None:
         """Fits the next chunks to the memory that this one's records took."""
         limit = _CHUNK_BYTES.get(tape.anchor.device.type, _CHUNK_BYTES["cuda"])
-        fitting = limit * tape.n // max(1, tape.bytes)
+        self._bytes = tape.bytes / tape.n
+        fitting = limit / max(self._bytes, 1.0)
         self._automatic = int(min(max(fitting, _FIRST_CHUNK), _LONGEST_CHUNK))
 
 
@@ -268,6 +277,10 @@ def _full_precision(kind: str) -> AbstractContextManager[Any]:
     if torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
+
+
+def _zeros(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter, dtype=_wide(parameter.dtype), requires_grad=False)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
