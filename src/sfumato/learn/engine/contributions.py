@@ -69,13 +69,19 @@ def _squares(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Direct:
-    """Per-example gradients that are there already: (n, *shape)."""
+    """Per-example gradients that are there already: (n, *shape).
+
+    Args:
+        gradients: Them.
+        squares: (n,) their squared norms, where they are known.
+    """
 
     gradients: Tensor
+    squares: Tensor | None = None
 
     def squared_norms(self) -> Tensor:
         """See :meth:`Contribution.squared_norms`."""
-        return _squares(self.gradients)
+        return _squares(self.gradients) if self.squares is None else self.squares
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
