@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import generators, house, mechanisms, tables
+from battery.defects import finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
@@ -266,6 +266,31 @@ PLANTED: tuple[Planted, ...] = (
         house.loose_conversion,
     ),
     Planted(
+        "shards that overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        house.method(pate.GAUSSIAN),
+        ("check_realised_loss",),
+        pate.overlapping,
+    ),
+    Planted(
+        "one scalar of noise for all classes of a vote",
+        "DP-UTIL (a sampler called without a size)",
+        spoilt(pate.GAUSSIAN, pate.one_scalar),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "Laplace votes at half the scale",
+        "DP-UTIL (Lap(1 / epsilon) where a vote moves two counts)",
+        spoilt(pate.LAPLACE, pate.half_scale),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a threshold test that is not charged",
+        "our own",
+        spoilt(pate.CONFIDENT, pate.free_test),
+        ("check_realised_loss", "check_parts_sum"),
+    ),
+    Planted(
         "noise drawn before the debit",
         "our own",
         spoilt(tables.COUNTS, house.recast(house.NoiseFirst)),
@@ -289,5 +314,61 @@ PLANTED: tuple[Planted, ...] = (
         house.method(tables.COUNTS),
         ("check_save_is_whole",),
         house.save_in_place,
+    ),
+    Planted(
+        "shuffled batches of one size, accounted as Poisson samples",
+        "Tramèr and Boneh's, De et al.'s and most published training loops",
+        HONEST["learn.dpsgd: flat"],
+        ("check_sampler",),
+        trained.shuffled,
+    ),
+    Planted(
+        "divided by the realised size of the batch",
+        "Opacus up to 1.5 (adaptive clipping); many loops that take a mean",
+        HONEST["learn.dpsgd: flat"],
+        ("check_expected_divisor",),
+        trained.realised_divisor,
+    ),
+    Planted(
+        "a parameter is left out of the clipped norm",
+        "hooks that do not see tied or bare parameters",
+        HONEST["learn.dpsgd: flat"],
+        ("check_norms", "check_realised_loss"),
+        trained.partial_norms,
+    ),
+    Planted(
+        "less noise drawn than accounted",
+        "our own",
+        HONEST["learn.dpsgd: flat"],
+        ("check_realised_loss",),
+        trained.less_noise,
+    ),
+    Planted(
+        "the gradients' own multiplier accounted for an adaptive step",
+        "Opacus up to 1.5.4",
+        HONEST["learn.dpsgd: adaptive"],
+        ("check_parts_sum",),
+        trained.larger_multiplier_accounted,
+    ),
+    Planted(
+        "batch norms in training mode mix examples",
+        "fine-tuning code that leaves the network in training mode",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.batch_statistics,
+    ),
+    Planted(
+        "running statistics of private batches are published",
+        "any batch norm that was trained and shipped",
+        HONEST["learn.finetune: head"],
+        ("check_only_draws_leak",),
+        finetune.running_statistics,
+    ),
+    Planted(
+        "images normalised by the private set's mean and spread",
+        "most image pipelines",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.private_constants,
     ),
 )
