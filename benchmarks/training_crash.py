@@ -74,6 +74,7 @@ def train(
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if world > 1:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whoever loses another says so at length
         meeting = f"file://{folder}/meeting-{life}"
         torch.distributed.init_process_group(
             "gloo", init_method=meeting, rank=rank, world_size=world

@@ -235,7 +235,8 @@ def given_other(what: str) -> None:
         settings["module"], settings["ranks"] = split(network()), Alone()
     elif what == "directions":
         module = network()
-        directional = Directional(PoissonSampling(ROWS, 0.5), kappa=1.0, steps=1)
+        size = sum(p.numel() for p in module.parameters())
+        directional = Directional(PoissonSampling(ROWS, 0.5), kappa=1.0, steps=1, size=size)
         optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
         DirectionalLoop(module, optimizer, loss, data(), directional)
     elif what == "order of calls":
