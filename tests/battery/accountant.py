@@ -12,6 +12,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from dp_accounting import NeighboringRelation
+
+RELATIONS = {
+    "add-remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
+    "replace-one": NeighboringRelation.REPLACE_ONE,
+}
 INTERVAL = 1e-4
 
 
@@ -39,6 +45,15 @@ class Parts:
             return self
         square = self.square + count * (distance / stddev) ** 2
         return replace(self, pure=math.inf, square=square)
+
+    def sampled(
+        self, rate: float, distance: float, stddev: float, count: int = 1, relation: str = ""
+    ) -> Parts:
+        """Gaussian noise on a sum over a Poisson sample, one record moving it by ``distance``."""
+        if distance == 0 or rate == 1:
+            return self.gaussian(distance, stddev, count)
+        key = ("sampled", rate, stddev / distance, relation or "add-remove")
+        return self._with(math.inf, key, count)
 
     def laplace(self, distance: float, scale: float, count: int = 1) -> Parts:
         """Continuous Laplace noise on one number moved by ``distance``."""
@@ -80,7 +95,6 @@ class Parts:
 
 @lru_cache(maxsize=256)
 def _loss(key: tuple[Any, ...]) -> Any:
-    from dp_accounting import NeighboringRelation
     from dp_accounting.pld import common
     from dp_accounting.pld import privacy_loss_distribution as pld
 
@@ -88,6 +102,14 @@ def _loss(key: tuple[Any, ...]) -> Any:
     grid = {"value_discretization_interval": INTERVAL}
     if kind == "gaussian":
         return pld.from_gaussian_mechanism(1 / numbers[0], **grid)
+    if kind == "sampled":
+        rate, multiplier, relation = numbers
+        return pld.from_gaussian_mechanism(
+            multiplier,
+            sampling_prob=rate,
+            neighboring_relation=RELATIONS[relation],
+            **grid,
+        )
     if kind == "bounded":
         return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(numbers[0]), **grid)
     if kind == "response":
@@ -119,6 +141,11 @@ def _of_event(parts: Parts, event: Mapping[str, Any], far: int, relation: str, n
             return parts
         case "GaussianDpEvent":
             return parts.gaussian(far, event["noise_multiplier"], n)
+        case "PoissonSampledDpEvent":
+            inner = event["event"]
+            assert inner["type"] == "GaussianDpEvent"
+            rate, noise = event["sampling_probability"], inner["noise_multiplier"]
+            return parts.sampled(rate, 1, noise, n, relation)
         case "LaplaceDpEvent":
             return parts.laplace(far, event["noise_multiplier"], n)
         case "DiscreteLaplaceDpEvent":
@@ -147,16 +174,15 @@ def by_dp_accounting(guarantee: Mapping[str, Any]) -> float | None:
     Repeated events are handed over one by one: version 0.6.0 counts a repeated randomised
     response once.
     """
-    from dp_accounting import NeighboringRelation, UnsupportedEventError
+    from dp_accounting import RandomizedResponseDpEvent, UnsupportedEventError
     from dp_accounting.pld import PLDAccountant
 
-    relation = {
-        "add-remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
-        "replace-one": NeighboringRelation.REPLACE_ONE,
-    }[guarantee["neighbours"]]
-    accountant = PLDAccountant(relation, INTERVAL)
+    accountant = PLDAccountant(RELATIONS[guarantee["neighbours"]], INTERVAL)
     try:
         for event, count in _leaves(guarantee["event"], 1):
+            if not isinstance(event, RandomizedResponseDpEvent):
+                accountant.compose(event, count)
+                continue
             for _ in range(count):
                 accountant.compose(event)
     except (UnsupportedEventError, LookupError):
@@ -171,6 +197,11 @@ def _leaves(event: Mapping[str, Any], count: int) -> list[tuple[Any, int]]:
         return _leaves(event["event"], count * event["count"])
     if event["type"] == "ComposedDpEvent":
         return [leaf for part in event["events"] for leaf in _leaves(part, count)]
+    if event["type"] == "PoissonSampledDpEvent":
+        ((inner, once),) = _leaves(event["event"], 1)
+        assert once == 1
+        rate = event["sampling_probability"]
+        return [(dp_accounting.PoissonSampledDpEvent(rate, inner), count)]
     cls = getattr(dp_accounting, event["type"], None)
     if cls is None:
         raise LookupError(event["type"])

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import generators, house, mechanisms, tables
+from battery.defects import generators, house, mechanisms, tables, trained
 from battery.row import Row
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
@@ -289,5 +289,40 @@ PLANTED: tuple[Planted, ...] = (
         house.method(tables.COUNTS),
         ("check_save_is_whole",),
         house.save_in_place,
+    ),
+    Planted(
+        "shuffled batches of one size, accounted as Poisson samples",
+        "Tramèr and Boneh's, De et al.'s and most published training loops",
+        HONEST["learn.dpsgd: flat"],
+        ("check_sampler",),
+        trained.shuffled,
+    ),
+    Planted(
+        "divided by the realised size of the batch",
+        "Opacus up to 1.5 (adaptive clipping); many loops that take a mean",
+        HONEST["learn.dpsgd: flat"],
+        ("check_expected_divisor",),
+        trained.realised_divisor,
+    ),
+    Planted(
+        "a parameter is left out of the clipped norm",
+        "hooks that do not see tied or bare parameters",
+        HONEST["learn.dpsgd: flat"],
+        ("check_norms", "check_realised_loss"),
+        trained.partial_norms,
+    ),
+    Planted(
+        "less noise drawn than accounted",
+        "our own",
+        HONEST["learn.dpsgd: flat"],
+        ("check_realised_loss",),
+        trained.less_noise,
+    ),
+    Planted(
+        "the gradients' own multiplier accounted for an adaptive step",
+        "Opacus up to 1.5.4",
+        HONEST["learn.dpsgd: adaptive"],
+        ("check_parts_sum",),
+        trained.larger_multiplier_accounted,
     ),
 )

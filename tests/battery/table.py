@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from battery.data import PEOPLE
 from battery.row import MethodRow, Row
+from battery.rows import dpsgd
 from battery.rows.adaptive import adaptive
+from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
+from battery.rows.recipe import recipe
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -28,6 +31,14 @@ METHODS: tuple[MethodRow, ...] = (
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    dpsgd.dpsgd("learn.dpsgd: flat"),
+    dpsgd.viewed("learn.dpsgd: views"),
+    dpsgd.replaced("learn.dpsgd: replace-one"),
+    dpsgd.layered("learn.dpsgd: layer budgets"),
+    dpsgd.adaptive("learn.dpsgd: adaptive"),
+    dpsgd.projected("learn.dpsgd: principal directions"),
+    dynamic("learn.dynamic"),
+    recipe("learn.recipe"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

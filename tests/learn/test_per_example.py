@@ -43,9 +43,7 @@ def test_gradients_are_those_of_a_loop_whatever_the_block(block: int | None) -> 
     per_example = PerExample(module, losses, block=block)
     inputs, targets = batch(7)
     found = list(per_example.blocks(inputs, targets))
-    assert [len(part) for part in found] == (
-        [7] if block is None else [block] * (7 // block) + [1]
-    )[: len(found)]
+    assert [len(part) for part in found] == {None: [7], 1: [1] * 7, 3: [3, 2, 2]}[block]
     assert torch.allclose(torch.cat(found), loop(module, inputs, targets), atol=1e-6)
     assert all(p.grad is None for p in module.parameters())
 
@@ -55,6 +53,48 @@ def test_memory_bounds_the_block() -> None:
     per_example = PerExample(module, lambda outputs, targets: outputs.sum(1))
     found = [len(part) for part in per_example.blocks(torch.zeros(3, 4096), torch.zeros(3))]
     assert found == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "attention", "tied", "unused"])
+def test_what_layers_of_other_kinds_give_is_that_of_a_loop(kind: str) -> None:
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.look = nn.Embedding(6, 4)
+            self.lstm = nn.LSTM(4, 4, batch_first=True) if kind == "lstm" else None
+            self.attend = (
+                nn.MultiheadAttention(4, 2, batch_first=True) if kind == "attention" else None
+            )
+            self.idle = nn.Linear(2, 2) if kind == "unused" else None
+
+        def forward(self, words: Tensor) -> Tensor:
+            found = self.look(words)
+            if self.lstm is not None:
+                found = self.lstm(found)[0]
+            if self.attend is not None:
+                found = self.attend(found, found, found, need_weights=False)[0]
+            return (found @ self.look.weight.T).mean(1) if kind == "tied" else found.mean(1)
+
+    module, words = Net(), torch.randint(6, (5, 3))
+    targets = torch.arange(5) % 4
+    found = torch.cat(list(PerExample(module, losses, block=2).blocks(words, targets)))
+    parameters = list(module.parameters())
+    for at in range(5):
+        loss = losses(module(words[at : at + 1]), targets[at : at + 1]).sum()
+        own = torch.autograd.grad(loss, parameters, materialize_grads=True, allow_unused=True)
+        assert torch.allclose(found[at], torch.cat([g.flatten() for g in own]), atol=1e-6)
+
+
+def test_a_broken_example_is_not_finite_and_spoils_no_other() -> None:
+    module = network()
+    inputs, targets = batch(4)
+    clean = torch.cat(list(PerExample(module, losses).blocks(inputs, targets)))
+    inputs[2] = torch.nan
+    [found] = PerExample(module, losses).blocks(inputs, targets)
+    assert not found[2].isfinite().all()
+    assert torch.allclose(found[[0, 1, 3]], clean[[0, 1, 3]], atol=1e-6)
 
 
 def test_no_examples_give_no_block() -> None:

@@ -24,15 +24,15 @@ def labelled(data: ImageSet | Table) -> tuple[Tensor, Tensor]:
         Images (n, c, h, w) float32, or codes (n, d) int32 of all columns but the target; and
         (n,) int64 class numbers, a missing target being the last class.
     """
-    from sfumato.data import ImageSet
-
-    if isinstance(data, ImageSet):
-        return torch.from_numpy(data.images), torch.from_numpy(data.labels.astype(np.int64))
-    target = data.schema.target
+    records: Any = data  # which of the two, the kind says
+    if records.kind == "images":
+        labels = records.labels.astype(np.int64)
+        return torch.from_numpy(records.images), torch.from_numpy(labels)
+    target = records.schema.target
     assert target is not None
-    codes = data.codes()
+    codes = records.codes()
     return (
-        torch.from_numpy(code_matrix(codes, [c.name for c in data.schema.features])),
+        torch.from_numpy(code_matrix(codes, [c.name for c in records.schema.features])),
         torch.from_numpy(np.asarray(codes[target], dtype=np.int64)),
     )
 

@@ -149,8 +149,8 @@ class DpSgd(Mechanism):
 class Run:
     """One training under a mechanism: takes its steps and counts them.
 
-    Processes that share one training (DDP, FSDP) are not supported: each would draw its own sample
-    and noise of full size, and pay for all of it.
+    Processes that share one training take their steps by a ``SharedRun`` of
+    :mod:`sfumato.learn.distributed`, of which one draws.
 
     Args:
         mechanism: What is accounted.
@@ -254,11 +254,7 @@ class Run:
             self._bound.max_grad_norm = scheduled
         rows = mechanism.sample(self.rows, self.source, step)
         total = clipped_sum(rows)
-        if total.norms.shape[-1] != len(rows):
-            raise InputError(
-                f"{total.norms.shape[-1]} gradients were clipped for {len(rows)} records",
-                "Clip the gradient of every record by itself.",
-            )
+        check_unit(total, rows)
         names = list(total.gradients)
         noise = self.clipping.noise_stddevs(mechanism.gradient_multiplier(step))
         stddevs = [noise[group] for group in self.clipping.groups(names)]
@@ -270,3 +266,16 @@ class Run:
                 self._bound.max_grad_norm, total.norms, expected, self.source
             )
         return dict(zip(names, means, strict=True))
+
+
+def check_unit(total: Summed, rows: NDArray[np.int64]) -> None:
+    """Refuses a sum of anything but single records.
+
+    Raises:
+        InputError: If there is not one norm a record.
+    """
+    if total.norms.shape[-1] != len(rows):
+        raise InputError(
+            f"{total.norms.shape[-1]} gradients were clipped for {len(rows)} records",
+            "Clip the gradient of every record by itself.",
+        )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
+from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
     from sfumato.learn.accounted import Mechanism
-    from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
+    from sfumato.learn.correlated import CorrelatedDpSgd
+    from sfumato.learn.loop import EngineMaker
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
@@ -87,6 +89,10 @@ class DpSgdMethod:
         momentum: Of ``sgd``.
         schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
         averaging: Decay of the average of the weights that is published; None: the last weights.
+        views: Views of an image whose gradients are averaged before clipping (augmentation
+            multiplicity); 1 for the image alone, or rows.
+        shift: The most pixels that a view is moved.
+        mirror: Whether views may be mirrored left to right.
         neighbours: ``"add-remove"``, ``"zero-out"`` or ``"replace-one"``.
         physical_batch_size: Records in memory at a time.
         seed: Of the initial weights, which are not privacy noise; None draws one.
@@ -117,6 +123,9 @@ class DpSgdMethod:
     momentum: float = 0.9
     schedule: str = "constant"
     averaging: float | None = 0.99
+    views: int = 1
+    shift: int = 2
+    mirror: bool = False
     neighbours: str = "add-remove"
     physical_batch_size: int = 1024
     seed: int | None = None
@@ -147,6 +156,10 @@ class DpSgdMethod:
         checks.one_of("device", self.device, checks.DEVICES)
         checks.number("epochs", self.epochs, 0, closed=False)
         checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
+        checks.whole("views", self.views, 1)
+        checks.whole("shift", self.shift, 0)
+        if not isinstance(self.mirror, bool):
+            raise InputError(f"mirror is {self.mirror!r}", "Give true or false.")
         checks.number("components_share", self.components_share, 1e-3, 0.9)
         for name in ("expected_batch_size", "components", "bands"):
             if getattr(self, name) is not None:
@@ -154,6 +167,13 @@ class DpSgdMethod:
         if self.seed is not None:
             checks.whole("seed", self.seed, 0)
         object.__setattr__(self, "hidden", checks.widths(self.hidden))
+        if self.layer_weights is not None:
+            if not isinstance(self.layer_weights, Mapping):
+                raise InputError(
+                    f"layer_weights is {self.layer_weights!r}", "Give a weight by layer name."
+                )
+            for layer, weight in self.layer_weights.items():
+                checks.number(f"the weight of layer {layer!r}", weight, 0, closed=False)
         if self.layer_weights is not None and self.clipping != "layer-budgets":
             raise InputError(
                 f"layer_weights are given with clipping {self.clipping!r}",
@@ -188,7 +208,12 @@ class DpSgdMethod:
         made = self._architecture(facts)
         mechanism, directions = self._mechanism(budget, records, made)
         training = Training(
-            facts, mechanism, made, self._optimisation(), checks.device(self.device)
+            facts,
+            mechanism,
+            made,
+            self._optimisation(),
+            checks.device(self.device),
+            self._engine(facts),
         )
         run = Run(self, training, directions)
         event = run.event
@@ -237,11 +262,21 @@ class DpSgdMethod:
             self.physical_batch_size,
         )
 
+    def _engine(self, facts: ImageSchema | Schema) -> EngineMaker | None:
+        """What gives clipped sums; None for the one-pass engine."""
+        from sfumato.data import ImageSchema
+        from sfumato.learn.views import Views, engine_of
+
+        if self.views == 1:
+            return None
+        if not isinstance(facts, ImageSchema):
+            raise InputError(f"views is {self.views}, the records are rows", "Use views=1.")
+        return engine_of(Views(self.views, self.shift, self.mirror), self.seed or 0)
+
     def _mechanism(
         self, budget: Budget, records: int, made: Mapping[str, Any]
     ) -> tuple[Mechanism, PrincipalDirections | None]:
         """The least noise with which directions and steps together meet the budget."""
-        from sfumato.learn.adaptive import AdaptiveQuantile
         from sfumato.learn.mechanism import DpSgd
         from sfumato.learn.principal import PrincipalDirections
         from sfumato.learn.sampling import PoissonSampling
@@ -250,42 +285,45 @@ class DpSgdMethod:
         relation = Neighbours(self.neighbours)
         size = self.batch_size(records)
         steps = max(1, round(self.epochs * records / size))
-        clipping = self._clipping(made)
-        if self.bands != 1 and not isinstance(clipping, AdaptiveQuantile):
-            return correlation.mechanism(
-                budget,
-                records=records,
-                expected_batch_size=size,
-                steps=steps,
-                clipping=clipping,
-                neighbours=relation,
-                bands=self.bands,
-                optimisation=self._optimisation(),
-            ), None
+        if self.bands != 1:
+            return self._correlated(budget, records, size, steps, made), None
+        sampling = PoissonSampling.of_batches(records, size)
         if self.components is None:
-            mechanism = DpSgd.calibrate(
-                budget,
-                records=records,
-                expected_batch_size=size,
-                steps=steps,
-                clipping=clipping,
-                neighbours=relation,
-            )
-            return mechanism, None
+            multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
+            clipping = self._clipping(made, multiplier, size)
+            return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), None
         far = 2 if relation is Neighbours.REPLACE_ONE else 1
         mu = self.components_share * calibration.analytic_gaussian_mu(budget)
         directions = PrincipalDirections(self.components, far / mu)
-        sampling = PoissonSampling.of_batches(records, size)
 
         def joint(multiplier: float) -> DpEvent:
             step = events.repeat(sampling.event(multiplier), steps)
             return events.compose(directions.event, step)
 
         multiplier = calibration.calibrate(joint, budget, relation, _BRACKET)
+        clipping = self._clipping(made, multiplier, size)
         return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), directions
 
-    def _clipping(self, made: Mapping[str, Any]) -> Clipping | AdaptiveQuantile:
-        from sfumato.learn.adaptive import AdaptiveQuantile
+    def _correlated(
+        self, budget: Budget, records: int, size: int, steps: int, made: Mapping[str, Any]
+    ) -> CorrelatedDpSgd:
+        clipping = self._clipping(made, 1.0, size)
+        assert not isinstance(clipping, AdaptiveQuantile)  # refused with the settings
+        return correlation.mechanism(
+            budget,
+            records=records,
+            expected_batch_size=size,
+            steps=steps,
+            clipping=clipping,
+            neighbours=Neighbours(self.neighbours),
+            bands=self.bands,
+            optimisation=self._optimisation(),
+        )
+
+    def _clipping(
+        self, made: Mapping[str, Any], multiplier: float, size: int
+    ) -> Clipping | AdaptiveQuantile:
+        """The bound, and what the adaptive one's count costs: at most a quarter of a step."""
         from sfumato.learn.clipping import Automatic, Flat, layer_budgets, per_layer
 
         bound = self.max_grad_norm
@@ -294,7 +332,7 @@ class DpSgdMethod:
         if self.clipping == "automatic":
             return Automatic(bound)
         if self.clipping == "adaptive":
-            return AdaptiveQuantile(initial=bound)
+            return AdaptiveQuantile(initial=bound, count_stddev=max(size / 20, multiplier))
         from sfumato.learn.architectures import build
 
         sizes = {name: p.numel() for name, p in build(made, seed=0).named_parameters()}

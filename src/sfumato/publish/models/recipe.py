@@ -71,6 +71,12 @@ class Recipe:
     def __post_init__(self) -> None:
         checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
         checks.whole("steps", self.steps, 1)
+        for name in ("sample_rate", "averaged"):
+            checks.number(name, getattr(self, name), 0, 1, closed=False)
+        for name in ("momentum", "centre_share"):
+            checks.number(name, getattr(self, name), 0, 1 - 1e-9)
+        if self.learning_rate is not None:
+            checks.number("learning_rate", self.learning_rate, 0, closed=False)
         checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
         self._recipe(2, 1.0)
 
