@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
-from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
     from sfumato.learn.accounted import Mechanism
+    from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
-    from sfumato.learn.correlated import CorrelatedDpSgd
     from sfumato.learn.loop import EngineMaker
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget
@@ -285,9 +284,18 @@ class DpSgdMethod:
         relation = Neighbours(self.neighbours)
         size = self.batch_size(records)
         steps = max(1, round(self.epochs * records / size))
-        if self.bands != 1:
-            return self._correlated(budget, records, size, steps, made), None
         sampling = PoissonSampling.of_batches(records, size)
+        if self.bands != 1:
+            return correlation.mechanism(
+                budget,
+                records=records,
+                expected_batch_size=size,
+                steps=steps,
+                clipping=self._bound(made),
+                neighbours=relation,
+                bands=self.bands,
+                optimisation=self._optimisation(),
+            ), None
         if self.components is None:
             multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
             clipping = self._clipping(made, multiplier, size)
@@ -304,26 +312,18 @@ class DpSgdMethod:
         clipping = self._clipping(made, multiplier, size)
         return DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), directions
 
-    def _correlated(
-        self, budget: Budget, records: int, size: int, steps: int, made: Mapping[str, Any]
-    ) -> CorrelatedDpSgd:
-        clipping = self._clipping(made, 1.0, size)
-        assert not isinstance(clipping, AdaptiveQuantile)  # refused with the settings
-        return correlation.mechanism(
-            budget,
-            records=records,
-            expected_batch_size=size,
-            steps=steps,
-            clipping=clipping,
-            neighbours=Neighbours(self.neighbours),
-            bands=self.bands,
-            optimisation=self._optimisation(),
-        )
-
     def _clipping(
         self, made: Mapping[str, Any], multiplier: float, size: int
     ) -> Clipping | AdaptiveQuantile:
-        """The bound, and what the adaptive one's count costs: at most a quarter of a step."""
+        """The bound, or one that moves: its count then costs at most a quarter of a step."""
+        from sfumato.learn.adaptive import AdaptiveQuantile
+
+        if self.clipping != "adaptive":
+            return self._bound(made)
+        return AdaptiveQuantile(self.max_grad_norm, count_stddev=max(size / 20, multiplier))
+
+    def _bound(self, made: Mapping[str, Any]) -> Clipping:
+        """The fixed bound on a record's gradient, in all or by layer."""
         from sfumato.learn.clipping import Automatic, Flat, layer_budgets, per_layer
 
         bound = self.max_grad_norm
@@ -331,8 +331,6 @@ class DpSgdMethod:
             return Flat(bound)
         if self.clipping == "automatic":
             return Automatic(bound)
-        if self.clipping == "adaptive":
-            return AdaptiveQuantile(initial=bound, count_stddev=max(size / 20, multiplier))
         from sfumato.learn.architectures import build
 
         sizes = {name: p.numel() for name, p in build(made, seed=0).named_parameters()}
