@@ -351,6 +351,27 @@ PLANTED: tuple[Planted, ...] = (
         trained.larger_multiplier_accounted,
     ),
     Planted(
+        "the clip norm is the largest of the batch",
+        "Fed-CDP's dynamic variant",
+        HONEST["learn.dynamic"],
+        ("check_only_draws_leak", "check_realised_loss"),
+        trained.bound_of_the_batch,
+    ),
+    Planted(
+        "a schedule is accounted, its last noise drawn",
+        "our own",
+        HONEST["learn.dynamic"],
+        ("check_realised_loss",),
+        trained.last_of_the_schedule,
+    ),
+    Planted(
+        "noise for each layer alone, accounted for all",
+        "Fed-CDP",
+        HONEST["learn.dpsgd: layer budgets"],
+        ("check_realised_loss",),
+        trained.each_layer_alone,
+    ),
+    Planted(
         "batch norms in training mode mix examples",
         "fine-tuning code that leaves the network in training mode",
         HONEST["learn.finetune: head"],

@@ -11,6 +11,7 @@ from battery.data import PEOPLE
 from battery.row import MethodRow, Row
 from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
+from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
@@ -41,6 +42,7 @@ METHODS: tuple[MethodRow, ...] = (
     dpsgd.layered("learn.dpsgd: layer budgets"),
     dpsgd.adaptive("learn.dpsgd: adaptive"),
     dpsgd.projected("learn.dpsgd: principal directions"),
+    dynamic("learn.dynamic"),
     recipe("learn.recipe"),
     finetune.head("learn.finetune: head"),
     finetune.body("learn.finetune: bias"),
