@@ -15,6 +15,7 @@ from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.recipe import recipe
+from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -36,6 +37,7 @@ METHODS: tuple[MethodRow, ...] = (
     dpsgd.adaptive("learn.dpsgd: adaptive"),
     dpsgd.projected("learn.dpsgd: principal directions"),
     recipe("learn.recipe"),
+    vmf("learn.vmf"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)
