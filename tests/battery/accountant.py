@@ -141,9 +141,9 @@ def _directions(
     that they span (``r``) is summed over.
     """
     half = math.asin(distance / 2)
-    angles = (np.arange(20_000) + 0.5) / 20_000 * math.pi
+    angles = (np.arange(4000) + 0.5) / 4000 * math.pi
     s, width = np.cos(angles), np.sin(angles)
-    inner = (np.arange(400) + 0.5) / 400 * math.pi
+    inner = (np.arange(150) + 0.5) / 150 * math.pi
     across = kappa * math.cos(half) * np.cos(inner)
     rest = logsumexp(np.outer(width, across) + (dimension - 3) * np.log(np.sin(inner)), axis=1)
     both = []
