@@ -13,6 +13,7 @@ from typing import Any
 
 from battery.defects import generators, house, mechanisms, tables, trained
 from battery.row import Row
+from battery.rows.vmf import vmf
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
@@ -324,5 +325,12 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.dpsgd: adaptive"],
         ("check_parts_sum",),
         trained.larger_multiplier_accounted,
+    ),
+    Planted(
+        "noise on single directions amplified by sampling",
+        "readings of arXiv 2211.04686; the absence of a unit vector shows in a sum of them",
+        vmf("learn.vmf"),  # of its own: rows remember what they calibrated
+        ("check_realised_loss", "check_parts_sum"),
+        trained.amplified_directions,
     ),
 )

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from sfumato.learn.directional import Directional
 from sfumato.learn.engine import engine
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.sampling import PoissonSampling
@@ -81,4 +82,17 @@ def larger_multiplier_accounted() -> Iterator[None]:
         return events.repeat(made.sampling.event(made.gradient_multiplier()), steps)
 
     with patch.object(DpSgd, "event_after", event_after):
+        yield
+
+
+@contextmanager
+def amplified_directions() -> Iterator[None]:
+    """Accounts noise on single directions as if the sample that they come from were hidden."""
+
+    def event(made: Directional) -> Any:
+        noise = events.GaussianDpEvent(made.size**0.5 / made.kappa)
+        step = events.PoissonSampledDpEvent(made.sampling.rate, noise)
+        return events.repeat(step, made.steps)
+
+    with patch.object(Directional, "event", property(event)):
         yield
