@@ -16,7 +16,7 @@ from sfumato.learn.engine.contributions import Contribution
 from sfumato.learn.engine.plan import above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
-from sfumato.learn.engine.refusals import refuse_mixing
+from sfumato.learn.engine.refusals import refuse_mixing, refuse_parts
 from sfumato.learn.engine.registry import Handler
 from sfumato.learn.engine.tape import Tape
 
@@ -93,10 +93,11 @@ class Engine:
             targets: What the loss takes, likewise.
 
         Raises:
-            InputError: If the loss is not one number an example, or a layer's input does not
-                keep the examples in dimension 0.
+            InputError: If the loss is not one number an example, a layer's input does not keep the
+                examples in dimension 0, or the module is sharded over processes.
         """
         refuse_mixing(self._module)
+        refuse_parts(self._module)
         args = inputs if isinstance(inputs, tuple) else (inputs,)
         n = _count((args, targets))
         parameters = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
