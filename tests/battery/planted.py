@@ -13,6 +13,7 @@ from typing import Any
 
 from battery.defects import finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
+from battery.rows.vmf import vmf
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
@@ -391,5 +392,12 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.finetune: head"],
         ("check_realised_loss",),
         finetune.private_constants,
+    ),
+    Planted(
+        "noise on single directions amplified by sampling",
+        "readings of arXiv 2211.04686; the absence of a unit vector shows in a sum of them",
+        vmf("learn.vmf"),  # of its own: rows remember what they calibrated
+        ("check_realised_loss", "check_parts_sum"),
+        trained.amplified_directions,
     ),
 )

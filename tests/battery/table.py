@@ -17,6 +17,7 @@ from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -46,6 +47,7 @@ METHODS: tuple[MethodRow, ...] = (
     recipe("learn.recipe"),
     finetune.head("learn.finetune: head"),
     finetune.body("learn.finetune: bias"),
+    vmf("learn.vmf"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)
