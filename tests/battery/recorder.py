@@ -32,6 +32,7 @@ from battery.accountant import Parts
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.logistic import LogisticRegression
 from sfumato.learn.noise import add_gaussian
+from sfumato.learn.relevance import RelevanceMean
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.privacy import mechanisms
 
@@ -145,6 +146,7 @@ class Recorder:
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
         self._patch(PoissonSampling, "draw", self._sampled(PoissonSampling.draw))
+        self._patch(RelevanceMean, "release", self._of_all(RelevanceMean.release))
         self._patch(AdaptiveQuantile, "update", self._counted(AdaptiveQuantile.update))
         return self
 
@@ -225,6 +227,18 @@ class Recorder:
             return np.arange(rows, dtype=np.int64) if self._everyone else drawn
 
         return draw
+
+    def _of_all(self, original: Any) -> Any:
+        """Draws on all records between two samples."""
+
+        def release(*args: Any) -> Any:
+            lot, self._lot = self._lot, None
+            try:
+                return original(*args)
+            finally:
+                self._lot = lot
+
+        return release
 
     def _counted(self, original: Any) -> Any:
         def update(rule: Any, clip_norm: float, norms: Any, *args: Any) -> Any:
