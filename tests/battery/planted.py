@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import adlm, generators, house, mechanisms, pate, tables, trained
+from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
@@ -370,5 +370,26 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.dpsgd: adaptive"],
         ("check_parts_sum",),
         trained.larger_multiplier_accounted,
+    ),
+    Planted(
+        "batch norms in training mode mix examples",
+        "fine-tuning code that leaves the network in training mode",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.batch_statistics,
+    ),
+    Planted(
+        "running statistics of private batches are published",
+        "any batch norm that was trained and shipped",
+        HONEST["learn.finetune: head"],
+        ("check_only_draws_leak",),
+        finetune.running_statistics,
+    ),
+    Planted(
+        "images normalised by the private set's mean and spread",
+        "most image pipelines",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.private_constants,
     ),
 )

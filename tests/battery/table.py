@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from battery.data import PEOPLE
 from battery.row import MethodRow, Row
-from battery.rows import dpsgd
+from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.independent import independent
@@ -44,6 +44,8 @@ METHODS: tuple[MethodRow, ...] = (
     dpsgd.adaptive("learn.dpsgd: adaptive"),
     dpsgd.projected("learn.dpsgd: principal directions"),
     recipe("learn.recipe"),
+    finetune.head("learn.finetune: head"),
+    finetune.body("learn.finetune: bias"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.learn.mechanism import DpSgd, Run, Summed, check_unit
+from sfumato.learn.accounted import Mechanism
+from sfumato.learn.mechanism import Run, Summed, check_unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ class SharedRun(Run):
     """
 
     def __init__(
-        self, team: Team, mechanism: DpSgd, rows: int, *, source: NoiseSource | None = None
+        self, team: Team, mechanism: Mechanism, rows: int, *, source: NoiseSource | None = None
     ) -> None:
         super().__init__(mechanism, rows, source=source)
         self._team = team

@@ -22,8 +22,9 @@ from torch.optim import Optimizer
 
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import checkpoint, sharded
+from sfumato.learn.accounted import Mechanism
 from sfumato.learn.clipping import Clipping
-from sfumato.learn.mechanism import DpSgd, Summed
+from sfumato.learn.mechanism import Summed
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Ranks, present
 from sfumato.learn.records import Data, Inputs, records_of
@@ -91,7 +92,7 @@ class PrivateLoop:
         optimizer: Optimizer,
         loss: Loss,
         data: Data,
-        mechanism: DpSgd,
+        mechanism: Mechanism,
         *,
         physical_batch_size: int = 1024,
         augment: Augment | None = None,
@@ -128,7 +129,7 @@ class PrivateLoop:
         self._began: tuple[float, int] | None = None
 
     @property
-    def mechanism(self) -> DpSgd:
+    def mechanism(self) -> Mechanism:
         """What is accounted."""
         return self.run.mechanism
 

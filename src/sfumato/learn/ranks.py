@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sfumato.errors import InputError
 from sfumato.learn import sharded
-from sfumato.learn.mechanism import DpSgd, Run
+from sfumato.learn.accounted import Mechanism
+from sfumato.learn.mechanism import Run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Ranks(Protocol):
     leads: bool
 
     def align(
-        self, module: nn.Module, optimizer: Optimizer, mechanism: DpSgd, records: Records
+        self, module: nn.Module, optimizer: Optimizer, mechanism: Mechanism, records: Records
     ) -> None:
         """Begins with the leader's weights, once it is known that all train the same.
 
@@ -45,7 +46,7 @@ class Ranks(Protocol):
         """
         ...
 
-    def run(self, mechanism: DpSgd, rows: int, source: NoiseSource | None) -> Run:
+    def run(self, mechanism: Mechanism, rows: int, source: NoiseSource | None) -> Run:
         """What takes the steps."""
         ...
 
@@ -69,7 +70,7 @@ class Alone:
     leads = True
 
     def align(
-        self, module: nn.Module, optimizer: Optimizer, mechanism: DpSgd, records: Records
+        self, module: nn.Module, optimizer: Optimizer, mechanism: Mechanism, records: Records
     ) -> None:
         """See :meth:`Ranks.align`; there is nobody to differ from.
 
@@ -78,7 +79,7 @@ class Alone:
         """
         sharded.check(module, 1)
 
-    def run(self, mechanism: DpSgd, rows: int, source: NoiseSource | None) -> Run:
+    def run(self, mechanism: Mechanism, rows: int, source: NoiseSource | None) -> Run:
         """See :meth:`Ranks.run`."""
         return Run(mechanism, rows, source=source)
 

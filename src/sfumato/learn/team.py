@@ -19,7 +19,8 @@ from torch import Tensor
 
 from sfumato.errors import BudgetError, InputError, LedgerError, SfumatoError
 from sfumato.learn import sharded
-from sfumato.learn.mechanism import DpSgd, Run
+from sfumato.learn.accounted import Mechanism
+from sfumato.learn.mechanism import Run
 from sfumato.learn.records import Records, TensorRecords
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Team:
         self._device = torch.device("cpu" if on_cpu else "cuda")
 
     def align(
-        self, module: nn.Module, optimizer: Optimizer, mechanism: DpSgd, records: Records
+        self, module: nn.Module, optimizer: Optimizer, mechanism: Mechanism, records: Records
     ) -> None:
         """Begins with the leader's weights, once it is known that all train the same.
 
@@ -97,7 +98,7 @@ class Team:
             if not sharded.is_part(tensor):
                 tensor.data.copy_(self._broadcast_bytes(tensor.data))
 
-    def run(self, mechanism: DpSgd, rows: int, source: NoiseSource | None) -> Run:
+    def run(self, mechanism: Mechanism, rows: int, source: NoiseSource | None) -> Run:
         """The run that is accounted, on the leader; on the others one that follows it."""
         from sfumato.learn.distributed import SharedRun
 

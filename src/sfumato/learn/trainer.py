@@ -17,9 +17,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError
+from sfumato.learn.accounted import Mechanism
 from sfumato.learn.averaging import Averaging
 from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
-from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Ranks
 from sfumato.learn.records import Data
@@ -63,7 +63,7 @@ class PrivateTrainer:
         module: nn.Module,
         loss: Loss,
         optimizer: Optimizer,
-        mechanism: DpSgd,
+        mechanism: Mechanism,
         data: Data,
         *,
         averaging: float | None = None,
