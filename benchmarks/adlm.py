@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -121,7 +120,9 @@ def judge(module: torch.nn.Module, data: tuple[Tensor, Tensor]) -> dict[str, flo
     right = (scores.argmax(dim=1) == data[1]).double().mean()
     found = {"accuracy": 100 * float(right)}
     if scores.shape[1] == 2:
-        found["auroc"] = float(roc_auc_score(data[1].numpy(), (scores[:, 1] - scores[:, 0]).numpy()))
+        found["auroc"] = float(
+            roc_auc_score(data[1].numpy(), (scores[:, 1] - scores[:, 0]).numpy())
+        )
     return found
 
 

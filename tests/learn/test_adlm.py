@@ -85,7 +85,7 @@ def test_what_matters_is_found_and_enters_stronger() -> None:
     module = scaled()
     beta = calibrated.fit(module, images(400), source=SeededSource(1))
     assert float(beta.mean()) == pytest.approx(1.0)
-    assert float(beta[:3].min()) > float(beta[3:].max())
+    assert float(beta[:3].mean()) > 3 * float(beta[3:].mean())
     torch.testing.assert_close(module.scale.flatten(), beta.sqrt())
     pixels, labels = images(400)
     assert float((module(pixels).argmax(dim=1) == labels).double().mean()) > 0.9
@@ -120,8 +120,8 @@ def test_a_linear_first_layer_computes_what_it_did() -> None:
 
 
 def test_a_convolution_is_scaled_pixel_by_pixel() -> None:
-    module = scaled({"family": "small-cnn", "shape": [1, 12, 12], "classes": 3})
-    pixels = torch.rand(4, 1, 12, 12)
+    module = scaled({"family": "small-cnn", "shape": [1, 16, 16], "classes": 3})
+    pixels = torch.rand(4, 1, 16, 16)
     before = module(pixels)
     module.scale.fill_(0.5)
     assert not torch.allclose(module(pixels), before)

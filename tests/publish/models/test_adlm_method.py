@@ -55,7 +55,7 @@ def test_rows_have_weights_behind_their_encoder() -> None:
 
 def test_a_network_without_layers_in_sequence_is_refused_before_anything_is_spent() -> None:
     facts = ImageSchema(1, 8, 8, ("a", "b"), records=60)
-    with pytest.raises(InputError, match="Standardised"):
+    with pytest.raises(InputError, match="relevance cannot"):
         small(network="wide-resnet").calibrate(BUDGET, facts)
 
 
