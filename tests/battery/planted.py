@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import finetune, generators, house, mechanisms, pate, tables, trained
+from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
 from battery.rows.vmf import vmf
 from battery.table import ROWS
@@ -290,6 +290,27 @@ PLANTED: tuple[Planted, ...] = (
         "our own",
         spoilt(pate.CONFIDENT, pate.free_test),
         ("check_realised_loss", "check_parts_sum"),
+    ),
+    Planted(
+        "noise drawn in every step and charged once",
+        "AdLM (a budget said not to grow with the steps)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss", "check_parts_sum"),
+        adlm.charged_once,
+    ),
+    Planted(
+        "noise divided by the size of the batch",
+        "AdLM (noise / |L| on what is no mean)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.over_the_batch,
+    ),
+    Planted(
+        "relevance scaled by private extremes",
+        "AdLM (min and max over the records, for nothing)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.private_extremes,
     ),
     Planted(
         "noise drawn before the debit",

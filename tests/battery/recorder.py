@@ -33,6 +33,7 @@ from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.directional import Directional
 from sfumato.learn.logistic import LogisticRegression
 from sfumato.learn.noise import add_gaussian
+from sfumato.learn.relevance import RelevanceMean
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.von_mises_fisher import unit
 from sfumato.privacy import mechanisms
@@ -169,6 +170,7 @@ class Recorder:
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
         self._patch(Directional, "noisy_mean", self._directions(Directional.noisy_mean))
         self._patch(PoissonSampling, "draw", self._sampled(PoissonSampling.draw))
+        self._patch(RelevanceMean, "release", self._of_all(RelevanceMean.release))
         self._patch(AdaptiveQuantile, "update", self._counted(AdaptiveQuantile.update))
         return self
 
@@ -263,6 +265,18 @@ class Recorder:
             return np.arange(rows, dtype=np.int64) if self._everyone else drawn
 
         return draw
+
+    def _of_all(self, original: Any) -> Any:
+        """Draws on all records between two samples."""
+
+        def release(*args: Any) -> Any:
+            lot, self._lot = self._lot, None
+            try:
+                return original(*args)
+            finally:
+                self._lot = lot
+
+        return release
 
     def _counted(self, original: Any) -> Any:
         def update(rule: Any, clip_norm: float, norms: Any, *args: Any) -> Any:

@@ -11,6 +11,7 @@ from battery.data import PEOPLE
 from battery.row import MethodRow, Row
 from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
+from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
@@ -33,6 +34,7 @@ METHODS: tuple[MethodRow, ...] = (
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),
     pate("learn.pate: laplace", PURE, voting="lnmax"),
