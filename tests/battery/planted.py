@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import finetune, generators, house, mechanisms, tables, trained
+from battery.defects import finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
@@ -264,6 +264,31 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["Gaussian: add-remove"],
         ("check_renyi_is_above",),
         house.loose_conversion,
+    ),
+    Planted(
+        "shards that overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        house.method(pate.GAUSSIAN),
+        ("check_realised_loss",),
+        pate.overlapping,
+    ),
+    Planted(
+        "one scalar of noise for all classes of a vote",
+        "DP-UTIL (a sampler called without a size)",
+        spoilt(pate.GAUSSIAN, pate.one_scalar),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "Laplace votes at half the scale",
+        "DP-UTIL (Lap(1 / epsilon) where a vote moves two counts)",
+        spoilt(pate.LAPLACE, pate.half_scale),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a threshold test that is not charged",
+        "our own",
+        spoilt(pate.CONFIDENT, pate.free_test),
+        ("check_realised_loss", "check_parts_sum"),
     ),
     Planted(
         "noise drawn before the debit",
