@@ -144,6 +144,8 @@ class Recorder:
         self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
+        double = sfumato.learn.noise.add_gaussian_double
+        self._patch(sfumato.learn.noise, "add_gaussian_double", self._double(double))
         self._patch(PoissonSampling, "draw", self._sampled(PoissonSampling.draw))
         self._patch(AdaptiveQuantile, "update", self._counted(AdaptiveQuantile.update))
         return self
@@ -214,6 +216,15 @@ class Recorder:
             output = torch.from_numpy(self._log(mechanism, given, draw) / divisor).float()
             parts = torch.split(output, sizes)
             return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+        return noisy
+
+    def _double(self, original: Any) -> Any:
+        def noisy(values: Any, stddev: float, source: Any) -> Any:
+            mechanism = Gradients(((float(stddev), values.numel()),), 1.0)
+            given = values.numpy()
+            draw = lambda: original(values, stddev, source).numpy()  # noqa: E731
+            return torch.from_numpy(self._log(mechanism, given, draw))
 
         return noisy
 
