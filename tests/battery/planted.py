@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import generators, house, mechanisms, tables, trained
+from battery.defects import finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
@@ -266,6 +266,31 @@ PLANTED: tuple[Planted, ...] = (
         house.loose_conversion,
     ),
     Planted(
+        "shards that overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        house.method(pate.GAUSSIAN),
+        ("check_realised_loss",),
+        pate.overlapping,
+    ),
+    Planted(
+        "one scalar of noise for all classes of a vote",
+        "DP-UTIL (a sampler called without a size)",
+        spoilt(pate.GAUSSIAN, pate.one_scalar),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "Laplace votes at half the scale",
+        "DP-UTIL (Lap(1 / epsilon) where a vote moves two counts)",
+        spoilt(pate.LAPLACE, pate.half_scale),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a threshold test that is not charged",
+        "our own",
+        spoilt(pate.CONFIDENT, pate.free_test),
+        ("check_realised_loss", "check_parts_sum"),
+    ),
+    Planted(
         "noise drawn before the debit",
         "our own",
         spoilt(tables.COUNTS, house.recast(house.NoiseFirst)),
@@ -324,5 +349,26 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.dpsgd: adaptive"],
         ("check_parts_sum",),
         trained.larger_multiplier_accounted,
+    ),
+    Planted(
+        "batch norms in training mode mix examples",
+        "fine-tuning code that leaves the network in training mode",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.batch_statistics,
+    ),
+    Planted(
+        "running statistics of private batches are published",
+        "any batch norm that was trained and shipped",
+        HONEST["learn.finetune: head"],
+        ("check_only_draws_leak",),
+        finetune.running_statistics,
+    ),
+    Planted(
+        "images normalised by the private set's mean and spread",
+        "most image pipelines",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.private_constants,
     ),
 )

@@ -74,6 +74,7 @@ def plan(
         InputError: If anything named is unknown, missing or out of range.
         BudgetError: If the ledger's ceiling would refuse the release.
     """
+    _one_process()
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
@@ -313,3 +314,17 @@ def _ledger(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) 
         stacklevel=4,
     )
     return Ledger.in_memory()
+
+
+def _one_process() -> None:
+    """Refuses to run in each of several processes, where each would pay for a release of its own.
+
+    Raises:
+        InputError: If torchrun started this process as one of several.
+    """
+    several = os.environ.get("WORLD_SIZE", "1")
+    if several != "1" and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError(
+            f"torchrun started {several} processes, and each would publish and pay",
+            "Publish from one process; PrivateTrainer in a script of your own trains with several.",
+        )

@@ -20,6 +20,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -57,6 +58,46 @@ class CipherStream(SecureSource):
 
 
 STREAM: NoiseSource = CipherStream()
+
+
+class Noise(Protocol):
+    """What the sums of one training are noised with, step by step."""
+
+    def add(
+        self,
+        step: int,
+        tensors: Sequence[Tensor],
+        stddevs: Sequence[float],
+        source: NoiseSource,
+        *,
+        divisor: float,
+    ) -> list[Tensor]:
+        """``(tensor + noise) / divisor``, as :func:`add_gaussian`; the tensors may be overwritten.
+
+        Args:
+            step: Steps begun before this one.
+            tensors: The sums of one step.
+            stddevs: Of each tensor, before the division.
+            source: Where the bits come from.
+            divisor: The public, expected batch size.
+        """
+        ...
+
+
+class Independent:
+    """Every step's noise by itself."""
+
+    def add(
+        self,
+        step: int,
+        tensors: Sequence[Tensor],
+        stddevs: Sequence[float],
+        source: NoiseSource,
+        *,
+        divisor: float,
+    ) -> list[Tensor]:
+        """See :class:`Noise`."""
+        return add_gaussian(tensors, stddevs, source, divisor=divisor, reuse=True)
 
 
 def standard_gaussian(
@@ -102,9 +143,7 @@ def add_gaussian(
     Raises:
         InputError: If a standard deviation is not a positive, finite number.
     """
-    for stddev in stddevs:
-        if not 0 < stddev < math.inf:
-            raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+    check_stddevs(stddevs)
     tensors = [tensor.detach() for tensor in tensors]
     if not tensors or tensors[0].device.type != "cuda":  # not every other device knows float64
         noisy = [_own(tensor.cpu(), reuse) for tensor in tensors]
@@ -122,10 +161,26 @@ def add_gaussian(
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
+def check_stddevs(stddevs: Sequence[float]) -> None:
+    """Refuses noise that is none.
+
+    Raises:
+        InputError: If a standard deviation is not a positive, finite number.
+    """
+    for stddev in stddevs:
+        if not 0 < stddev < math.inf:
+            raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+
+
 def _own(tensor: Tensor, reuse: bool) -> Tensor:
     """The tensor as contiguous float32, in memory that may be overwritten."""
     plain = tensor.float().contiguous()
     return plain if reuse or plain is not tensor else plain.clone()
+
+
+def block(device: torch.device) -> int:
+    """How many numbers are best drawn at a time."""
+    return _BLOCK.get(device.type, _LARGE_BLOCK)
 
 
 def grid_step(stddev: float) -> float:
@@ -155,7 +210,7 @@ def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> 
     step = grid_step(stddev)
     inverse, scale = 1 / step, step / divisor
     fast = compiled.kernel() if values.device.type == "cpu" else None
-    for part in torch.split(values, _BLOCK.get(values.device.type, _LARGE_BLOCK)):
+    for part in torch.split(values, block(values.device)):
         if fast is not None:
             fast(_words(len(part), source), part, stddev, inverse, scale)
             continue

@@ -232,6 +232,8 @@ def _glance(card: Card, figures: Bounds, seen: Mapping[str, Any]) -> dict[str, A
         per = kind == "metric"
         figure = f"ε = {card.guarantee['epsilon_per_distance']:g} · d" if per else "none"
         terms = "by distance; no bound on attacks" if per else "nothing is proven"
+        if "worst_case" in card.guarantee:
+            terms = f"by distance; {wording.worst_case(card)} at any"
         return view | {"figure": figure, "terms": terms}
     printed = card.figures.get("epsilon")
     delta = float(card.guarantee["delta"])
@@ -265,9 +267,15 @@ def _alarms(card: Card) -> Iterator[dict[str, str]]:
         }
     if card.guarantee.get("kind") == "metric":
         yield {
-            "title": "Not differential privacy of a record.",
-            "text": "The guarantee weakens with distance and bounds no attack on records that "
-            "are far apart.",
+            "title": "Not differential privacy of a record."
+            if "worst_case" not in card.guarantee
+            else "The figure is by distance.",
+            "text": "The guarantee weakens with distance"
+            + (
+                f"; at any distance it is {wording.worst_case(card)}."
+                if "worst_case" in card.guarantee
+                else " and bounds no attack on records that are far apart."
+            ),
         }
     for problem in card.verify():
         yield {

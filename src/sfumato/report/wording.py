@@ -118,6 +118,13 @@ def epsilon_line(card: Card) -> str:
     return "no guarantee"
 
 
+def worst_case(card: Card) -> str:
+    """What a metric guarantee comes to at any distance."""
+    printed, at = card.figures.get("epsilon"), float(card.guarantee["worst_case"]["delta"])
+    size = "no finite ε" if printed is None else f"ε\xa0=\xa0{up(float(printed))}"
+    return size if at == 0 else f"{size} at δ\xa0=\xa0{delta(at)}"
+
+
 def statement(card: Card) -> str:
     """The guarantee in the terms of the field, in one sentence."""
     guarantee, printed = card.guarantee, card.figures.get("epsilon")
@@ -170,12 +177,20 @@ def protects(card: Card) -> tuple[str, ...]:
         )
     if kind == "metric":
         near = ", ".join(f"{k}: {v:g}" for k, v in guarantee["typical_distances"].items())
+        far = (
+            "This is not differential privacy of a record: records that are far apart are not "
+            "protected from each other, and no bound on attacks follows."
+        )
+        if "worst_case" in guarantee:
+            far = (
+                f"Whatever the distance, {worst_case(card)} holds between any two values that "
+                f"{article(str(guarantee['worst_case']['unit']))} could have had; unless that is "
+                "small, records that are far apart are hardly protected from each other."
+            )
         return (
             "Two records can be told apart the better, the further they are apart "
             f"({guarantee['metric']}): at distance d the factor is e to the ε·d with "
-            f"ε\xa0=\xa0{guarantee['epsilon_per_distance']:g}. This is not differential privacy of "
-            "a record: records that are far apart are not protected from each other, and no "
-            "bound on attacks follows.",
+            f"ε\xa0=\xa0{guarantee['epsilon_per_distance']:g}. {far}",
             f"Typical distances: {near}." if near else "No typical distances were given.",
         )
     return (

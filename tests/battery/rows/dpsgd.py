@@ -47,6 +47,18 @@ def dpsgd(name: str, **settings: Any) -> MethodRow:
     return trained(name, DpSgdMethod, SMALL | settings, ALTERNATIVES)
 
 
+def viewed(name: str) -> MethodRow:
+    """Each picture's gradient is the mean of those of some views."""
+    return trained(
+        name,
+        DpSgdMethod,
+        SMALL | {"views": 3, "shift": 1},
+        {"views": 2, "shift": 2, "mirror": True},
+        runs=0,
+        slow_runs=500,
+    )
+
+
 def replaced(name: str) -> MethodRow:
     """Under replace-one."""
 

@@ -16,7 +16,7 @@ from sfumato.learn.engine.contributions import Contribution
 from sfumato.learn.engine.plan import above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
-from sfumato.learn.engine.refusals import refuse_mixing
+from sfumato.learn.engine.refusals import refuse_mixing, refuse_parts
 from sfumato.learn.engine.registry import Handler
 from sfumato.learn.engine.tape import Tape
 
@@ -93,10 +93,11 @@ class Engine:
             targets: What the loss takes, likewise.
 
         Raises:
-            InputError: If the loss is not one number an example, or a layer's input does not
-                keep the examples in dimension 0.
+            InputError: If the loss is not one number an example, a layer's input does not keep the
+                examples in dimension 0, or the module is sharded over processes.
         """
         refuse_mixing(self._module)
+        refuse_parts(self._module)
         args = inputs if isinstance(inputs, tuple) else (inputs,)
         n = _count((args, targets))
         parameters = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
@@ -107,16 +108,10 @@ class Engine:
             for name, p in parameters.items()
         }
         norms, losses = [], []
-        start = 0
-        while start < n:
-            stop = min(n, start + self._length(n - start))
-            part = pytree.tree_map_only(
-                Tensor, partial(_rows, rows=slice(start, stop)), (args, targets)
-            )
-            chunk_norms, chunk_losses = self._add_chunk(part, stop - start, group_of, totals)
+        for part, size in self._parts(args, targets, n):
+            chunk_norms, chunk_losses = self._add_chunk(part, size, group_of, totals)
             norms.append(chunk_norms)
             losses.append(chunk_losses)
-            start = stop
         count = max(groups, default=0) + 1
         device = next(iter(parameters.values())).device if parameters else None
         return ClippedSum(
@@ -124,6 +119,50 @@ class Engine:
             torch.cat(norms, 1) if norms else torch.zeros(count, 0, device=device),
             torch.cat(losses) if losses else torch.zeros(0, device=device),
         )
+
+    def per_example(
+        self, inputs: Tensor | tuple[Tensor, ...], targets: Any
+    ) -> Iterator[dict[str, Tensor]]:
+        """The gradient of each example, formed, a chunk at a time.
+
+        For what needs every gradient by itself: clipped sums do without, and are far cheaper. Give
+        the engine a ``chunk``, as these take the memory of the parameters for every example.
+
+        Args:
+            inputs: As for :meth:`clipped_sum`.
+            targets: Likewise.
+
+        Yields:
+            (chunk, *shape) of every trainable parameter by name, in float32 at least, unclipped;
+            not finite where an example's are not. The next chunk may overwrite them. Private.
+
+        Raises:
+            InputError: As for :meth:`clipped_sum`.
+        """
+        refuse_mixing(self._module)
+        args = inputs if isinstance(inputs, tuple) else (inputs,)
+        parameters = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
+        for part, size in self._parts(args, targets, _count((args, targets))):
+            tape, losses = self._backward(part, size)
+            with torch.no_grad(), torch.autocast(losses.device.type, enabled=False):
+                found = tape.contributions()
+                formed = {
+                    name: found[name].per_example()
+                    if name in found
+                    else p.new_zeros(size, *p.shape, dtype=_wide(p.dtype), requires_grad=False)
+                    for name, p in parameters.items()
+                }
+            yield formed
+        self._pool.release()
+
+    def _parts(self, args: Any, targets: Any, n: int) -> Iterator[tuple[Any, int]]:
+        """Chunks of the batch with how many examples each has."""
+        start = 0
+        while start < n:
+            stop = min(n, start + self._length(n - start))
+            rows = partial(_rows, rows=slice(start, stop))
+            yield pytree.tree_map_only(Tensor, rows, (args, targets)), stop - start
+            start = stop
 
     def _length(self, left: int) -> int:
         """Examples of the next chunk: what is left, in equal parts no longer than allowed."""

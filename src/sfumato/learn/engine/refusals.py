@@ -22,6 +22,20 @@ def refuse_mixing(module: nn.Module) -> None:
             raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
 
 
+def refuse_parts(module: nn.Module) -> None:
+    """Refuses parameters of which other processes hold the rest: no layer is seen to use them.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    for name, parameter in module.named_parameters():
+        if hasattr(parameter, "device_mesh"):
+            raise InputError(
+                f"the parameter {name!r} is one process's part of it",
+                "Train with PrivateLoop or PrivateTrainer, which gather a sharded module",
+            )
+
+
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
     if any(
         isinstance(value, UninitializedParameter | UninitializedBuffer)

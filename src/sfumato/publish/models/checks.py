@@ -48,3 +48,30 @@ def device(asked: str) -> str:
     if asked == "cuda":
         raise InputError("device is 'cuda', and there is none here", "Use auto or cpu.")
     return "cpu"
+
+
+def widths(hidden: object) -> tuple[int, ...]:
+    """The widths of hidden layers.
+
+    Raises:
+        InputError: If they are no list of whole numbers from 1 up.
+    """
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise InputError(f"hidden is {hidden!r}", "Give a list of widths: [128, 64].")
+    for width in hidden:
+        whole("a width in hidden", width, 1)
+    return tuple(hidden)
+
+
+def batch_size(asked: int | None, records: int) -> int:
+    """Records a step: as asked for, or a hundredth of all, 64 at least.
+
+    Raises:
+        InputError: If there are fewer records.
+    """
+    size = asked or min(records, max(64, round(records / 100)))
+    if size > records:
+        raise InputError(
+            f"expected_batch_size is {size} of {records} records", "Give a smaller one."
+        )
+    return size

@@ -5,8 +5,9 @@ a public norm, adds Gaussian noise to the sum once, and divides by the expected 
 never by the realised one. Sampler, clipping, noise and event are one object
 (:class:`~sfumato.learn.mechanism.DpSgd`), whose event the printed epsilon is computed from.
 
-Two refinements of the sources are settings: inputs projected to their noisy principal directions,
-which the same budget pays for, and a budget for each layer inside a step.
+Three refinements are settings: inputs projected to their noisy principal directions, which the same
+budget pays for; a budget for each layer inside a step; and noise that is correlated between steps
+(:mod:`sfumato.learn.correlated`).
 
 Source: Abadi et al., CCS 2016; layer budgets: the reading of S001 in training_attacks.md A2.
 """
@@ -25,16 +26,17 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
-from sfumato.publish.models import checks
+from sfumato.publish.models import checks, correlation
 from sfumato.registry import method
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
     from sfumato.data import ImageSchema, ImageSet, Schema, Table
+    from sfumato.learn.accounted import Mechanism
     from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
-    from sfumato.learn.mechanism import DpSgd
+    from sfumato.learn.loop import EngineMaker
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
@@ -79,12 +81,19 @@ class DpSgdMethod:
         components: Project inputs to so many noisy principal directions first (networks
             ``"dense"`` for images only); None: no projection.
         components_share: Share of the budget's mu that the directions cost, in ``(0, 1)``.
+        bands: Over how many steps noise is correlated, so that it cancels in the weights; 1 is
+            independent noise, None takes the number that the budget favours. Not under
+            add-remove.
         optimizer: ``"sgd"`` or ``"adam"``.
         learning_rate: Of the noisy mean gradient.
         momentum: Of ``sgd``.
         schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
         averaging: Decay of the average of the weights that is published; None: the last weights.
-        neighbours: ``"add-remove"`` or ``"replace-one"``.
+        views: Views of an image whose gradients are averaged before clipping (augmentation
+            multiplicity); 1 for the image alone, or rows.
+        shift: The most pixels that a view is moved.
+        mirror: Whether views may be mirrored left to right.
+        neighbours: ``"add-remove"``, ``"zero-out"`` or ``"replace-one"``.
         physical_batch_size: Records in memory at a time.
         seed: Of the initial weights, which are not privacy noise; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -108,11 +117,15 @@ class DpSgdMethod:
     layer_weights: Mapping[str, float] | None = None
     components: int | None = None
     components_share: float = 0.2
+    bands: int | None = 1
     optimizer: str = "sgd"
     learning_rate: float = 1.0
     momentum: float = 0.9
     schedule: str = "constant"
     averaging: float | None = 0.99
+    views: int = 1
+    shift: int = 2
+    mirror: bool = False
     neighbours: str = "add-remove"
     physical_batch_size: int = 1024
     seed: int | None = None
@@ -139,21 +152,21 @@ class DpSgdMethod:
 
     def __post_init__(self) -> None:
         checks.one_of("clipping", self.clipping, CLIPPINGS)
-        checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
+        checks.one_of("neighbours", self.neighbours, ("add-remove", "zero-out", "replace-one"))
         checks.one_of("device", self.device, checks.DEVICES)
         checks.number("epochs", self.epochs, 0, closed=False)
         checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
+        checks.whole("views", self.views, 1)
+        checks.whole("shift", self.shift, 0)
+        if not isinstance(self.mirror, bool):
+            raise InputError(f"mirror is {self.mirror!r}", "Give true or false.")
         checks.number("components_share", self.components_share, 1e-3, 0.9)
-        for name in ("expected_batch_size", "components"):
+        for name in ("expected_batch_size", "components", "bands"):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), 1)
         if self.seed is not None:
             checks.whole("seed", self.seed, 0)
-        if isinstance(self.hidden, str | int) or not isinstance(self.hidden, Sequence):
-            raise InputError(f"hidden is {self.hidden!r}", "Give a list of widths: [128, 64].")
-        for width in self.hidden:
-            checks.whole("a width in hidden", width, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", checks.widths(self.hidden))
         if self.layer_weights is not None:
             if not isinstance(self.layer_weights, Mapping):
                 raise InputError(
@@ -166,6 +179,13 @@ class DpSgdMethod:
                 f"layer_weights are given with clipping {self.clipping!r}",
                 "Use clipping='layer-budgets', or leave them out.",
             )
+        if self.bands != 1:
+            correlation.check(self.neighbours)
+            if self.components is not None or self.clipping == "adaptive":
+                raise InputError(
+                    "correlated noise goes with neither principal directions nor a moving bound",
+                    "Set bands to 1, or leave components out and clip with a fixed bound.",
+                )
         self._optimisation()
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
@@ -188,7 +208,12 @@ class DpSgdMethod:
         made = self._architecture(facts)
         mechanism, directions = self._mechanism(budget, records, made)
         training = Training(
-            facts, mechanism, made, self._optimisation(), checks.device(self.device)
+            facts,
+            mechanism,
+            made,
+            self._optimisation(),
+            checks.device(self.device),
+            self._engine(facts),
         )
         run = Run(self, training, directions)
         event = run.event
@@ -210,12 +235,7 @@ class DpSgdMethod:
         Raises:
             InputError: If there are fewer records.
         """
-        size = self.expected_batch_size or min(records, max(64, round(records / 100)))
-        if size > records:
-            raise InputError(
-                f"expected_batch_size is {size} of {records} records", "Give a smaller one."
-            )
-        return size
+        return checks.batch_size(self.expected_batch_size, records)
 
     def _architecture(self, facts: ImageSchema | Schema) -> dict[str, Any]:
         from sfumato.publish.models.network import architecture
@@ -247,9 +267,20 @@ class DpSgdMethod:
             self.physical_batch_size,
         )
 
+    def _engine(self, facts: ImageSchema | Schema) -> EngineMaker | None:
+        """What gives clipped sums; None for the one-pass engine."""
+        from sfumato.data import ImageSchema
+        from sfumato.learn.views import Views, engine_of
+
+        if self.views == 1:
+            return None
+        if not isinstance(facts, ImageSchema):
+            raise InputError(f"views is {self.views}, the records are rows", "Use views=1.")
+        return engine_of(Views(self.views, self.shift, self.mirror), self.seed or 0)
+
     def _mechanism(
         self, budget: Budget, records: int, made: Mapping[str, Any]
-    ) -> tuple[DpSgd, PrincipalDirections | None]:
+    ) -> tuple[Mechanism, PrincipalDirections | None]:
         """The least noise with which directions and steps together meet the budget."""
         from sfumato.learn.mechanism import DpSgd
         from sfumato.learn.principal import PrincipalDirections
@@ -260,6 +291,17 @@ class DpSgdMethod:
         size = self.batch_size(records)
         steps = max(1, round(self.epochs * records / size))
         sampling = PoissonSampling.of_batches(records, size)
+        if self.bands != 1:
+            return correlation.mechanism(
+                budget,
+                records=records,
+                expected_batch_size=size,
+                steps=steps,
+                clipping=self._bound(made),
+                neighbours=relation,
+                bands=self.bands,
+                optimisation=self._optimisation(),
+            ), None
         if self.components is None:
             multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
             clipping = self._clipping(made, multiplier, size)
@@ -279,8 +321,15 @@ class DpSgdMethod:
     def _clipping(
         self, made: Mapping[str, Any], multiplier: float, size: int
     ) -> Clipping | AdaptiveQuantile:
-        """The bound, and what the adaptive one's count costs: at most a quarter of a step."""
+        """The bound, or one that moves: its count then costs at most a quarter of a step."""
         from sfumato.learn.adaptive import AdaptiveQuantile
+
+        if self.clipping != "adaptive":
+            return self._bound(made)
+        return AdaptiveQuantile(self.max_grad_norm, count_stddev=max(size / 20, multiplier))
+
+    def _bound(self, made: Mapping[str, Any]) -> Clipping:
+        """The fixed bound on a record's gradient, in all or by layer."""
         from sfumato.learn.clipping import Automatic, Flat, layer_budgets, per_layer
 
         bound = self.max_grad_norm
@@ -288,8 +337,6 @@ class DpSgdMethod:
             return Flat(bound)
         if self.clipping == "automatic":
             return Automatic(bound)
-        if self.clipping == "adaptive":
-            return AdaptiveQuantile(initial=bound, count_stddev=max(size / 20, multiplier))
         from sfumato.learn.architectures import build
 
         sizes = {name: p.numel() for name, p in build(made, seed=0).named_parameters()}
@@ -308,12 +355,12 @@ class Run:
     """Directions, if there are any; then the steps.
 
     Args:
-        method: The public choices.
+        method: The public choices, the seed of the initial weights among them.
         training: The steps.
         directions: What the inputs are projected to first; None for no projection.
     """
 
-    method: DpSgdMethod
+    method: Any
     training: Training
     directions: PrincipalDirections | None = None
     resumable: bool = field(default=True, init=False)
@@ -367,9 +414,13 @@ class Run:
 
 def caveats(neighbours: Neighbours) -> tuple[str, ...]:
     """What every method that samples records says of itself."""
-    named = "adding or removing" if neighbours is Neighbours.ADD_REMOVE else "replacing"
+    named = {
+        Neighbours.ADD_REMOVE: "adding or removing it",
+        Neighbours.ZERO_OUT: "blanking it out",
+        Neighbours.REPLACE_ONE: "replacing it",
+    }[neighbours]
     return (
-        f"One record is protected against {named} it: of a person with k records, all together are "
+        f"One record is protected against {named}: of a person with k records, all together are "
         "protected less, by group privacy.",
         "The number of records is declared public; the sampling rate and the divisor of the noisy "
         "sums are fixed by it before the data is read.",

@@ -28,8 +28,8 @@ from sfumato.release.release import Artefact
 
 if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
+    from sfumato.learn.accounted import Mechanism
     from sfumato.learn.loop import EngineMaker
-    from sfumato.learn.mechanism import DpSgd
     from sfumato.learn.progress import Progress as Stand
     from sfumato.privacy.noise import NoiseSource
     from sfumato.publish.method import Progress
@@ -109,7 +109,7 @@ class Training:
     """
 
     facts: ImageSchema | Schema
-    mechanism: DpSgd
+    mechanism: Mechanism
     architecture: Mapping[str, Any]
     optimisation: Optimisation
     device: str = "cpu"
