@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Empirical
@@ -57,7 +58,7 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes: The public labels. None: they are read off ``y``, which no guarantee covers:
             :meth:`fit` warns, and the card says so.
         records: The public number of records, which the sampling rate and the divisor of the noisy
-            sums come from; under ``"replace-one"`` it must be right. None: ``len(X)`` is declared
+            sums come from; under add-remove alone it may be wrong. None: ``len(X)`` is declared
             public.
         hidden: Widths of the hidden layers; none is logistic regression.
         epochs: How often a record is seen, on average.
@@ -71,7 +72,7 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         momentum: Of ``sgd``.
         schedule: ``"constant"``, ``"linear"`` or ``"cosine"``.
         averaging: Decay of the average of the weights that is kept; None: the last weights.
-        neighbours: ``"add-remove"`` or ``"replace-one"``.
+        neighbours: ``"add-remove"``, ``"zero-out"`` or ``"replace-one"``.
         random_state: For tests only. None: secure noise. Anything else makes samples, noise and
             initial weights predictable: the result then protects nobody, :meth:`fit` warns, and
             ``guarantee_`` says so.
@@ -163,12 +164,16 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             drawn = check_random_state(self.random_state).randint(2**31 - 1, size=2)
             source, seed = SeededSource(int(drawn[0])), int(drawn[1])
         calibrated = self._calibrated(len(rows), seed)
-        # The declared number shapes sampling and divisor; under add-remove the rows may be others.
         facts = calibrated.facts
-        counted = self.neighbours == "replace-one" or self.records in (None, len(rows))
-        checked = calibrated if counted else replace(calibrated, facts=facts.with_records(None))
+        if self.neighbours == "add-remove" and self.records not in (None, len(rows)):
+            # The number shapes sampling and divisor alone: there may be other than so many rows.
+            calibrated = replace(
+                calibrated,
+                facts=facts.with_records(None),
+                public=(*calibrated.public, Fact("records", self.records)),
+            )
         try:
-            self.release_: Release = checked(
+            self.release_: Release = calibrated(
                 table_of(rows, facts.with_records(None), codes),
                 ledger=opened(self.ledger),
                 source=source,
