@@ -99,8 +99,8 @@ class PrincipalDirections:
     @staticmethod
     def moments(inputs: Tensor) -> Tensor:
         """(d, d) float64 sum of ``x x^T`` over inputs scaled to length at most 1."""
-        flat = inputs.reshape(len(inputs), -1)
         width = math.prod(inputs.shape[1:])
+        flat = inputs.reshape(len(inputs), width)
         total = torch.zeros(width, width, dtype=torch.float64)
         for part in torch.split(flat, _CHUNK):
             unit = functional.normalize(part.double(), dim=1) * math.sqrt(1 - MARGIN)

@@ -25,7 +25,7 @@ def architecture(
     Args:
         facts: Public facts of the records.
         network: One of ``IMAGES``, ``"table-dense"``, or ``"auto"``: ``table-dense`` for rows; for
-            images ``dense`` below 12 pixels a side, ``small-cnn`` up to 32 and ``deep-cnn`` above.
+            images ``dense`` below 14 pixels a side, ``small-cnn`` up to 32 and ``deep-cnn`` above.
         hidden: Widths of the hidden layers of a dense network.
 
     Raises:
@@ -57,6 +57,6 @@ def architecture(
 
 def _for_size(sides: Sequence[int]) -> str:
     """A network for images with these sides."""
-    if min(sides) < 12:
+    if min(sides) < 14:
         return "dense"
     return "deep-cnn" if max(sides) > 32 else "small-cnn"
