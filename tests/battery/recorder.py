@@ -169,6 +169,8 @@ class Recorder:
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
         self._patch(Directional, "noisy_mean", self._directions(Directional.noisy_mean))
+        double = sfumato.learn.noise.add_gaussian_double
+        self._patch(sfumato.learn.noise, "add_gaussian_double", self._double(double))
         self._patch(PoissonSampling, "draw", self._sampled(PoissonSampling.draw))
         self._patch(RelevanceMean, "release", self._of_all(RelevanceMean.release))
         self._patch(AdaptiveQuantile, "update", self._counted(AdaptiveQuantile.update))
@@ -256,6 +258,15 @@ class Recorder:
             return torch.from_numpy(self._log(mechanism, given, draw) / divisor).float()
 
         return noisy_mean
+
+    def _double(self, original: Any) -> Any:
+        def noisy(values: Any, stddev: float, source: Any) -> Any:
+            mechanism = Gradients(((float(stddev), values.numel()),), 1.0)
+            given = values.numpy()
+            draw = lambda: original(values, stddev, source).numpy()  # noqa: E731
+            return torch.from_numpy(self._log(mechanism, given, draw))
+
+        return noisy
 
     def _sampled(self, original: Any) -> Any:
         def draw(sampling: Any, rows: int, source: Any) -> Any:

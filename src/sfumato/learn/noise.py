@@ -223,3 +223,27 @@ def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> 
             continue
         noisy = standard_gaussian(len(part), source, part.device).mul_(stddev).add_(part)
         part.copy_(noisy.mul_(inverse).round_().mul_(scale))
+
+
+def add_gaussian_double(values: Tensor, stddev: float, source: NoiseSource = STREAM) -> Tensor:
+    """``values + noise`` for float64 sums so large that float32 would lose what one record adds.
+
+    Rounding a sum of 60,000 unit vectors to float32 moves it by more than :data:`MARGIN
+    <sfumato.learn.clipping.MARGIN>` leaves room for; a float64 sum is noised as it is.
+
+    Args:
+        values: (n,) float64, on the CPU.
+        stddev: Of the noise.
+        source: Where the bits come from.
+
+    Returns:
+        (n,) float64 on the grid of ``stddev``; every coordinate has a draw of its own.
+
+    Raises:
+        InputError: If the standard deviation is not a positive, finite number.
+    """
+    if not 0 < stddev < math.inf:
+        raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+    step = grid_step(stddev)
+    noisy = standard_gaussian(len(values), source).mul_(stddev).add_(values.double())
+    return noisy.div_(step).round_().mul_(step)
