@@ -24,6 +24,7 @@ def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param == "torch":
         monkeypatch.setattr(kernels, "convolution_examples", lambda: None)
         monkeypatch.setattr(kernels, "rows", lambda: None)
+        monkeypatch.setattr(kernels, "affine_examples", lambda: None)
     elif kernels.rows() is None:
         pytest.skip("no C compiler")
 
@@ -130,6 +131,50 @@ def test_a_bad_row_stays_visible() -> None:
     values[1, 69], values[2, 3] = float("nan"), float("inf")
     (found,) = fast.squared_norms([values])
     assert found.isfinite().tolist() == [True, False, False, True]
+
+
+@pytest.mark.usefixtures("_kernels", "_threads")
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("space", [(), (70,), (7, 19), (3, 4, 5)])
+def test_a_group_norm_in_float32_gives_the_loops_sum(
+    space: tuple[int, ...], last: bool, loop: Callable[..., Any], any_loss: Callable[..., Tensor]
+) -> None:
+    torch.manual_seed(0)
+    module, inputs, targets = nn.GroupNorm(3, 12), torch.randn(5, 12, *space) + 3, torch.randn(5)
+    clipping = Flat(5.0)
+    exact, norms, _ = loop(module.double(), any_loss, clipping, inputs.double(), targets.double())
+    if last and len(space) == 2:
+        inputs = laid_out(inputs, last)
+    ours = Engine(module.float(), any_loss, clipping).clipped_sum(inputs, targets)
+    for name, gradient in ours.gradients.items():
+        assert (gradient - exact[name]).norm() <= 1e-5 * exact[name].norm()
+    torch.testing.assert_close(ours.norms.double(), norms, rtol=1e-5, atol=0)
+
+
+def test_a_group_norm_of_more_channels_than_the_kernel_takes(loop: Callable[..., Any]) -> None:
+    torch.manual_seed(0)
+    module, inputs, targets = nn.GroupNorm(2, 2050), torch.randn(3, 2050, 2), torch.ones(3)
+
+    def curved(outputs: Tensor, _: Tensor) -> Tensor:
+        return outputs.sin().flatten(1).sum(1)
+
+    exact, _, _ = loop(module, curved, Flat(1.0), inputs, targets)
+    ours = Engine(module, curved, Flat(1.0)).clipped_sum(inputs, targets)
+    for name, gradient in ours.gradients.items():
+        assert (gradient - exact[name]).norm() <= 1e-5 * exact[name].norm()
+
+
+def test_memory_of_a_long_chunk_serves_a_shorter_one() -> None:
+    pool, like = Pool(), torch.ones(1)
+    where = pool.take((5, 3), like).data_ptr()
+    pool.release()
+    pool.release()  # a second time changes nothing
+    assert pool.take((4, 3), like).data_ptr() == where
+    assert pool.take((4, 3), like).data_ptr() != where
+    pool.release()
+    assert pool.take((6, 3), like).shape == (6, 3)
+    pool.scratch(10, like)[:] = 1
+    assert pool.scratch(8, like).numel() == 10
 
 
 class Net(nn.Module):

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.engine import together
-from sfumato.learn.engine.contributions import Contribution
+from sfumato.learn.engine.contributions import Contribution, wide_type
 from sfumato.learn.engine.plan import Plan, above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
@@ -118,7 +118,7 @@ class Engine:
         count = max(groups, default=0) + 1
         device = next(iter(parameters.values())).device if parameters else None
         return ClippedSum(
-            {k: totals[k] if k in totals else _zeros(p) for k, p in parameters.items()},
+            {k: totals[k] if k in totals else together.zeros(p) for k, p in parameters.items()},
             _joined(norms, 1) if norms else torch.zeros(count, 0, device=device),
             _joined(losses, 0) if losses else torch.zeros(0, device=device),
         )
@@ -210,9 +210,8 @@ class Engine:
                 factors = torch.where(finite, factors, factors.new_zeros(()))
                 found = {name: c.kept(finite) for name, c in found.items()}
             groups = factors.unbind()
-            for name in found.keys() - totals.keys():
-                totals[name] = _zeros(self._survey.parameters[name])
-            together.add_weighted(found, {k: groups[group_of[k]] for k in found}, totals)
+            own = {name: groups[group_of[name]] for name in found}
+            together.add_weighted(found, own, totals, self._survey.parameters)
         self._pool.release()
         return norms, losses
 
@@ -264,7 +263,7 @@ class Engine:
         if not losses.requires_grad:
             return (None,) * len(parameters)
         with _full_precision(losses.device.type):
-            total = losses.sum(dtype=_wide(losses.dtype))
+            total = losses.sum(dtype=wide_type(losses))
             gradients = torch.autograd.grad(total, [tape.anchor, *parameters], allow_unused=True)
         return tuple(gradients[1:])
 
@@ -289,7 +288,7 @@ def _group_norms(
     for name, square in together.squared_norms(found).items():
         before = squares[group_of[name]]
         squares[group_of[name]] = square if before is None else before + square
-    dtype = _wide(losses.dtype)
+    dtype = wide_type(losses)
     rows = [row if row is not None else losses.new_zeros(n, dtype=dtype) for row in squares]
     return (torch.stack(rows) if count > 1 else rows[0].unsqueeze(0)).sqrt()
 
@@ -317,11 +316,3 @@ def _full_precision(kind: str) -> AbstractContextManager[Any]:
     if torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()
-
-
-def _zeros(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter, dtype=_wide(parameter.dtype), requires_grad=False)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

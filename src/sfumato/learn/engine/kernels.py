@@ -172,3 +172,43 @@ def rows() -> Rows | None:
     """The kernels of ``rows.c``, or None where there are none."""
     found = library("engine/rows.c")
     return None if found is None else Rows(found)
+
+
+Affine = Callable[[Tensor, Tensor, Tensor, Tensor], "tuple[Tensor, Tensor] | None"]
+"""``kernel(inputs, gradients, mean, inverse)``: each example's gradients of a group norm's scale
+and shift, (n, c) each; inputs and gradients (n, c, ...), mean and inverse deviation (n, groups).
+None if it cannot."""
+
+
+@lru_cache(maxsize=1)
+def affine_examples() -> Affine | None:
+    """The kernel of ``affine.c``, or None where there is none."""
+    found = library("engine/affine.c")
+    if found is None:
+        return None
+    run = found.affine_examples
+    run.restype, run.argtypes = ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]
+
+    def kernel(
+        inputs: Tensor, gradients: Tensor, mean: Tensor, inverse: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        tensors = (inputs, gradients, mean, inverse)
+        if inputs.numel() == 0 or any(
+            t.dtype != torch.float32 or t.device.type != "cpu" for t in tensors
+        ):
+            return None
+        inputs, last = _dense(inputs) if inputs.ndim == 4 else (inputs.contiguous(), False)
+        order = torch.channels_last if last else torch.contiguous_format
+        gradients = gradients.contiguous(memory_format=order)
+        mean, inverse = mean.contiguous(), inverse.contiguous()
+        n, channels = inputs.shape[:2]
+        scale, shift = inputs.new_empty(n, channels), inputs.new_empty(n, channels)
+        read = (inputs, gradients, mean, inverse, scale, shift)
+        fields = (ctypes.c_ssize_t * 11)(
+            *(tensor.data_ptr() for tensor in read),
+            *(n, channels, inputs.numel() // (n * channels), mean.shape[1], last),
+        )
+        code = run(ctypes.addressof(fields), min(torch.get_num_threads(), n))
+        return (scale, shift) if code == 0 else None
+
+    return kernel

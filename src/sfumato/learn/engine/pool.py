@@ -34,10 +34,15 @@ class Pool:
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of that shape with the dtype and device of ``like``."""
-        free = self._free[(shape, like.dtype, like.device)]
-        found = free.pop() if free else torch.empty(shape, dtype=like.dtype, device=like.device)
+        free = self._free[(shape[1:], like.dtype, like.device)]
+        # Chunks differ in length: a longer one's memory serves a shorter one, a shorter one's is
+        # given up before more is asked for.
+        found = free.pop() if free else None
+        if found is None or len(found) < shape[0]:
+            del found
+            found = torch.empty(shape, dtype=like.dtype, device=like.device)
         self._taken.append(found)
-        return found
+        return found[: shape[0]]
 
     def release(self) -> None:
         """Gives everything back, and forgets what the last chunk had no use for."""
@@ -45,5 +50,5 @@ class Pool:
             return
         self._free.clear()
         for tensor in self._taken:
-            self._free[(tuple(tensor.shape), tensor.dtype, tensor.device)].append(tensor)
+            self._free[(tuple(tensor.shape[1:]), tensor.dtype, tensor.device)].append(tensor)
         self._taken.clear()

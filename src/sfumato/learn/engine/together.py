@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.learn.engine import kernels
-from sfumato.learn.engine.contributions import Contribution, Direct, Outer
+from sfumato.learn.engine.contributions import Contribution, Direct, Outer, wide_type
 from sfumato.learn.engine.convolutions import Formed
 
 
@@ -40,14 +40,28 @@ def squared_norms(found: Mapping[str, Contribution]) -> dict[str, Tensor]:
 def add_weighted(
     found: Mapping[str, Contribution],
     factors: Mapping[str, Tensor],
-    totals: Mapping[str, Tensor],
+    totals: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
 ) -> None:
-    """Adds each parameter's weighted sum over examples to its total, in place."""
+    """Adds each parameter's weighted sum over examples to its total, in place.
+
+    Args:
+        found: By parameter.
+        factors: (n,) of each parameter.
+        totals: So far; a parameter that has none is given one.
+        parameters: Whose totals they are.
+    """
     fast = kernels.rows()
     together: list[tuple[Tensor, Tensor, Tensor]] = []
     turned: list[tuple[Tensor, Tensor]] = []
     for name, part in found.items():
-        own, total = factors[name], totals[name]
+        own = factors[name]
+        if name not in totals:
+            if isinstance(part, Outer) and part.gradients.dtype == wide_type(parameters[name]):
+                totals[name] = part.weighted(own)  # no zeros to write and to read again
+                continue
+            totals[name] = zeros(parameters[name])
+        total = totals[name]
         if (
             fast is not None
             and isinstance(part, Direct | Formed)
@@ -69,6 +83,11 @@ def add_weighted(
         fast.add_weighted(together)
     for order, sums in turned:
         order.add_(sums)
+
+
+def zeros(parameter: Tensor) -> Tensor:
+    """A total to begin with, in float32 at least."""
+    return torch.zeros_like(parameter, dtype=wide_type(parameter), requires_grad=False)
 
 
 def _rows(part: Contribution) -> tuple[Tensor, ...]:
