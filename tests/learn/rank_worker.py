@@ -349,7 +349,7 @@ def serve(rank: int, meeting: Path) -> None:
         init_method=f"file://{meeting}",
         rank=rank,
         world_size=2,
-        timeout=datetime.timedelta(seconds=60),
+        timeout=datetime.timedelta(minutes=10),
     )
     while True:
         try:
