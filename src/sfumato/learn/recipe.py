@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import InputError
+from sfumato.learn import drawings
 from sfumato.learn.clipping import Flat
 from sfumato.learn.linear import ClippedLinear, lengths_with_bias, sum_over
 from sfumato.learn.mechanism import DpSgd, Run

@@ -47,7 +47,7 @@ class Recipe:
             for none. It wants fewer steps and other learning rates, see the preset.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
 
-    Preset: ``whitened`` (chosen on images held out of Fashion-MNIST's training part at epsilon 2.7).
+    Preset: ``whitened``, chosen on images held out of Fashion-MNIST's training part at epsilon 2.7.
 
     Raises:
         InputError: If a value is unknown or out of its range.
