@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import finetune, generators, house, mechanisms, pate, tables, trained
+from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
+from battery.rows.vmf import vmf
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
@@ -291,6 +292,27 @@ PLANTED: tuple[Planted, ...] = (
         ("check_realised_loss", "check_parts_sum"),
     ),
     Planted(
+        "noise drawn in every step and charged once",
+        "AdLM (a budget said not to grow with the steps)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss", "check_parts_sum"),
+        adlm.charged_once,
+    ),
+    Planted(
+        "noise divided by the size of the batch",
+        "AdLM (noise / |L| on what is no mean)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.over_the_batch,
+    ),
+    Planted(
+        "relevance scaled by private extremes",
+        "AdLM (min and max over the records, for nothing)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.private_extremes,
+    ),
+    Planted(
         "noise drawn before the debit",
         "our own",
         spoilt(tables.COUNTS, house.recast(house.NoiseFirst)),
@@ -391,5 +413,12 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.finetune: head"],
         ("check_realised_loss",),
         finetune.private_constants,
+    ),
+    Planted(
+        "noise on single directions amplified by sampling",
+        "readings of arXiv 2211.04686; the absence of a unit vector shows in a sum of them",
+        vmf("learn.vmf"),  # of its own: rows remember what they calibrated
+        ("check_realised_loss", "check_parts_sum"),
+        trained.amplified_directions,
     ),
 )

@@ -11,12 +11,14 @@ from battery.data import PEOPLE
 from battery.row import MethodRow, Row
 from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
+from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -32,6 +34,7 @@ METHODS: tuple[MethodRow, ...] = (
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),
     pate("learn.pate: laplace", PURE, voting="lnmax"),
@@ -47,6 +50,7 @@ METHODS: tuple[MethodRow, ...] = (
     recipe("learn.recipe"),
     finetune.head("learn.finetune: head"),
     finetune.body("learn.finetune: bias"),
+    vmf("learn.vmf"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

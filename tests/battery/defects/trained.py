@@ -11,6 +11,7 @@ import numpy as np
 
 from sfumato.learn import mechanism
 from sfumato.learn.clipping import PerGroup
+from sfumato.learn.directional import Directional
 from sfumato.learn.dynamic import DynamicDpSgd
 from sfumato.learn.engine import engine
 from sfumato.learn.mechanism import DpSgd, Run
@@ -129,4 +130,17 @@ def each_layer_alone() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(PerGroup, "noise_stddevs", stddevs))
         stack.enter_context(patch.object(mechanism, "check_joint", lambda *given: None))
+        yield
+
+
+@contextmanager
+def amplified_directions() -> Iterator[None]:
+    """Accounts noise on single directions as if the sample that they come from were hidden."""
+
+    def event(made: Directional) -> Any:
+        noise = events.GaussianDpEvent(made.size**0.5 / made.kappa)
+        step = events.PoissonSampledDpEvent(made.sampling.rate, noise)
+        return events.repeat(step, made.steps)
+
+    with patch.object(Directional, "event", property(event)):
         yield
