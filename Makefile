@@ -49,7 +49,7 @@ bench-dynamic bench-vmf bench-pate bench-adlm: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
 
 bench-finetune: $(VENV)/.bench
-	$(BIN)/python benchmarks/finetune.py
+	$(BIN)/python benchmarks/finetune.py --cache .cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -21,16 +21,13 @@ from torch import Tensor, nn
 
 from sfumato.data import datasets
 from sfumato.errors import InputError
-from sfumato.learn import recipe
+from sfumato.learn import linear, recipe
 from sfumato.learn.clipping import Flat
+from sfumato.learn.linear import clipped_sum, lengths_with_bias
 from sfumato.learn.mechanism import DpSgd
-from sfumato.learn.recipe import (
-    CalibratedScatterLinear,
-    ScatterLinear,
-    clipped_sum,
-    lengths_with_bias,
-)
+from sfumato.learn.recipe import CalibratedScatterLinear, ScatterLinear
 from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.whitening import Whitening
 from sfumato.privacy import accounting
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.calibration import analytic_gaussian_mu
@@ -130,6 +127,7 @@ def test_a_long_sample_is_summed_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     features, labels = data(101)
     whole = calibrated(101).fit_features(features, labels, source=SeededSource(1))
     monkeypatch.setattr(recipe, "_CHUNK", 7)
+    monkeypatch.setattr(linear, "_CHUNK", 7)
     parts = calibrated(101).fit_features(features, labels, source=SeededSource(1))
     torch.testing.assert_close(whole.weight, parts.weight, atol=1e-7, rtol=1e-5)
 
@@ -162,13 +160,13 @@ def test_planted_division_by_the_realised_batch_is_caught(
 def samples(monkeypatch: pytest.MonkeyPatch, steps: int = 60) -> list[NDArray[np.int64]]:
     """The rows that each step of a real fit saw, of 1,000 at rate 0.2."""
     seen: list[NDArray[np.int64]] = []
-    real = recipe._sum_over
+    real = recipe.sum_over
 
     def spy(rows: NDArray[np.int64], *rest: Any) -> Any:
         seen.append(rows)
         return real(rows, *rest)
 
-    monkeypatch.setattr(recipe, "_sum_over", spy)
+    monkeypatch.setattr(recipe, "sum_over", spy)
     calibrated(1000, steps=steps, rate=0.2, sigma=1.0).fit_features(*data(1000))
     return seen
 
@@ -325,10 +323,74 @@ def test_average_is_over_the_last_steps() -> None:
     torch.testing.assert_close(mean.weight, (last.weight + before.weight) / 2, atol=1e-6, rtol=0)
 
 
+def fitted_with(whitening: Whitening | None, images: Tensor, labels: Tensor) -> Tensor:
+    """Scores of a fit with almost no noise."""
+    made = calibrated(len(labels), steps=3, rate=1.0, drawings=40)
+    features = made.method.features(images)
+    found = made.fit_features(features, labels, whitening=whitening, source=SeededSource(3))
+    return features @ found.weight.T + found.bias
+
+
+def test_whitening_is_folded_into_the_weights() -> None:
+    """A layer on whitened features, and the one that came of it on the features themselves."""
+    images = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(30) % 4
+    made = calibrated(30, steps=3, rate=1.0, drawings=40)
+    whitening = made.method.whitening((1, 8, 8))
+    assert whitening is not None
+    features = made.method.features(images)
+    whitened = whitening.apply_(features.clone())
+    there = made.fit_features(whitened, labels, source=SeededSource(3))
+    expected = whitened @ there.weight.T + there.bias
+    torch.testing.assert_close(
+        fitted_with(whitening, images, labels), expected, atol=1e-4, rtol=1e-3
+    )
+    assert (fitted_with(None, images, labels) - expected).abs().max() > 1e-2
+    torch.testing.assert_close(
+        made.fit(images, labels, source=SeededSource(3)).scores(images),
+        expected,
+        atol=1e-4,
+        rtol=1e-3,
+    )
+
+
+def part_of_one_whitened_record() -> float:
+    """How far a record moves the sum that is taken over whitened features."""
+    stretched = Whitening(torch.eye(12)[:1], torch.tensor([1.0]), 1e4)
+    parts = []
+    for n in (0, 1):
+        made = calibrated(10, rate=1.0)
+        found = made.fit_features(*data(n), whitening=stretched, source=SeededSource(1))
+        # The weights were multiplied by 1e4 once more to fit the features as they are.
+        parts.append(torch.cat([found.weight / 1e4, found.bias[:, None]], dim=1))
+    return float((parts[1] - parts[0]).norm()) * 10
+
+
+def test_a_record_is_bounded_after_whitening() -> None:
+    assert part_of_one_whitened_record() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_planted_bound_before_whitening_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lengths_with_bias(data(1)[0])
+    monkeypatch.setattr(recipe, "lengths_with_bias", lambda features: before[: len(features)])
+    assert part_of_one_whitened_record() > 100
+
+
+def test_features_that_are_not_finite_add_nothing_and_poison_nobody() -> None:
+    features, labels = data(20)
+    broken = features.clone()
+    broken[0], broken[1, 3] = 3e38, math.nan
+    whitening = Whitening(torch.eye(12)[:1], torch.tensor([0.5]), 2.0)
+    made = calibrated(20, rate=1.0, steps=2)
+    found = made.fit_features(broken, labels, whitening=whitening, source=SeededSource(2))
+    assert bool(found.weight.isfinite().all())
+    assert bool(broken[1, 3].isnan())  # what was given is left as it was
+
+
 def test_digits_are_learnt() -> None:
     train = datasets.load("digits", "train")
     images, labels = torch.from_numpy(train.head(len(train)).images), torch.from_numpy(train.labels)
-    method = ScatterLinear(10, sample_rate=0.5, steps=40, learning_rate=4.0)
+    method = ScatterLinear(10, sample_rate=0.5, steps=40, learning_rate=20.0, drawings=500)
     ticks: list[int] = []
     model = method.calibrate(Budget(4.0, 1e-4), records=len(train)).fit(
         images,
@@ -358,6 +420,9 @@ def test_mistakes_are_named() -> None:
         {"averaged": 0.0},
         {"centre_share": 1.0},
         {"smooth_weight": 0.0},
+        {"drawings": -1},
+        {"drawings": 2.5},
+        {"ridge": 0.0},
         {"sample_rate": 1.5},
     ):
         with pytest.raises(InputError, match=next(iter(wrong))):

@@ -2,9 +2,10 @@
 
 The features cost nothing (see :mod:`sfumato.learn.scattering`) and are normalised within each
 image; their mean over all images, which would only make every gradient longer, is estimated once
-under noise and subtracted. Then one linear layer is trained, by noisy sums of clipped gradients.
-Its gradient for one image is the outer product of residual and features, so each norm is a product
-of two norms and the clipped sum is one matrix product: exact, and no dearer than an ordinary step.
+under noise and subtracted; if asked for, directions in which any picture varies much are shrunk,
+as drawings show them (:mod:`sfumato.learn.whitening`). Then one linear layer is trained, by noisy
+sums of clipped gradients (:mod:`sfumato.learn.linear`). Mean and whitening end up inside its
+weights: the model is a layer on the features as they are.
 
     calibrated = ScatterLinear(classes=10).calibrate(Budget(1.0, 1e-5), records=60_000)
     model = calibrated.fit(images, labels)
@@ -17,9 +18,10 @@ Data)", ICLR 2021; here sampled as its accountant says, centred, and averaged ov
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,11 +29,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.learn.clipping import Clipping, Flat
+from sfumato.learn.clipping import Flat
+from sfumato.learn.linear import ClippedLinear, lengths_with_bias, sum_over
 from sfumato.learn.mechanism import DpSgd, Run
 from sfumato.learn.records import check_labels
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.scattering import Scattering
+from sfumato.learn.whitening import Whitening
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 _PATHS = 3
 """Scattering paths that are normalised together: 27 groups of the 81 of one channel."""
 _CHUNK = 2048
-"""Records of a sample that are copied at a time."""
+"""Records that are normalised, or summed, at a time."""
 _BRACKET = (0.05, 1e4)
 """Noise multipliers among which the steps are calibrated."""
 
@@ -66,6 +70,9 @@ class ScatterLinear:
             its square is what the steps lose. At 0 no mean is subtracted.
         smooth_weight: What the smoothed image, a path among 81, is multiplied by after
             normalisation: its few numbers say more than others.
+        drawings: How many drawings the whitening is learnt from, say 6000; 0 for no
+            whitening. With it, steps want other learning rates.
+        ridge: Directions with less than this part of the drawings' variance are left alone.
         scattering: The features.
 
     Raises:
@@ -81,6 +88,8 @@ class ScatterLinear:
     averaged: float = 0.25
     centre_share: float = 0.1
     smooth_weight: float = 2.0
+    drawings: int = 0
+    ridge: float = 0.0025
     scattering: Scattering = field(default_factory=Scattering)
 
     def __post_init__(self) -> None:
@@ -88,8 +97,11 @@ class ScatterLinear:
             raise InputError(f"classes is {self.classes!r}", "Give at least 2.")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate!r}", "Give a number above 0.")
-        if not 0 < self.smooth_weight < math.inf:
-            raise InputError(f"smooth_weight is {self.smooth_weight!r}", "Give a number above 0.")
+        for name in ("smooth_weight", "ridge"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number above 0.")
+        if not (isinstance(self.drawings, int) and self.drawings >= 0):
+            raise InputError(f"drawings is {self.drawings!r}", "Give a whole number, or 0.")
         for name in ("momentum", "centre_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in [0, 1).")
@@ -161,6 +173,13 @@ class ScatterLinear:
         coefficients[:, :: self.scattering.paths] *= self.smooth_weight
         return coefficients.nan_to_num_(0.0, 0.0, 0.0).flatten(1)
 
+    def whitening(self, shape: Sequence[int]) -> Whitening | None:
+        """What the features of pictures of this shape, (c, h, w), are multiplied by: public.
+
+        None if there are no ``drawings``.
+        """
+        return _whitening(self, tuple(shape)) if self.drawings else None
+
 
 @dataclass(frozen=True)
 class CalibratedScatterLinear:
@@ -212,27 +231,53 @@ class CalibratedScatterLinear:
             InputError: If images and labels do not belong together, or a label is no class.
         """
         check_labels(images, labels, self.method.classes)
+        whitening = self.method.whitening(images.shape[1:])
         features = self.method.features(images)
-        return self.fit_features(features, labels, source=source, progress=progress)
+        return self._fit(features, labels, whitening, source, progress)
 
     def fit_features(
         self,
         features: Tensor,
         labels: Tensor,
         *,
+        whitening: Whitening | None = None,
         source: NoiseSource | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> ScatterLinearModel:
-        """As :meth:`fit`, on (n, d) features from ``method.features``.
+        """As :meth:`fit`, on (n, d) features from ``method.features``, which are left as they are.
+
+        Args:
+            features: See above.
+            labels: (n,) int64 codes.
+            whitening: ``method.whitening`` of the images' shape, or any other public map.
+            source: See :meth:`fit`.
+            progress: See :meth:`fit`.
+        """
+        check_labels(features, labels, self.method.classes)
+        return self._fit(features.clone(), labels, whitening, source, progress)
+
+    def _fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        whitening: Whitening | None,
+        source: NoiseSource | None,
+        progress: Callable[[int, int, str], None] | None,
+    ) -> ScatterLinearModel:
+        """Overwrites the features.
 
         Guaranteed: the weights are a function of one noisy sum over all records and ``steps`` over
         samples, whose joint cost is ``event``, and of public numbers.
         """
         method = self.method
-        check_labels(features, labels, method.classes)
         run = Run(self.dp_sgd, len(labels), source=source)
+        features.nan_to_num_(0.0, 0.0, 0.0)
         centre = self._centre(features, run.source)
-        lengths = lengths_with_bias(features, centre)
+        features -= centre
+        if whitening is not None:
+            whitening.apply_(features)
+        lengths = lengths_with_bias(features)
+        features[~lengths.isfinite()] = 0.0  # its gradient will be cut to 0, and 0 * inf is not 0
         device = features.device
         layer = {
             "weight": torch.zeros(method.classes, features.shape[1], device=device),
@@ -243,7 +288,7 @@ class CalibratedScatterLinear:
         kept = max(1, round(method.averaged * method.steps))
 
         def total(rows: NDArray[np.int64]) -> ClippedLinear:
-            return _sum_over(rows, layer, features, centre, lengths, labels, run.clipping)
+            return sum_over(rows, layer, features, lengths, labels, run.clipping)
 
         for step in range(method.steps):
             gradients = run.step(total)
@@ -254,8 +299,11 @@ class CalibratedScatterLinear:
                     average[name].add_(value, alpha=1 / kept)
             if progress is not None:
                 progress(step + 1, method.steps, "linear layer")
-        bias = average["bias"] - average["weight"] @ centre
-        return ScatterLinearModel(method, average["weight"], bias, self.event, self.guarantee())
+        weight = average["weight"]
+        if whitening is not None:
+            whitening.apply_(weight)
+        bias = average["bias"] - weight @ centre
+        return ScatterLinearModel(method, weight, bias, self.event, self.guarantee())
 
     def _centre(self, features: Tensor, source: NoiseSource) -> Tensor:
         """The noisy mean of (n, d) features, (d,): each is cut to the public norm sqrt(d)."""
@@ -302,76 +350,7 @@ class ScatterLinearModel:
         return self.scores(images).argmax(dim=1)
 
 
-class ClippedLinear(NamedTuple):
-    """The clipped sum of a linear layer's gradients.
-
-    Attributes:
-        gradients: ``weight``, (classes, d), and ``bias``, (classes,).
-        norms: (1, n), before clipping.
-    """
-
-    gradients: dict[str, Tensor]
-    norms: Tensor
-
-
-def lengths_with_bias(features: Tensor, centre: Tensor | float = 0.0) -> Tensor:
-    """``|(x - centre, 1)|`` of every row of (n, d) features, (n,): the bias is an input of 1."""
-    squares = [
-        torch.linalg.vector_norm(part - centre, dim=1, dtype=torch.float64).square()
-        for part in torch.split(features, _CHUNK)
-    ]
-    lengths: Tensor = torch.cat(squares).add(1).sqrt().to(features.dtype)
-    return lengths
-
-
-@torch.no_grad()
-def clipped_sum(
-    weight: Tensor,
-    bias: Tensor,
-    features: Tensor,
-    lengths: Tensor,
-    labels: Tensor,
-    clipping: Clipping,
-) -> ClippedLinear:
-    """The sum of the clipped gradients of cross-entropy; exact, without any single gradient.
-
-    The gradient of one record is ``(p - y) (x, 1)^T``, whose norm is ``|p - y| |(x, 1)|``.
-
-    Args:
-        weight: (classes, d).
-        bias: (classes,).
-        features: (n, d); n may be 0.
-        lengths: (n,) from :func:`lengths_with_bias`.
-        labels: (n,) int64.
-        clipping: One group.
-    """
-    residuals = torch.softmax(features @ weight.T + bias, dim=1)
-    residuals[torch.arange(len(labels), device=labels.device), labels] -= 1
-    norms = torch.linalg.vector_norm(residuals, dim=1)[None] * lengths
-    factors = clipping.factors(norms)[0, :, None]
-    # Where a norm is not finite the factor is 0, and 0 times NaN would not be.
-    clipped = torch.where(factors > 0, residuals * factors, 0.0)
-    return ClippedLinear({"weight": clipped.T @ features, "bias": clipped.sum(dim=0)}, norms)
-
-
-def _sum_over(
-    rows: NDArray[np.int64],
-    layer: dict[str, Tensor],
-    features: Tensor,
-    centre: Tensor,
-    lengths: Tensor,
-    labels: Tensor,
-    clipping: Clipping,
-) -> ClippedLinear:
-    """The clipped sum over a sample of centred features, a part of it at a time."""
-    gradients = {name: torch.zeros_like(value) for name, value in layer.items()}
-    norms = [torch.zeros(1, 0, device=features.device)]
-    for part in torch.split(torch.from_numpy(rows).to(features.device), _CHUNK):
-        inputs = features[part].sub_(centre)
-        found = clipped_sum(
-            layer["weight"], layer["bias"], inputs, lengths[part], labels[part], clipping
-        )
-        norms.append(found.norms)
-        for name, value in found.gradients.items():
-            gradients[name] += value
-    return ClippedLinear(gradients, torch.cat(norms, dim=1))
+@lru_cache(maxsize=4)
+def _whitening(method: ScatterLinear, shape: tuple[int, ...]) -> Whitening:
+    pictures = drawings.draw(method.drawings, shape)
+    return Whitening.of(method.drawings, lambda part: method.features(pictures[part]), method.ridge)

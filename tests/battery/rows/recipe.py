@@ -35,6 +35,7 @@ def recipe(name: str) -> MethodRow:
             "momentum": 0.5,
             "averaged": 0.5,
             "centre_share": 0.2,
+            "drawings": 50,
             "neighbours": "replace-one",
         },
         parts=parts,
