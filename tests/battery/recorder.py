@@ -30,6 +30,7 @@ import sfumato.learn.noise
 import sfumato.privacy.noise
 from battery.accountant import Parts
 from sfumato.learn.adaptive import AdaptiveQuantile
+from sfumato.learn.correlated import CorrelatedNoise
 from sfumato.learn.directional import Directional
 from sfumato.learn.logistic import LogisticRegression
 from sfumato.learn.noise import add_gaussian
@@ -168,6 +169,7 @@ class Recorder:
         self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
+        self._patch(CorrelatedNoise, "add", self._correlated(CorrelatedNoise.add))
         self._patch(Directional, "noisy_mean", self._directions(Directional.noisy_mean))
         double = sfumato.learn.noise.add_gaussian_double
         self._patch(sfumato.learn.noise, "add_gaussian_double", self._double(double))
@@ -244,6 +246,40 @@ class Recorder:
             return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
         return noisy
+
+    def _correlated(self, original: Any) -> Any:
+        """Draws on the rows of ``C G``, on which the noise is independent (learn.correlated)."""
+        rows: dict[Any, list[tuple[Any, Any]]] = {}
+
+        def mixed(weights: Any, parts: list[Any]) -> Any:
+            return sum(weight * part for weight, part in zip(weights, parts, strict=False))
+
+        def add(
+            noise: Any, step: int, tensors: Any, stddevs: Any, source: Any, *, divisor: float
+        ) -> Any:
+            first, *rest = noise._coefficients
+            sizes = [tensor.numel() for tensor in tensors]
+            shapes = [tensor.shape for tensor in tensors]
+            mechanism = Gradients(tuple(zip(map(float, stddevs), sizes, strict=True)), divisor)
+            given = np.concatenate([t.detach().double().numpy().ravel() for t in tensors])
+            before = rows.setdefault(noise, [])
+            assert self._lot is not None
+            # A record of the first group is drawn, or not, for so many rows at once.
+            self._lot = Lot(1 + step // (1 + len(rest)), self._lot.rate)
+
+            def draw() -> Any:
+                made = original(noise, step, tensors, stddevs, source, divisor=divisor)
+                released = divisor * np.concatenate([t.double().numpy().ravel() for t in made])
+                return first * released + mixed(rest, [out for _, out in before])
+
+            total = first * given + mixed(rest, [sums for sums, _ in before])
+            output = self._log(mechanism, total, draw)
+            released = (output - mixed(rest, [out for _, out in before])) / first
+            before.insert(0, (given, released))
+            parts = torch.split(torch.from_numpy(released / divisor).float(), sizes)
+            return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+        return add
 
     def _directions(self, original: Any) -> Any:
         def noisy_mean(made: Any, blocks: Any, source: Any) -> Any:

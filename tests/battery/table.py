@@ -42,6 +42,7 @@ METHODS: tuple[MethodRow, ...] = (
     dpsgd.dpsgd("learn.dpsgd: flat"),
     dpsgd.viewed("learn.dpsgd: views"),
     dpsgd.replaced("learn.dpsgd: replace-one"),
+    dpsgd.correlated("learn.dpsgd: correlated"),
     dpsgd.layered("learn.dpsgd: layer budgets"),
     dpsgd.adaptive("learn.dpsgd: adaptive"),
     dpsgd.projected("learn.dpsgd: principal directions"),

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from battery import data
 from battery.accountant import Parts
 from battery.row import MethodRow
 from battery.rows.trained import steps_of_plan, trained
@@ -75,6 +78,34 @@ def replaced(name: str) -> MethodRow:
         parts=parts,
         neighbours=Neighbours.REPLACE_ONE,
         norms=None,  # a data set of one record contradicts the public number
+    )
+
+
+def correlated(name: str) -> MethodRow:
+    """Noise correlated over three steps, under replace-one."""
+    bands = 3
+
+    def parts(plan: Mapping[str, Any], facts: Any) -> Parts:
+        participations = math.ceil(plan["steps"] / bands)
+        rate = plan["sampling"]["rate"]
+        return Parts().sampled(rate, 1.0, plan["noise_multiplier"], participations, "replace-one")
+
+    def neighbour(private: Any, rng: np.random.Generator) -> Any:
+        """Replaces a picture of the first group, whose turns the recorder knows."""
+        other = data.replace_picture(private, rng)
+        changed = np.flatnonzero((other.images != private.images).any(axis=(1, 2, 3)))
+        return other if not (changed % bands).any() else neighbour(private, rng)
+
+    return trained(
+        name,
+        DpSgdMethod,
+        {**SMALL, "epochs": 1.5, "bands": bands, "neighbours": "replace-one"},
+        {"bands": 2},
+        parts=parts,
+        neighbours=Neighbours.REPLACE_ONE,
+        neighbour=neighbour,
+        norms=None,  # a data set of one record contradicts the public number
+        sampled=False,  # groups take turns: see tests/learn/test_grouped.py
     )
 
 
