@@ -26,7 +26,7 @@ ALTERNATIVES: dict[str, Any] = {
     "max_grad_norm": 0.2,
     "learning_rate": 1.0,
     "momentum": 0.5,
-    "averaging": 0.5,
+    "averaging": 0.0,  # which a decay above a third is not, in so few steps
     "neighbours": "replace-one",
     "device": "cuda",
 }
