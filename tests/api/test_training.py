@@ -1,0 +1,85 @@
+"""``train``: a model of rows or pictures, evaluated, saved, and attacked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sfumato
+from sfumato.data import ImageSet
+from sfumato.errors import InputError
+from sfumato.measure import cnn
+from sfumato.privacy.ledger import Ledger
+
+QUICK = {"epochs": 1, "expected_batch_size": 40}
+
+
+def test_a_model_is_saved_attacked_and_judged(people: Any, tmp_path: Path) -> None:
+    ledger = Ledger.in_memory()
+    release = sfumato.train(
+        people, epsilon=1.0, settings=QUICK, out=tmp_path / "out", ledger=ledger
+    )
+    assert release.card.method["name"] == "learn.dpsgd"
+    assert release.card.proven.epsilon() <= 1.0
+    (entry,) = ledger.entries()
+    assert entry.hash == release.card.ledger["entry"]
+    assert [f.attack for f in release.evaluation.findings] == ["membership.loss"]
+    assert release.evaluation.utility.of == "model"
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+    assert (tmp_path / "out.evaluation" / "evaluation.json").is_file()
+    again = sfumato.Release.load(tmp_path / "out")
+    np.testing.assert_array_equal(again.predict(people), release.predict(people))
+
+
+def test_pictures_take_the_recipe_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cnn, "_LEAST_STEPS", 5)
+    rng = np.random.default_rng(0)
+    images = rng.random((80, 1, 8, 8)).astype(np.float32)
+    data = ImageSet.from_arrays(images, np.arange(80) % 2, ("a", "b"))
+    release = sfumato.train(
+        data, epsilon=1.0, settings={"steps": 2}, holdout=0, ledger=Ledger.in_memory()
+    )
+    assert release.card.method["name"] == "learn.recipe"
+    assert release.predict(data).shape == (80,)
+
+
+def test_a_method_of_data_is_refused_and_a_model_is_not_published(people: Any) -> None:
+    ledger = Ledger.in_memory()
+    with pytest.raises(InputError, match=r"publishes table\. Use `sfumato train` for models"):
+        sfumato.train(people, epsilon=1.0, method="tables.independent", ledger=ledger)
+    with pytest.raises(InputError, match="publishes model"):
+        sfumato.publish(people, epsilon=1.0, method="learn.dpsgd", ledger=ledger)
+    assert ledger.entries() == []
+
+
+def test_the_number_of_records_is_declared_by_the_method_alone(people: Any) -> None:
+    options: dict[str, Any] = {"epsilon": 1.0, "holdout": 0, "ledger": Ledger.in_memory()}
+    trained = sfumato.train(people, settings=QUICK, **options)
+    facts = {fact.name: fact.value for fact in trained.card.facts}
+    assert facts["records"] == 400
+    published = sfumato.publish(people, method="tables.independent", **options)
+    assert "records" not in {fact.name for fact in published.card.facts}
+
+
+def test_a_checkpoint_in_memory_is_kept_and_gives_the_same_release(
+    people: Any, tmp_path: Path
+) -> None:
+    ledger = Ledger.in_memory()
+    one, again = (
+        sfumato.train(
+            people,
+            epsilon=1.0,
+            settings=QUICK,
+            holdout=0,
+            ledger=ledger,
+            checkpoint=tmp_path / "kept",
+        )
+        for _ in range(2)
+    )
+    assert len(ledger.entries()) == 1
+    assert one.card.release_id == again.card.release_id
+    for name, tensor in one.model.tensors.items():
+        np.testing.assert_array_equal(again.model.tensors[name], tensor)

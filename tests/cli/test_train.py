@@ -1,0 +1,133 @@
+"""``sfumato train``: a model from a file, and refusals before anything is spent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sfumato as package
+from sfumato.privacy.ledger import Ledger
+
+Command = Callable[..., Any]
+ROWS = 120
+QUICK = ("--set", "epochs=1", "--set", "expected_batch_size=30")
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """A CSV with its schema beside it."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(0, 80, ROWS)
+    frame = pd.DataFrame({"age": age, "ill": np.where(age > 40, "yes", "no")})
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    (tmp_path / "people.schema.yaml").write_text(
+        "sfumato_schema: 1\ntarget: ill\ncolumns:\n"
+        "  age: {type: integer, lower: 0, upper: 79, granularity: 1, provenance: public}\n"
+        "  ill: {type: categorical, levels: ['no', 'yes'], provenance: public}\n",
+        encoding="utf-8",
+    )
+    return tmp_path / "people.csv"
+
+
+def debits(file: Path) -> int:
+    return sum(entry.kind == "debit" for entry in Ledger.open(file).entries())
+
+
+def test_help_says_what_it_makes(sfumato: Command) -> None:
+    shown = sfumato("train", "--help")
+    assert shown.code == 0
+    for word in ("--checkpoint", "--epsilon", "--method", "model"):
+        assert word in shown.out
+    assert "train" in sfumato("--help").out
+
+
+def test_json_holds_the_card_of_a_model_that_can_be_loaded(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    out, ledger = tmp_path / "model", tmp_path / "people.db"
+    ran = sfumato(
+        *("train", people, "--epsilon", 1, "--out", out, "--ledger", ledger),
+        *("--no-evaluate", "--json", *QUICK),
+    )
+    assert ran.code == 0, ran.err
+    values = json.loads(ran.out)
+    assert values["card"]["method"]["name"] == "learn.dpsgd"
+    assert values["card"]["artefact"]["kind"] == "model"
+    assert debits(ledger) == 1
+    release = package.Release.load(out)
+    assert set(release.predict(pd.DataFrame({"age": [3, 70]}))) <= {"no", "yes"}
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "said"),
+    [
+        ("train", ("--method", "tables.independent"), "sfumato publish"),
+        ("publish", ("--method", "learn.dpsgd"), "sfumato train"),
+        ("train", ("--method", "learn.nothing"), "learn.nothing"),
+        ("train", ("--method", "learn.recipe"), "takes images"),
+        ("train", ("--set", "epochs=0"), "epochs is 0"),
+        ("train", ("--set", "preset=best"), "no preset 'best'"),
+        ("train", ("--set", "network=small-cnn"), "small-cnn"),
+        ("train", ("--set", "expected_batch_size=5000"), "5000"),
+        ("train", ("--delta", "0.5"), "delta is 0.5"),
+        ("train", ("--attack", "linkage.nearest"), "linkage.nearest"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value[1],
+)
+def test_what_cannot_be_is_refused_with_nothing_spent_or_written(
+    command: str, more: tuple[str, ...], said: str, sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    out, ledger = tmp_path / "model", tmp_path / "people.db"
+    ran = sfumato(command, people, "--epsilon", 1, "--out", out, "--ledger", ledger, *more)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+    assert not out.exists()
+    assert debits(ledger) == 0
+
+
+def test_a_checkpoint_continues_and_pays_nothing_anew(
+    sfumato: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sfumato.learn.trainer import PrivateTrainer
+
+    out, ledger, kept = tmp_path / "model", tmp_path / "people.db", tmp_path / "kept"
+    command = (
+        *("train", people, "--epsilon", 1, "--out", out, "--ledger", ledger, "--no-evaluate"),
+        *("--checkpoint", kept, *QUICK),
+    )
+    step, taken = PrivateTrainer.step, []
+
+    def interrupted(self: PrivateTrainer) -> None:
+        step(self)
+        taken.append(1)
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PrivateTrainer, "step", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):  # whether it is printed or not
+        assert sfumato(*command).code != 0
+    assert debits(ledger) == 1
+    assert not out.exists()
+    # Even if the ledger would refuse a second run: this one is paid for.
+    used_up(ledger)
+    with pytest.warns(UserWarning, match="begun after the checkpoint"):
+        ran = sfumato(*command)
+    assert ran.code == 0, ran.err
+    assert debits(ledger) == 1
+    assert package.Release.load(out).artefact.kind == "model"
+    assert not kept.exists()
+
+
+def used_up(ledger: Path) -> None:
+    """A ceiling that is used up."""
+    from sfumato.privacy.budget import Budget
+
+    Ledger.open(ledger).set_ceiling(Budget(1.01, 1e-5))

@@ -1,0 +1,300 @@
+"""A workspace pays once and draws once, wherever a run dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sfumato.data import ImageSchema, ImageSet
+from sfumato.errors import InputError, LedgerError
+from sfumato.learn import noise
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+from sfumato.publish import workspace as room
+from sfumato.publish.method import Calibrated
+from sfumato.publish.models.dpsgd import DpSgdMethod
+from sfumato.publish.workspace import is_paid, once
+from sfumato.release.release import Release
+
+RECORDS, STEPS = 40, 4
+FACTS = ImageSchema(1, 3, 3, ("a", "b")).with_records(RECORDS)
+METHOD = DpSgdMethod(
+    network="dense",
+    components=3,
+    epochs=1.0,
+    expected_batch_size=RECORDS // STEPS,
+    device="cpu",
+)
+BUDGET = Budget(2.0, 1e-5)
+pytestmark = pytest.mark.filterwarnings("ignore:.*steps were begun after the checkpoint")
+
+
+def pictures(seed: int = 0) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    images = rng.random((RECORDS, 1, 3, 3)).astype(np.float32)
+    return ImageSet.from_arrays(images, rng.integers(0, 2, RECORDS), FACTS.classes)
+
+
+@pytest.fixture(autouse=True)
+def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs die here, the machine does not: what was written is there without waiting for it."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def ready() -> Calibrated:
+    return METHOD.calibrate(BUDGET, FACTS)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Life:
+    """Counts what a run writes, pays and draws; dies at one of these moments.
+
+    Args:
+        dies: At the so manieth moment; 0 never.
+    """
+
+    def __init__(self, dies: int = 0) -> None:
+        self.moments = 0
+        self.steps = 0
+        self.directions = 0
+        self._dies = dies
+
+    def moment(self) -> None:
+        self.moments += 1
+        if self.moments == self._dies:
+            raise Killed
+
+    @contextmanager
+    def lived(self) -> Iterator[None]:
+        patch = pytest.MonkeyPatch()
+
+        def before_and_after(call: Any, counts: str = "") -> Any:
+            def wrapped(*args: Any, **more: Any) -> Any:
+                if counts:
+                    setattr(self, counts, getattr(self, counts) + 1)
+                self.moment()
+                made = call(*args, **more)
+                self.moment()
+                return made
+
+            return wrapped
+
+        patch.setattr(os, "replace", before_and_after(os.replace))
+        patch.setattr(Ledger, "debit", before_and_after(Ledger.debit))
+        for name, counts in (("add_gaussian", "steps"), ("add_gaussian_double", "directions")):
+            patch.setattr(noise, name, before_and_after(getattr(noise, name), counts))
+        try:
+            yield
+        finally:
+            patch.undo()
+
+
+def run(ready: Calibrated, folder: Path, ledger: Ledger, life: Life) -> Release:
+    with life.lived():
+        return ready(pictures(), ledger=ledger, workspace=folder)
+
+
+def debits(ledger: Ledger) -> int:
+    return sum(entry.kind == "debit" for entry in ledger.entries())
+
+
+def problems(ready: Calibrated, folder: Path, dies: int) -> set[str]:
+    """What goes wrong if a run dies at a moment, and others go on until it is done."""
+    ledger = Ledger.in_memory()
+    lives = [Life(dies)]
+    found = set()
+    with pytest.raises(Killed):
+        run(ready, folder, ledger, lives[0])
+    lives.append(Life())
+    try:
+        release = run(ready, folder, ledger, lives[1])
+        if release.card.ledger["entry"] != ledger.entries()[-1].hash:
+            found.add("another entry on the card")
+    except InputError as error:
+        # A draw that was lost is the one thing that cannot be continued from.
+        if not ("died while it drew directions" in str(error) and lives[0].directions):
+            found.add("cannot go on")
+    if debits(ledger) != 1:
+        found.add("paid twice")
+    if sum(life.directions for life in lives) > 1:
+        found.add("directions drawn twice")
+    if sum(life.steps for life in lives) > STEPS:
+        found.add("steps taken twice")
+    return found
+
+
+def moments(ready: Calibrated, folder: Path) -> int:
+    life = Life()
+    run(ready, folder, Ledger.in_memory(), life)
+    assert (life.steps, life.directions) == (STEPS, 1)
+    return life.moments
+
+
+def test_a_run_that_dies_at_any_moment_pays_once_and_draws_once(
+    ready: Calibrated, tmp_path: Path
+) -> None:
+    for dies in range(1, moments(ready, tmp_path / "whole") + 1):
+        assert problems(ready, tmp_path / str(dies), dies) == set(), f"at moment {dies}"
+
+
+@pytest.mark.parametrize(
+    ("defect", "expected"),
+    [
+        ("the release is named after the debit", "paid twice"),
+        ("draws are not marked", "directions drawn twice"),
+        ("steps are not counted before they are taken", "steps taken twice"),
+    ],
+)
+def test_planted_defects_are_caught(
+    defect: str,
+    expected: str,
+    ready: Calibrated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if defect.startswith("the release"):
+        kept = room._kept
+        monkeypatch.setattr(
+            room, "_kept", lambda folder: (k := kept(folder)) and (k if k["entry"] else None)
+        )
+        monkeypatch.setattr(room, "_PAID", "paid.json")
+        monkeypatch.setattr(Path, "iterdir", lambda self: iter(()))
+    elif defect.startswith("draws"):
+        monkeypatch.setattr(
+            room, "once", lambda folder, name, make, drawn=False: once(folder, name, make)
+        )
+    else:
+        from sfumato.learn.checkpoint import StepCounter
+
+        monkeypatch.setattr(StepCounter, "begun", lambda self, step: setattr(self, "count", step))
+        monkeypatch.setattr(StepCounter, "_take", lambda self, resumed: 0)
+    count = moments(ready, tmp_path / "whole")
+    assert any(expected in problems(ready, tmp_path / str(d), d) for d in range(1, count + 1))
+
+
+def test_a_finished_workspace_gives_the_same_release_without_a_draw(
+    ready: Calibrated, tmp_path: Path
+) -> None:
+    ledger = Ledger.in_memory()
+    first = run(ready, tmp_path / "w", ledger, Life())
+    life = Life()
+    again = run(ready, tmp_path / "w", ledger, life)
+    assert (life.steps, life.directions, debits(ledger)) == (0, 0, 1)
+    assert again.card.release_id == first.card.release_id
+    assert again.card.ledger == first.card.ledger
+    assert again.card.seeds == first.card.seeds
+    for name, tensor in first.model.tensors.items():
+        np.testing.assert_array_equal(again.model.tensors[name], tensor)
+
+
+def test_a_run_that_goes_on_keeps_its_directions_and_its_seed(
+    ready: Calibrated, tmp_path: Path
+) -> None:
+    ledger = Ledger.in_memory()
+    with pytest.raises(Killed):
+        run(ready, tmp_path / "w", ledger, Life(moments(ready, tmp_path / "whole") - 1))
+    kept = json.loads((tmp_path / "w" / "directions.json").read_text("utf-8"))
+    seeds = json.loads((tmp_path / "w" / "seeds.json").read_text("utf-8"))
+    release = run(ready, tmp_path / "w", ledger, Life())
+    np.testing.assert_allclose(release.model.tensors["1.directions"], kept, rtol=1e-6)
+    assert dict(release.card.seeds) == seeds
+
+
+def test_a_workspace_is_for_its_owner_alone(ready: Calibrated, tmp_path: Path) -> None:
+    run(ready, tmp_path / "w", Ledger.in_memory(), Life())
+    for path in [tmp_path / "w", *(tmp_path / "w").rglob("*")]:
+        assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+
+
+def others() -> dict[str, Calibrated]:
+    return {
+        "budget": METHOD.calibrate(Budget(1.0, 1e-5), FACTS),
+        "setting": replace(METHOD, learning_rate=0.25).calibrate(BUDGET, FACTS),
+        "relation": replace(METHOD, neighbours="replace-one").calibrate(BUDGET, FACTS),
+        "data set": METHOD.calibrate(BUDGET, FACTS.with_records(RECORDS + 1)),
+    }
+
+
+@pytest.mark.parametrize("what", ["budget", "setting", "relation", "data set"])
+def test_another_run_in_the_same_folder_is_refused(
+    what: str, ready: Calibrated, tmp_path: Path
+) -> None:
+    ledger = Ledger.in_memory()
+    run(ready, tmp_path / "w", ledger, Life())
+    other, data = others()[what], pictures()
+    if what == "data set":
+        data = ImageSet.from_arrays(
+            np.concatenate([data.images, data.images[:1]]),
+            np.append(data.labels, 0),
+            FACTS.classes,
+        )
+    with pytest.raises(InputError, match="holds a run of another method, budget or data set"):
+        other(data, ledger=ledger, workspace=tmp_path / "w")
+    assert debits(ledger) == 1
+
+
+def test_another_ledger_is_refused(ready: Calibrated, tmp_path: Path) -> None:
+    run(ready, tmp_path / "w", Ledger.in_memory(), Life())
+    other = Ledger.in_memory()
+    with pytest.raises(LedgerError, match="has no entry"):
+        run(ready, tmp_path / "w", other, Life())
+    assert debits(other) == 0
+    assert not is_paid(tmp_path / "w", other)
+
+
+def test_a_folder_with_something_else_in_it_is_refused(ready: Calibrated, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("Dear")
+    ledger = Ledger.in_memory()
+    with pytest.raises(InputError, match="is not empty and holds no run"):
+        run(ready, tmp_path, ledger, Life())
+    assert debits(ledger) == 0
+
+
+def test_a_method_that_keeps_nothing_refuses_a_workspace(ready: Calibrated, tmp_path: Path) -> None:
+    ledger = Ledger.in_memory()
+    forgetful = replace(ready, run=lambda data, source, progress: None)
+    with pytest.raises(InputError, match="keeps nothing to continue from"):
+        forgetful(pictures(), ledger=ledger, workspace=tmp_path / "w")
+    assert debits(ledger) == 0
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_workspace_is_paid_from_its_debit_on(ready: Calibrated, tmp_path: Path) -> None:
+    ledger = Ledger.in_memory()
+    assert not is_paid(tmp_path / "w", ledger)
+    run(ready, tmp_path / "w", ledger, Life())
+    assert is_paid(tmp_path / "w", ledger)
+
+
+def test_a_value_is_made_once(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> list[int]:
+        made.append(1)
+        return [len(made)]
+
+    assert [once(tmp_path, "value", make) for _ in range(3)] == [[1]] * 3
+    assert [once(None, "value", make) for _ in range(2)] == [[2], [3]]
+
+
+def test_of_two_processes_one_draws(tmp_path: Path) -> None:
+    def meanwhile() -> int:
+        with pytest.raises(InputError, match="died while it drew value"):
+            once(tmp_path, "value", lambda: 2, drawn=True)
+        return 1
+
+    assert once(tmp_path, "value", meanwhile, drawn=True) == 1
+    assert once(tmp_path, "value", lambda: 3, drawn=True) == 1
