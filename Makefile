@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # A fresh machine has no compiled caches; installing with them off halves the time.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables clean
+.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-crash bench-recipe bench-s001 \
+	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-finetune clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -32,6 +33,24 @@ bench-merf: $(VENV)/.core
 bench-tables: $(VENV)/.core
 	$(BIN)/python benchmarks/tables.py
 
+bench-crash: $(VENV)/.core
+	$(BIN)/python benchmarks/training_crash.py
+
+bench-recipe: $(VENV)/.core
+	$(BIN)/python benchmarks/recipe.py
+
+bench-s001: $(VENV)/.bench
+	$(BIN)/python benchmarks/s001.py
+
+bench-step: $(VENV)/.bench
+	$(BIN)/python benchmarks/step.py
+
+bench-dynamic bench-vmf bench-pate bench-adlm: bench-%: $(VENV)/.core
+	$(BIN)/python benchmarks/$*.py
+
+bench-finetune: $(VENV)/.bench
+	$(BIN)/python benchmarks/finetune.py
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -41,6 +60,10 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.core
+	$(PIP) --editable '.[bench,finetune]'
 	touch $@
 
 clean:

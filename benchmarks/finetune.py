@@ -66,7 +66,6 @@ SETS = {
 }
 STEPS = 60
 RATE = 0.5  # times a clip norm of 1
-BODY = {"last": 0.3, "norms": 1.0, "bias": 1.0, "lora": 1.0}
 SWEEP = ("head", "last-1", "last-2", "norms-3", "bias-3", "lora-3")
 
 
@@ -168,7 +167,6 @@ def run(cell: Cell, data: dict[str, Any]) -> dict[str, Any]:
         steps=STEPS,
         max_grad_norm=cell.clip,
         learning_rate=rate,
-        body_rate=BODY.get(cell.trainable.partition("-")[0], 1.0),
     )
     calibrated = method.calibrate(Budget(cell.epsilon, facts.delta), records=facts.records)
     network = method.network()
@@ -198,7 +196,7 @@ def run(cell: Cell, data: dict[str, Any]) -> dict[str, Any]:
             key: getattr(method, key)
             for key in (
                 *("side", "sample_rate", "steps", "learning_rate"),
-                *("body_rate", "momentum", "averaging"),
+                *("momentum", "averaging"),
             )
         },
         "seconds": {key: round(value, 1) for key, value in seconds.items()},

@@ -16,99 +16,115 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
 from ledger_crash import machine
+from torch import nn
 
-from sfumato.learn.checkpoint import load
+from sfumato.learn.checkpoint import is_whole, load
 from sfumato.learn.clipping import Flat
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.trainer import PrivateTrainer
 from sfumato.privacy.ledger import Ledger
 from sfumato.versions import versions
 
-STEPS = 3000
-MECHANISM = DpSgd(PoissonSampling(200, 0.1), Flat(1.0), 4.0, STEPS, 1e-5)
+FORK = multiprocessing.get_context("fork")  # a life begins in no time
+STEPS = 1000
+ROWS = 200
 
-TRAINING = """
-import os, sys, warnings
-import torch
-from torch import nn
-from sfumato.learn import mechanism
-from sfumato.learn.clipping import Flat
-from sfumato.learn.sampling import PoissonSampling
-from sfumato.learn.trainer import PrivateTrainer
-from sfumato.privacy.ledger import Ledger
-
-folder, steps, rank, world, life = sys.argv[1], *map(int, sys.argv[2:])
-warnings.simplefilter("ignore")
-torch.set_num_threads(1)
-if world > 1:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting-{life}", rank=rank, world_size=world
-    )
 
 class Logged(PoissonSampling):
-    def draw(self, rows, source):  # the first thing that a step draws
-        os.write(log, f"{one.steps_taken}\\n".encode())
+    """Notes the number of every step before it draws its sample, the first thing that it draws."""
+
+    def __init__(self, folder: Path, told: int, trainer: list[PrivateTrainer]) -> None:
+        super().__init__(ROWS, 0.1)
+        object.__setattr__(self, "_log", (folder / "drawn", told, trainer))
+
+    def draw(self, rows: int, source: Any) -> Any:
+        """One sample."""
+        path, told, (trainer,) = self._log  # type: ignore[attr-defined]
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(log, f"{trainer.steps_taken}\n".encode())
+        os.close(log)
+        os.write(told, b".")
         return super().draw(rows, source)
 
-log = os.open(folder + "/drawn", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-module = nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 2))
-one = PrivateTrainer(
-    module,
-    lambda outputs, targets: nn.functional.cross_entropy(outputs, targets, reduction="none"),
-    torch.optim.Adam(module.parameters(), lr=0.01),
-    mechanism.DpSgd(Logged(200, 0.1), Flat(1.0), 4.0, steps, 1e-5),
-    (torch.ones(200, 10), torch.zeros(200, dtype=torch.long)),
-    averaging=0.9,
-    ledger=Ledger.open(folder + "/ledger.db"),
-)
-if os.path.exists(folder + "/checkpoint/checkpoint.json"):
-    one.resume(folder + "/checkpoint")
-os.write(1, b"begins\\n")
-one.fit(checkpoint=folder + "/checkpoint", checkpoint_every=5)
-os.write(1, b"ends\\n")
-if world > 1:
-    torch.distributed.destroy_process_group()
-"""
+
+def mechanism(sampling: PoissonSampling) -> DpSgd:
+    """What is accounted."""
+    return DpSgd(sampling, Flat(1.0), 4.0, STEPS, 1e-5)
+
+
+def train(
+    folder: Path, life: int, rank: int, world: int, told: int, steps: int | None = None
+) -> None:
+    """What a process does: it goes on with the training of this folder, or begins it."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    if world > 1:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whoever loses another says so at length
+        meeting = f"file://{folder}/meeting-{life}"
+        torch.distributed.init_process_group(
+            "gloo", init_method=meeting, rank=rank, world_size=world
+        )
+    begun = is_whole(folder / "checkpoint")
+    module = nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 2))
+    itself: list[PrivateTrainer] = []
+    trainer = PrivateTrainer(
+        module,
+        lambda outputs, targets: nn.functional.cross_entropy(outputs, targets, reduction="none"),
+        torch.optim.Adam(module.parameters(), lr=0.01),
+        mechanism(Logged(folder, told, itself)),
+        (torch.ones(ROWS, 10), torch.zeros(ROWS, dtype=torch.long)),
+        averaging=0.9,
+        ledger=Ledger.open(folder / "ledger.db"),
+    )
+    itself.append(trainer)
+    if begun:
+        trainer.resume(folder / "checkpoint")
+    trainer.fit(steps, checkpoint=folder / "checkpoint", checkpoint_every=5)
+    trainer.close()
+    if world > 1:
+        torch.distributed.destroy_process_group()
 
 
 def live(folder: Path, life: int, world: int, victim: int, delay: float | None) -> bool:
-    """Starts the processes, kills one ``delay`` seconds into its training; whether it was killed.
+    """Starts the processes, kills one ``delay`` seconds after the first draw; whether it did.
 
     Raises:
-        RuntimeError: If one that was not killed, nor left alone by it, failed.
+        RuntimeError: If a process failed that nobody had killed, or that lost nobody.
     """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TRAINING, str(folder), *map(str, (STEPS, rank, world, life))],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(world)
+    hears, told = os.pipe()
+    started = [
+        FORK.Process(target=train, args=(folder, life, r, world, told)) for r in range(world)
     ]
-    first = processes[victim].stdout
-    assert first is not None
-    if first.readline() == "begins\n" and delay is not None:
+    for process in started:
+        process.start()
+    os.close(told)
+    os.read(hears, 1)
+    if delay is not None:
         time.sleep(delay)
-        processes[victim].kill()
-    ends = [(process, process.communicate(timeout=120)) for process in processes]
-    killed = processes[victim].returncode == -signal.SIGKILL
-    for process, (_, errors) in ends:
-        if process.returncode not in (0, -signal.SIGKILL) and not (killed and world > 1):
-            raise RuntimeError(errors)
+        started[victim].kill()
+    while os.read(hears, 1 << 16):  # until all have ended
+        pass
+    for process in started:
+        process.join()
+    os.close(hears)
+    killed = started[victim].exitcode == -signal.SIGKILL
+    if not killed and any(process.exitcode for process in started):
+        raise RuntimeError(f"exit codes {[process.exitcode for process in started]}")
     return killed
 
 
@@ -131,6 +147,7 @@ def run(kills: int, world: int, longest: float, rng: random.Random) -> dict[str,
         drawn = Counter(int(line) for line in (folder / "drawn").read_text().split())
         ledger = Ledger.open(folder / "ledger.db", check=False)
         debits = [entry for entry in ledger.entries() if entry.kind == "debit"]
+        paid = mechanism(PoissonSampling(ROWS, 0.1)).guarantee()
         problems = list(ledger.verify())
         twice = [step for step, count in drawn.items() if count > 1]
         problems += [f"step {step} has drawn {drawn[step]} times" for step in twice]
@@ -138,7 +155,7 @@ def run(kills: int, world: int, longest: float, rng: random.Random) -> dict[str,
             problems.append(f"the training ended after {killed} kills")
         if state["taken"] != STEPS or max(drawn) > STEPS:
             problems.append(f"{state['taken']} steps were counted, the last drawn is {max(drawn)}")
-        if [entry.guarantee for entry in debits] != [MECHANISM.guarantee().to_dict()]:
+        if [entry.guarantee for entry in debits] != [paid.to_dict()]:
             problems.append(f"{len(debits)} debits, or of another guarantee")
         return {
             "processes": world,
@@ -149,7 +166,7 @@ def run(kills: int, world: int, longest: float, rng: random.Random) -> dict[str,
             "steps_that_drew": len(drawn),
             "steps_counted_that_did_not_draw": STEPS - len(drawn),
             "debits": len(debits),
-            "epsilon": MECHANISM.epsilon(),
+            "epsilon": paid.epsilon(),
             "violations": problems,
         }
 
@@ -158,11 +175,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--processes", type=int, default=1, help="that train as one")
-    parser.add_argument("--longest", type=float, default=0.3, help="seconds that a life may last")
+    parser.add_argument("--longest", type=float, default=0.3, help="seconds after the first draw")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the result file; default: benchmarks/results")
     chosen = parser.parse_args()
     rng = random.Random(chosen.seed)
+    with tempfile.TemporaryDirectory() as scratch:  # what is imported late, once for all lives
+        hears, told = os.pipe()
+        train(Path(scratch), 0, 0, 1, told, steps=2)
+        os.close(hears)
+        os.close(told)
     started = time.perf_counter()
     result = {
         **run(chosen.kills, chosen.processes, chosen.longest, rng),

@@ -59,8 +59,8 @@ KAPPAS = (
 )
 PICTURED = 3000.0  # below this kappa, and above the same Gaussian noise, no picture is recovered
 STEPS, BATCH, RECORDS, HELD_OUT = 200, 128, 60_000, 5000
-TRAINED = (100.0, 300.0, 1000.0, 10_000.0)
-RATES = (0.03, 0.1, 0.3)
+TRAINED = (100.0, 300.0, 10_000.0)
+RATES = (0.01, 0.03, 0.1, 0.3)
 MOMENTUM = 0.9
 DELTA = 1e-5
 SEEDS = (1, 2, 3)

@@ -13,6 +13,7 @@ from typing import Any
 
 from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
+from battery.rows.vmf import vmf
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
@@ -372,6 +373,27 @@ PLANTED: tuple[Planted, ...] = (
         trained.larger_multiplier_accounted,
     ),
     Planted(
+        "the clip norm is the largest of the batch",
+        "Fed-CDP's dynamic variant",
+        HONEST["learn.dynamic"],
+        ("check_only_draws_leak", "check_realised_loss"),
+        trained.bound_of_the_batch,
+    ),
+    Planted(
+        "a schedule is accounted, its last noise drawn",
+        "our own",
+        HONEST["learn.dynamic"],
+        ("check_realised_loss",),
+        trained.last_of_the_schedule,
+    ),
+    Planted(
+        "noise for each layer alone, accounted for all",
+        "Fed-CDP",
+        HONEST["learn.dpsgd: layer budgets"],
+        ("check_realised_loss",),
+        trained.each_layer_alone,
+    ),
+    Planted(
         "batch norms in training mode mix examples",
         "fine-tuning code that leaves the network in training mode",
         HONEST["learn.finetune: head"],
@@ -391,5 +413,12 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.finetune: head"],
         ("check_realised_loss",),
         finetune.private_constants,
+    ),
+    Planted(
+        "noise on single directions amplified by sampling",
+        "readings of arXiv 2211.04686; the absence of a unit vector shows in a sum of them",
+        vmf("learn.vmf"),  # of its own: rows remember what they calibrated
+        ("check_realised_loss", "check_parts_sum"),
+        trained.amplified_directions,
     ),
 )

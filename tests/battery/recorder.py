@@ -30,10 +30,12 @@ import sfumato.learn.noise
 import sfumato.privacy.noise
 from battery.accountant import Parts
 from sfumato.learn.adaptive import AdaptiveQuantile
+from sfumato.learn.directional import Directional
 from sfumato.learn.logistic import LogisticRegression
 from sfumato.learn.noise import add_gaussian
 from sfumato.learn.relevance import RelevanceMean
 from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.von_mises_fisher import unit
 from sfumato.privacy import mechanisms
 
 SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
@@ -69,6 +71,27 @@ class Gradients:
     def stddevs(self) -> NDArray[np.float64]:
         """Of each coordinate of the sum."""
         return np.concatenate([np.full(size, stddev) for stddev, size in self.spread])
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The von Mises-Fisher noise on each of a step's directions, seen in their sum.
+
+    A replaced record moves the sum by the distance between its two directions.
+
+    Args:
+        kappa: Its concentration.
+        dimension: Coordinates of a direction.
+        divisor: What the noisy sum is divided by, once its shrinking has been made up for.
+    """
+
+    kappa: float
+    dimension: int
+    divisor: float
+
+
+STEPS = (Gradients, Directions)
+"""What a training step may draw."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,7 @@ class Recorder:
         self.samples: list[tuple[NDArray[np.int64], int]] = []
         self._everyone = everyone
         self._lot: Lot | None = None
-        self._last: type | None = None
+        self._last: type | tuple[type, ...] | None = None
         self._play = play
         self._enough = enough
         self._stack = ExitStack()
@@ -145,6 +168,9 @@ class Recorder:
         self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
+        self._patch(Directional, "noisy_mean", self._directions(Directional.noisy_mean))
+        double = sfumato.learn.noise.add_gaussian_double
+        self._patch(sfumato.learn.noise, "add_gaussian_double", self._double(double))
         self._patch(PoissonSampling, "draw", self._sampled(PoissonSampling.draw))
         self._patch(RelevanceMean, "release", self._of_all(RelevanceMean.release))
         self._patch(AdaptiveQuantile, "update", self._counted(AdaptiveQuantile.update))
@@ -154,7 +180,7 @@ class Recorder:
         self._stack.close()
         return kind is _Enough
 
-    def stop_after(self, mechanism: type) -> None:
+    def stop_after(self, mechanism: type | tuple[type, ...]) -> None:
         """Stops the run after the first draw on a sample by such a mechanism."""
         self._last = mechanism
 
@@ -219,6 +245,29 @@ class Recorder:
 
         return noisy
 
+    def _directions(self, original: Any) -> Any:
+        def noisy_mean(made: Any, blocks: Any, source: Any) -> Any:
+            held = list(blocks)
+            given = sum((unit(block).sum(0).numpy() for block in held), np.zeros(made.size))
+            divisor = made.sampling.expected_batch_size / made.length
+            mechanism = Directions(made.kappa, made.size, divisor)
+
+            def draw() -> Any:
+                return divisor * original(made, held, source).double().numpy()
+
+            return torch.from_numpy(self._log(mechanism, given, draw) / divisor).float()
+
+        return noisy_mean
+
+    def _double(self, original: Any) -> Any:
+        def noisy(values: Any, stddev: float, source: Any) -> Any:
+            mechanism = Gradients(((float(stddev), values.numel()),), 1.0)
+            given = values.numpy()
+            draw = lambda: original(values, stddev, source).numpy()  # noqa: E731
+            return torch.from_numpy(self._log(mechanism, given, draw))
+
+        return noisy
+
     def _sampled(self, original: Any) -> Any:
         def draw(sampling: Any, rows: int, source: Any) -> Any:
             self._lot = Lot(1 + (self._lot.number if self._lot else 0), sampling.rate)
@@ -280,6 +329,11 @@ def realised(draws: list[Draw], played: list[Draw], relation: str = "add-remove"
             apart /= one.mechanism.stddev
         elif isinstance(one.mechanism, Gradients):
             apart /= one.mechanism.stddevs
+        elif isinstance(one.mechanism, Directions):
+            kappa, dimension = one.mechanism.kappa, one.mechanism.dimension
+            rate = one.lot.rate if one.lot else 1.0
+            parts = parts.direction(kappa, dimension, float(np.linalg.norm(apart)), rate)
+            continue
         else:
             continue
         # Noise on one sample is one Gaussian, however many tensors and counts it is on.
@@ -318,6 +372,6 @@ def _one_number(parts: Parts, draw: Draw, shift: float, count: int) -> Parts:
             return parts.discrete_laplace(shift, number.scale, count)
         case mechanisms.LocalNumeric() as number:
             return parts.discrete_gaussian(shift, number.scale, count)
-        case mechanisms.Gaussian() | Step() | Gradients():
+        case mechanisms.Gaussian() | Step() | Gradients() | Directions():
             return parts  # joint, in L2
     raise AssertionError(f"the recorder does not know {draw.mechanism}; teach it")

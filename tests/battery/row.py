@@ -136,8 +136,8 @@ class MethodRow(Row):
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
 
     def event(self, made: Calibrated) -> Any:
-        """What its guarantee claims to draw."""
-        return made.guarantee.event  # type: ignore[union-attr]
+        """What its guarantee claims to draw; of a metric one, between any two values."""
+        return getattr(made.guarantee, "worst_case", made.guarantee).event
 
     def delta(self, made: Calibrated) -> float:
         """The guarantee's own."""

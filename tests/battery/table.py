@@ -12,11 +12,13 @@ from battery.row import MethodRow, Row
 from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
+from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -43,9 +45,11 @@ METHODS: tuple[MethodRow, ...] = (
     dpsgd.layered("learn.dpsgd: layer budgets"),
     dpsgd.adaptive("learn.dpsgd: adaptive"),
     dpsgd.projected("learn.dpsgd: principal directions"),
+    dynamic("learn.dynamic"),
     recipe("learn.recipe"),
     finetune.head("learn.finetune: head"),
     finetune.body("learn.finetune: bias"),
+    vmf("learn.vmf"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

@@ -24,14 +24,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sfumato.errors import SfumatoError
+from sfumato.learn.accounted import Mechanism
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Flat, per_layer
+from sfumato.learn.correlated import CorrelatedDpSgd
+from sfumato.learn.directional import Directional, DirectionalLoop
+from sfumato.learn.dynamic import DynamicDpSgd
 from sfumato.learn.engine import Engine
+from sfumato.learn.grouped import GroupedSampling
 from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.noise import add_gaussian
 from sfumato.learn.ranks import Alone
 from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.schedules import Linear
 from sfumato.learn.team import Team
 from sfumato.learn.trainer import PrivateTrainer
 from sfumato.privacy.budget import Budget
@@ -74,13 +80,21 @@ def split(module: nn.Module) -> nn.Module:
 
 
 def mechanism(
-    rate: float = 0.25, sigma: float = 1.0, steps: int = 6, clipping: str = "flat"
-) -> DpSgd:
-    return DpSgd(PoissonSampling(ROWS, rate), CLIPPINGS[clipping], sigma, steps, 1e-5)
+    rate: float = 0.25, sigma: float = 1.0, steps: int = 6, kind: str = "flat"
+) -> Mechanism:
+    if kind == "dynamic":
+        falling = Linear(2.0, 1.0)
+        return DynamicDpSgd(
+            PoissonSampling(ROWS, rate), Flat(1.0), falling, steps, 1e-5, clip_norms=falling
+        )
+    if kind == "correlated":
+        sampling = GroupedSampling(ROWS, groups=2, rate=2 * rate)
+        return CorrelatedDpSgd(sampling, Flat(0.5), sigma, steps, 1e-5, (1.0, 0.5))
+    return DpSgd(PoissonSampling(ROWS, rate), CLIPPINGS[kind], sigma, steps, 1e-5)
 
 
 def trainer(
-    made: DpSgd | None = None,
+    made: Mechanism | None = None,
     *,
     module: nn.Module | None = None,
     seed: int = 3,
@@ -103,13 +117,13 @@ def flat(module: nn.Module) -> NDArray[np.float32]:
     return torch.cat([p.detach().ravel() for p in whole]).numpy()
 
 
-def trained(clipping: str = "flat", rate: float = 0.25, sharded: bool = False) -> dict[str, Any]:
+def trained(kind: str = "flat", rate: float = 0.25, sharded: bool = False) -> dict[str, Any]:
     """A whole training, weights of each process's own at the start."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     module = network(seed=1 if sharded else 1 + rank)
     if sharded:
         module = split(module)
-    one = trainer(mechanism(rate, clipping=clipping), module=module, averaging=0.5)
+    one = trainer(mechanism(rate, kind=kind), module=module, averaging=0.5)
     one.fit()
     gradient = next(one.module.parameters()).grad
     assert one.average is not None
@@ -219,6 +233,12 @@ def given_other(what: str) -> None:
         settings["module"] = nn.parallel.DistributedDataParallel(network())
     elif what == "sharded alone":
         settings["module"], settings["ranks"] = split(network()), Alone()
+    elif what == "directions":
+        module = network()
+        size = sum(p.numel() for p in module.parameters())
+        directional = Directional(PoissonSampling(ROWS, 0.5), kappa=1.0, steps=1, size=size)
+        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+        DirectionalLoop(module, optimizer, loss, data(), directional)
     elif what == "order of calls":
         one = trainer(made)
         one.resume("/nowhere/at/all") if second else one._loop._debit()
@@ -329,7 +349,7 @@ def serve(rank: int, meeting: Path) -> None:
         init_method=f"file://{meeting}",
         rank=rank,
         world_size=2,
-        timeout=datetime.timedelta(seconds=60),
+        timeout=datetime.timedelta(minutes=10),
     )
     while True:
         try:

@@ -28,15 +28,23 @@ ROWS, RATE, STEPS = 2000, 0.1, 100
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["replicas", "sharded"])
 @pytest.mark.parametrize(
-    ("clipping", "rate"),
-    [("flat", 0.25), ("per layer", 0.25), ("adaptive", 0.25), ("flat", 0.02), ("adaptive", 1e-9)],
+    ("kind", "rate"),
+    [
+        ("flat", 0.25),
+        ("per layer", 0.25),
+        ("adaptive", 0.25),
+        ("dynamic", 0.25),
+        ("correlated", 0.25),
+        ("flat", 0.02),
+        ("adaptive", 1e-9),
+    ],
 )
 def test_two_processes_train_as_one_does(
-    two_ranks: Any, clipping: str, rate: float, sharded: bool
+    two_ranks: Any, kind: str, rate: float, sharded: bool
 ) -> None:
     # At a rate of 0.02 one of the samples often is empty; at 1e-9 both are.
-    first, second = two_ranks("trained", clipping=clipping, rate=rate, sharded=sharded)
-    alone = rank_worker.trained(clipping, rate)
+    first, second = two_ranks("trained", kind=kind, rate=rate, sharded=sharded)
+    alone = rank_worker.trained(kind, rate)
     for name in ("weights", "average"):
         assert np.array_equal(first[name], second[name])  # the same bits
         assert np.allclose(first[name], alone[name], atol=1e-5, rtol=1e-5)
@@ -126,6 +134,7 @@ def test_processes_that_were_given_different_things_all_refuse(
     [
         ("wrapped", "DistributedDataParallel '' sums gradients that are not clipped"),
         ("sharded alone", "lies on a (2,) mesh as (Shard(dim=0),), and 1 process(es) train"),
+        ("directions", "several processes would each do training by directions"),
         ("not gathered", "the parameter '0.weight' is one process's part of it"),
     ],
 )

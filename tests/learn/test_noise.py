@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import ctypes
 import math
 import os
 import pickle
@@ -99,12 +100,14 @@ def test_the_same_test_sees_planted_defects(defect: object, expected: str) -> No
     assert expected in problems(drawn)
 
 
-@pytest.fixture(params=["compiled", "torch"])
+@pytest.fixture(params=["fresh", "words", "torch"])
 def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != "torch" and compiled.kernel() is None:
+        pytest.skip("no C compiler")
+    if request.param != "fresh":
+        monkeypatch.setattr(compiled, "fresh_kernel", lambda: None)
     if request.param == "torch":
         monkeypatch.setattr(compiled, "kernel", lambda: None)
-    elif compiled.kernel() is None:
-        pytest.skip("no C compiler")
 
 
 @pytest.mark.usefixtures("_kernel")
@@ -264,3 +267,82 @@ def test_without_a_compiler_or_a_safe_cache_there_is_no_kernel(
     if had_one and hasattr(os, "getuid"):
         (fresh / "sfumato" / "compiled").chmod(0o777)  # anyone could have put code there
         assert not found(XDG_CACHE_HOME=str(fresh))
+
+
+@pytest.fixture(name="library")
+def _library() -> ctypes.CDLL:
+    found = compiled.library("gaussian.c")
+    if found is None or found.key_stream(bytes(32), ctypes.c_uint64(0), bytes(512), 32):
+        pytest.skip("no C compiler, or no AES instructions")
+    found.key_stream.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t]
+    found.add_fresh_gaussian.argtypes = [
+        *(ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t),
+        *(ctypes.c_double,) * 3,
+        ctypes.c_int,
+    ]
+    return found
+
+
+def key_stream(library: ctypes.CDLL, key: bytes, first: int, blocks: int) -> bytes:
+    made = ctypes.create_string_buffer(16 * blocks)
+    assert library.key_stream(key, first, made, blocks) == 0
+    return made.raw
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "cipher"),
+    [  # NIST's AES known answers for 256 bits: GFSbox and KeySbox with the plaintext 0, VarTxt
+        ("00" * 32, 0, "dc95c078a2408989ad48a21492842087"),
+        (
+            "c47b0294dbbbee0fec4757f22ffeee3587ca4730c3d33b691df38bab076bc558",
+            0,
+            "46f2fb342d6f0ab477476fc501242c5f",
+        ),
+        ("00" * 32, 0x80, "ddc6bf790c15760d8d9aeb6f9a75fd4e"),
+    ],
+)
+def test_the_cipher_is_aes(library: ctypes.CDLL, key: str, counter: int, cipher: str) -> None:
+    assert key_stream(library, bytes.fromhex(key), counter, 32)[:16].hex() == cipher
+
+
+def test_the_cipher_counts_blocks(library: ctypes.CDLL) -> None:
+    key = bytes(range(32))
+    whole = key_stream(library, key, 0, 160)
+    assert len({whole[i : i + 16] for i in range(0, len(whole), 16)}) == 160
+    assert key_stream(library, key, 96, 64) == whole[96 * 16 :]
+    assert key_stream(library, bytes(32), 0, 160) != whole
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_fresh_noise_is_that_of_the_key_streams_words(library: ctypes.CDLL, threads: int) -> None:
+    key, n = bytes(range(32)), 20_001
+    made, expected = torch.ones(n), torch.ones(n)
+    step = grid_step(1.0)
+    code = library.add_fresh_gaussian(key, made.data_ptr(), n, 1.0, 1 / step, step, threads)
+    assert code == 0
+    kernel = compiled.kernel()
+    assert kernel is not None
+    for i, part in enumerate(expected.split(1024)):
+        words = key_stream(library, key, 512 * i, 512)
+        # An odd stretch has a radius of its own; its angles follow.
+        kernel(words, part, 1.0, 1 / step, step)
+    assert torch.equal(made, expected)
+
+
+def test_every_call_has_a_key_of_its_own() -> None:
+    first, second = (add_gaussian([torch.zeros(1000)], [1.0])[0] for _ in range(2))
+    assert not (first == second).any()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_draws_other_noise_from_the_kernel() -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, add_gaussian([torch.zeros(8)], [1.0])[0].numpy().tobytes())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = np.frombuffer(os.read(reader, 64), np.float32)
+    os.close(reader)
+    os.close(writer)
+    assert not (theirs == add_gaussian([torch.zeros(8)], [1.0])[0].numpy()).any()

@@ -101,7 +101,7 @@ def plan(
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
     calibrated = configured.calibrate(budget, facts)
     kept = _ledger(ledger, inputs, data)
-    if checkpoint is None or not is_paid(Path(checkpoint)):
+    if checkpoint is None or not is_paid(Path(checkpoint), kept):
         kept.check(calibrated.guarantee)
     return Plan(inputs, calibrated, kept, chosen)
 

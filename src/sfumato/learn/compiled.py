@@ -1,7 +1,8 @@
-"""The noise kernel in C: compiled at first use, kept in the user's cache, and never needed.
+"""Kernels in C: compiled at first use, kept in the user's cache, and never needed.
 
-Where there is no C compiler, or ``SFUMATO_COMPILE=0`` is set, noise is made in torch, from the same
-words and with the same result, four times slower.
+Where there is no C compiler, or ``SFUMATO_COMPILE=0`` is set, the same is done in torch, slower.
+Kernels run in torch's own OpenMP threads where the compiler and torch agree on a runtime, else in
+one.
 """
 
 from __future__ import annotations
@@ -17,35 +18,50 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 Kernel = Callable[[bytes, Tensor, float, float, float], None]
 """``kernel(words, values, stddev, inverse, scale)``; see gaussian.c."""
 
-_SOURCE = Path(__file__).with_name("gaussian.c")
-_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+FreshKernel = Callable[[Tensor, float, float, float], bool]
+"""``kernel(values, stddev, inverse, scale)``: whether it was done."""
+
+_FOLDER = Path(__file__).parent
+_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+_THREADS = "-fopenmp"
 _TIMEOUT = 60.0
+
+_POINTER, _SIZE, _DOUBLE = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_double
+
+
+def library(source: str) -> ctypes.CDLL | None:
+    """The compiled form of a C file of this package; None where there is none.
+
+    Args:
+        source: The file, relative to this folder.
+    """
+    if os.environ.get("SFUMATO_COMPILE", "1") == "0":
+        return None
+    for flags in ((*_FLAGS, _THREADS), _FLAGS):
+        try:
+            # The runtime that threads need is not linked but found in this process, torch's own;
+            # a second one would fight over the cores. Where torch has another, loading fails.
+            return ctypes.CDLL(str(_built(_FOLDER / source, flags)))
+        except (OSError, subprocess.SubprocessError):
+            continue
+    return None
 
 
 @lru_cache(maxsize=1)
 def kernel() -> Kernel | None:
-    """The compiled kernel for contiguous float32 tensors on the CPU; None where there is none."""
-    if os.environ.get("SFUMATO_COMPILE", "1") == "0":
+    """Noise from given words on contiguous float32 tensors on the CPU; None where there is none."""
+    found = library("gaussian.c")
+    if found is None:
         return None
-    try:
-        library = ctypes.CDLL(str(_library()))
-        function = library.add_gaussian
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
+    function = found.add_gaussian
     function.restype = None
-    function.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_double,
-        ctypes.c_double,
-        ctypes.c_double,
-    ]
+    function.argtypes = [ctypes.c_char_p, _POINTER, _SIZE, _DOUBLE, _DOUBLE, _DOUBLE]
 
     def call(words: bytes, values: Tensor, stddev: float, inverse: float, scale: float) -> None:
         function(words, values.data_ptr(), values.numel(), stddev, inverse, scale)
@@ -53,32 +69,54 @@ def kernel() -> Kernel | None:
     return call
 
 
-def _library() -> Path:
+@lru_cache(maxsize=1)
+def fresh_kernel() -> FreshKernel | None:
+    """Noise from a cipher stream of its own, likewise; None where there is none."""
+    found = library("gaussian.c")
+    if found is None:
+        return None
+    function = found.add_fresh_gaussian
+    function.restype = ctypes.c_int
+    function.argtypes = [
+        ctypes.c_char_p,
+        *(_POINTER, _SIZE, _DOUBLE, _DOUBLE, _DOUBLE),
+        ctypes.c_int,
+    ]
+
+    def call(values: Tensor, stddev: float, inverse: float, scale: float) -> bool:
+        threads = torch.get_num_threads()
+        where, n = values.data_ptr(), values.numel()
+        return bool(function(None, where, n, stddev, inverse, scale, threads) == 0)
+
+    return call
+
+
+def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """The compiled library, which nobody else can have written.
 
     Raises:
         OSError: If there is no compiler, or no safe place for what it makes.
         subprocess.SubprocessError: If it fails.
     """
-    source = _SOURCE.read_bytes()
-    identity = repr((source, _FLAGS, platform.machine(), platform.system())).encode()
+    text = source.read_bytes()
+    identity = repr((text, flags, platform.machine(), platform.system())).encode()
     folder = _cache()
-    library = folder / f"gaussian-{hashlib.sha256(identity).hexdigest()[:16]}.so"
-    if not library.exists():
+    built = folder / f"{source.stem}-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+    if not built.exists():
         compiler = shutil.which(os.environ.get("CC", "cc"))
         if compiler is None:
             raise FileNotFoundError("no C compiler")
         with tempfile.TemporaryDirectory(dir=folder) as made:
-            part = Path(made) / library.name
-            subprocess.run(
-                [compiler, *_FLAGS, str(_SOURCE), "-o", str(part), "-lm"],
-                check=True,
-                capture_output=True,
-                timeout=_TIMEOUT,
-            )
-            os.replace(part, library)
-    _check_ours(library)
-    return library
+            unlinked, part = Path(made) / "part.o", Path(made) / built.name
+            _run(compiler, *flags, "-c", str(source), "-o", str(unlinked))
+            _run(compiler, "-shared", str(unlinked), "-o", str(part), "-lm")
+            os.replace(part, built)
+    _check_ours(built)
+    return built
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT)
 
 
 def _cache() -> Path:

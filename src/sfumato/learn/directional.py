@@ -236,7 +236,7 @@ class DirectionalLoop:
 
     Raises:
         InputError: If the number of rows is not the public one, a layer mixes examples, or the
-            optimiser holds parameters of something else.
+            optimiser holds parameters of something else, or several processes would train.
     """
 
     def __init__(
@@ -250,8 +250,10 @@ class DirectionalLoop:
         block: int | None = None,
         source: NoiseSource | None = None,
     ) -> None:
+        from sfumato.learn.ranks import only_one
         from sfumato.learn.records import records_of
 
+        only_one("training by directions")
         self._records, _ = records_of(data)
         mechanism.sampling.check(Neighbours.REPLACE_ONE, len(self._records))
         ours = {id(p) for p in module.parameters()}

@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +69,7 @@ class FineTune:
         steps: How many there are.
         max_grad_norm: Bound on the gradient of one record.
         learning_rate: Of the head, on the noisy mean gradient; falls to 0 as a cosine.
-        body_rate: Learning rate of everything else over the head's. The head begins at 0 and the
-            rest does not, and noise on its many numbers adds up.
+        body_rate: Learning rate of everything else over the head's.
         momentum: Heavy-ball, in ``[0, 1)``.
         averaging: Decay of the average of the weights along the way, in ``[0, 1)``.
         weights: What the network begins with: ``"imagenet"`` or ``"random"``; see
@@ -87,7 +87,7 @@ class FineTune:
     steps: int = 100
     max_grad_norm: float = 1.0
     learning_rate: float = 0.5
-    body_rate: float = 0.1
+    body_rate: float = 1.0
     momentum: float = 0.9
     averaging: float = 0.9
     weights: str = "imagenet"
@@ -219,7 +219,7 @@ class CalibratedFineTune:
         Args:
             inputs: (n, ...) what the first part that is trained takes.
             labels: (n,) int64 codes.
-            network: Of which a copy is trained.
+            network: Of which a copy is trained; the model shares what is frozen with it.
             source: For tests.
             progress: Told after each step.
             workspace: See :meth:`fit`.
@@ -231,9 +231,9 @@ class CalibratedFineTune:
 
         method = self.method
         check_labels(inputs, labels, method.classes)
-        model = copy.deepcopy(network).requires_grad_(False)
         trainable = Trainable.parse(method.trainable)
-        suffix = between(model, trainable.cut(model), len(model))
+        cut = trainable.cut(network)
+        suffix = copy.deepcopy(between(network, cut, len(network))).requires_grad_(False)
         trainable.prepare(suffix, torch.Generator().manual_seed(_ADAPTERS))
         head = nn.Linear(FEATURES, method.classes)
         nn.init.zeros_(head.weight)
@@ -243,7 +243,7 @@ class CalibratedFineTune:
         if body:
             groups.append({"params": body, "lr": method.learning_rate * method.body_rate})
         suffix.add_module("head", head)
-        suffix.to(next(model.parameters()).device)
+        suffix.to(next(network.parameters()).device)
         trainer = PrivateTrainer(
             suffix,
             _losses,
@@ -267,8 +267,8 @@ class CalibratedFineTune:
         assert trainer.average is not None
         trainer.average.copy_to(suffix)
         merge(suffix)
-        model.add_module("head", head)
-        model.requires_grad_(False).eval().to("cpu")
+        whole = OrderedDict(network.named_children()) | dict(suffix.named_children())
+        model = nn.Sequential(OrderedDict(whole)).requires_grad_(False).eval().to("cpu")
         return FineTunedModel(method, model, self.guarantee())
 
 

@@ -116,9 +116,9 @@ class PrivateLoop:
         self.module = module
         self.optimizer = optimizer
         self._ranks = present() if ranks is None else ranks
-        self._ranks.align(module, optimizer, mechanism, self._records)
         self.run = self._ranks.run(mechanism, len(self._records), source)
         self._engine = (engine or _engine())(module, loss, self.run.clipping)
+        self._ranks.align(module, optimizer, mechanism, self._records)
         self._physical = physical_batch_size
         self._augment = augment
         self._ledger, self._label = ledger, label

@@ -1,8 +1,10 @@
 """Gaussian noise on tensors, from a cryptographic stream.
 
-:data:`STREAM` is the processor's AES in counter mode (OpenSSL's generator, reached through Python's
-``ssl``): keyed and re-keyed from the operating system, apart in every thread and every forked
-child. Its key is never seen here, so there is nothing to store and nothing to resume: after a
+:data:`STREAM` is AES in counter mode. Where there is a compiler, ``gaussian.c`` makes it for
+tensors on the CPU with the processor's instructions, in all threads, under a key that it asks the
+operating system for at every call and wipes; elsewhere it is OpenSSL's generator, reached through
+Python's ``ssl``: keyed and re-keyed from the operating system, apart in every thread and every
+forked child. No key is ever seen here, so there is nothing to store and nothing to resume: after a
 restart the noise is fresh. A :class:`~sfumato.privacy.noise.SeededSource` may take its place in
 tests only; whoever knows the seed can remove the noise.
 
@@ -209,10 +211,39 @@ def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> 
     """Replaces ``values``, (n,) float32, by its noisy self over ``divisor``."""
     step = grid_step(stddev)
     inverse, scale = 1 / step, step / divisor
-    fast = compiled.kernel() if values.device.type == "cpu" else None
+    on_cpu = values.device.type == "cpu"
+    if on_cpu and type(source) is CipherStream:
+        fresh = compiled.fresh_kernel()
+        if fresh is not None and fresh(values, stddev, inverse, scale):
+            return
+    fast = compiled.kernel() if on_cpu else None
     for part in torch.split(values, block(values.device)):
         if fast is not None:
             fast(_words(len(part), source), part, stddev, inverse, scale)
             continue
         noisy = standard_gaussian(len(part), source, part.device).mul_(stddev).add_(part)
         part.copy_(noisy.mul_(inverse).round_().mul_(scale))
+
+
+def add_gaussian_double(values: Tensor, stddev: float, source: NoiseSource = STREAM) -> Tensor:
+    """``values + noise`` for float64 sums so large that float32 would lose what one record adds.
+
+    Rounding a sum of 60,000 unit vectors to float32 moves it by more than :data:`MARGIN
+    <sfumato.learn.clipping.MARGIN>` leaves room for; a float64 sum is noised as it is.
+
+    Args:
+        values: (n,) float64, on the CPU.
+        stddev: Of the noise.
+        source: Where the bits come from.
+
+    Returns:
+        (n,) float64 on the grid of ``stddev``; every coordinate has a draw of its own.
+
+    Raises:
+        InputError: If the standard deviation is not a positive, finite number.
+    """
+    if not 0 < stddev < math.inf:
+        raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+    step = grid_step(stddev)
+    noisy = standard_gaussian(len(values), source).mul_(stddev).add_(values.double())
+    return noisy.div_(step).round_().mul_(step)

@@ -77,7 +77,7 @@ class PrincipalDirections:
 
         Guaranteed: a function of the noisy triangle alone, whose cost is ``event``.
         """
-        from sfumato.learn.noise import add_gaussian
+        from sfumato.learn.noise import add_gaussian_double
 
         width = inputs[0].numel() if len(inputs) else math.prod(inputs.shape[1:])
         if self.components > width:
@@ -85,9 +85,10 @@ class PrincipalDirections:
                 f"{self.components} components of {width} numbers", "Ask for fewer components."
             )
         rows, columns = torch.triu_indices(width, width)
-        noisy = add_gaussian(
-            [self.moments(inputs)[rows, columns]], [self.noise_multiplier], source
-        )[0].double()
+        # Not in float32: rounding the sums of many records would move more than one record does.
+        noisy = add_gaussian_double(
+            self.moments(inputs)[rows, columns], self.noise_multiplier, source
+        )
         symmetric = torch.zeros(width, width, dtype=torch.float64)
         symmetric[rows, columns] = noisy
         symmetric[columns, rows] = noisy
@@ -98,8 +99,8 @@ class PrincipalDirections:
     @staticmethod
     def moments(inputs: Tensor) -> Tensor:
         """(d, d) float64 sum of ``x x^T`` over inputs scaled to length at most 1."""
-        flat = inputs.reshape(len(inputs), -1)
         width = math.prod(inputs.shape[1:])
+        flat = inputs.reshape(len(inputs), width)
         total = torch.zeros(width, width, dtype=torch.float64)
         for part in torch.split(flat, _CHUNK):
             unit = functional.normalize(part.double(), dim=1) * math.sqrt(1 - MARGIN)

@@ -117,3 +117,19 @@ def present() -> Ranks:
             "process trains, draws and pays for itself.",
         )
     return Alone()
+
+
+def only_one(what: str) -> None:
+    """Refuses several processes where each would draw for itself.
+
+    Args:
+        what: What they would do.
+
+    Raises:
+        InputError: If there are several.
+    """
+    if not isinstance(present(), Alone):
+        raise InputError(
+            f"several processes would each do {what}, draw and pay for themselves",
+            "Do it in one process, before or without init_process_group().",
+        )

@@ -49,38 +49,60 @@ def paid(
         "plan": _plain(calibrated.plan),
     }
     file = workspace / _PAID
-    if file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["run"] != wanted:
+    kept = _kept(workspace)
+    if kept is None:
+        if workspace.exists() and any(f.name != _part(file).name for f in workspace.iterdir()):
             raise InputError(
-                f"{workspace} holds a run of another method, budget or data set",
-                "Give the settings that it was begun with, or another folder.",
+                f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
             )
-        for entry in ledger.entries():
-            if entry.hash == kept["entry"]:
-                return entry
+        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Named before the debit: if this process dies in between, the next one finds it.
+        kept = {"run": wanted, "release_id": release_id, "entry": None}
+        write(file, json.dumps(kept))
+    elif kept["run"] != wanted:
+        raise InputError(
+            f"{workspace} holds a run of another method, budget or data set",
+            "Give the settings that it was begun with, or another folder.",
+        )
+    entry = _entry(kept, ledger)
+    if entry is None and kept["entry"] is not None:
         raise LedgerError(
             f"the ledger has no entry {kept['entry'][:12]}, which paid for the run in {workspace}",
             "Give the ledger that it was begun with.",
         )
-    if workspace.exists() and any(workspace.iterdir()):
-        raise InputError(
-            f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
+    if entry is None:
+        entry = ledger.debit(
+            calibrated.guarantee,
+            release_id=kept["release_id"],
+            method=calibrated.method.name,
+            label=label,
         )
-    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-    entry = ledger.debit(
-        calibrated.guarantee,
-        release_id=release_id,
-        method=calibrated.method.name,
-        label=label,
-    )
-    write(file, json.dumps({"run": wanted, "entry": entry.hash}))
+    if kept["entry"] is None:  # nothing is drawn before this is on disk
+        write(file, json.dumps({**kept, "entry": entry.hash}))
     return entry
 
 
-def is_paid(workspace: Path) -> bool:
-    """Whether a run in this folder has been paid for."""
-    return (workspace.expanduser() / _PAID).is_file()
+def is_paid(workspace: Path, ledger: Ledger) -> bool:
+    """Whether this ledger has paid for a run in this folder."""
+    kept = _kept(workspace.expanduser())
+    return kept is not None and _entry(kept, ledger) is not None
+
+
+def _kept(workspace: Path) -> dict[str, Any] | None:
+    """What the folder says of the run that it belongs to; None if it belongs to none."""
+    file = workspace / _PAID
+    if not file.is_file():
+        return None
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return values
+
+
+def _entry(kept: dict[str, Any], ledger: Ledger) -> Entry | None:
+    """The debit of that run in this ledger."""
+    for entry in ledger.entries():
+        if entry.kind == "debit" and entry.release_id == kept["release_id"]:
+            return entry if kept["entry"] in (None, entry.hash) else None
+    return None
 
 
 def _plain(values: Any) -> Any:
@@ -107,12 +129,14 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
         value: _T = json.loads(file.read_text(encoding="utf-8"))
         return value
     if drawn:
-        if begun.exists():
+        try:  # made, not replaced: of two processes at once, one draws
+            os.close(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
             raise InputError(
                 f"an earlier run died while it drew {name} from the private records",
                 f"That draw is paid for and lost. Start anew, without {workspace}.",
-            )
-        write(begun, "")
+            ) from None
+        _sync(workspace)
     value = make()
     write(file, json.dumps(value))
     return value
@@ -120,14 +144,23 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
 
 def write(file: Path, text: str) -> None:
     """Writes a file, for its owner only, that is either whole on disk or not there."""
-    beside = file.with_name(file.name + ".part")
+    beside = _part(file)
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(beside, file)
-    folder = os.open(file.parent, os.O_RDONLY)
+    _sync(file.parent)
+
+
+def _part(file: Path) -> Path:
+    return file.with_name(file.name + ".part")
+
+
+def _sync(folder: Path) -> None:
+    """Puts the names of a folder's files on disk."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -144,7 +144,12 @@ class Model:
         if not isinstance(self.schema, ImageSchema):
             return self._rows(records)
         if not isinstance(records, ImageSet):
-            array = np.asarray(records)
+            try:
+                array = np.asarray(records)
+            except ValueError:
+                raise InputError(
+                    "the array has rows of several lengths", "Give images of one size."
+                ) from None
             labels = np.zeros(len(array), dtype=np.int64) if array.ndim else np.zeros(0)
             records = ImageSet.from_arrays(array, labels, self.schema.classes, where="the array")
         if records.schema.shape != self.schema.shape:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from battery.check import check
-from battery.recorder import Gradients, Recorder
+from battery.recorder import STEPS, Recorder
 from battery.row import MethodRow
 from sfumato.privacy import events
 from sfumato.privacy.noise import SeededSource
@@ -86,4 +86,4 @@ def check_expected_divisor(row: MethodRow) -> None:
 
 
 def _steps(draw: Any) -> bool:
-    return isinstance(draw.mechanism, Gradients)
+    return isinstance(draw.mechanism, STEPS)

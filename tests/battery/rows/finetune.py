@@ -34,18 +34,28 @@ ALTERNATIVES: dict[str, Any] = {
 
 def head(name: str) -> MethodRow:
     """A linear layer on frozen features."""
-    return trained(name, FineTuneMethod, SMALL, ALTERNATIVES, runs=40, slow_runs=1000)
+    return _row(name, SMALL, ALTERNATIVES, runs=30)
 
 
 def body(name: str) -> MethodRow:
     """And a part of the network."""
+    settings = {**SMALL, "trainable": "bias-1"}
+    return _row(name, settings, {"body_rate": 0.2, "trainable": "norms-1"}, runs=0)
+
+
+def _row(
+    name: str, settings: dict[str, Any], alternatives: dict[str, Any], *, runs: int
+) -> MethodRow:
+    """A network is large and slow beside those of other rows, which share all of the machinery
+    that draws: the correlations of its noise are looked at there.
+    """
     return trained(
         name,
         FineTuneMethod,
-        {**SMALL, "trainable": "bias-1", "body_rate": 1.0},
-        {"body_rate": 0.2, "trainable": "norms-1"},
-        runs=0,
+        settings,
+        alternatives,
+        runs=runs,
         slow_runs=1000,
-        noise=None,  # one of 250 runs, as of the head
+        noise=None,
         one_run=None,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from battery import data
 from battery.accountant import Parts
 from battery.data import PICTURES
-from battery.recorder import Draw, Gradients, Recorder
+from battery.recorder import STEPS, Draw, Recorder
 from battery.row import Array, MethodRow, Row
 from battery.rows.common import noise_of
 from sfumato.data import ImageSet
@@ -72,7 +72,7 @@ def trained(
 
     def along(made: Calibrated) -> Array:
         """Where the extremes' first sums differ, noise aside."""
-        return _first(made, other).values - _first(made, one).values
+        return first(made, other).values - first(made, one).values
 
     def samples(made: Calibrated, private: Any, runs: int, source: NoiseSource) -> Array:
         way = along(made)
@@ -93,7 +93,7 @@ def trained(
         present = canaries.select(np.flatnonzero(included))
         noisy = sum(step.output for step in _steps(made, present, source, real=True))
         alone = (canaries.select(np.array([i])) for i in range(count))
-        return np.array([float(_first(made, canary).values @ noisy) for canary in alone])
+        return np.array([float(first(made, canary).values @ noisy) for canary in alone])
 
     def one_of_two(
         made: Calibrated, canaries: ImageSet, included: Array, source: NoiseSource
@@ -106,13 +106,13 @@ def trained(
         classes = canaries.schema.classes
         private = ImageSet.from_arrays(images[chosen], labels[chosen], classes)
         noisy = sum(step.output for step in _steps(made, private, source, real=True))
-        none = _first(made, ImageSet.from_arrays(images[0], labels[0], classes)).values
+        none = first(made, ImageSet.from_arrays(images[0], labels[0], classes)).values
         scores = []
         for i in range(len(canaries)):
             swapped = np.array([1 if j == i else 0 for j in range(len(canaries))])
             at = (swapped, np.arange(len(canaries)))
             with_it = ImageSet.from_arrays(images[at], labels[at], classes)
-            scores.append(float((_first(made, with_it).values - none) @ noisy))
+            scores.append(float((first(made, with_it).values - none) @ noisy))
         return np.array(scores)
 
     def norms(made: Calibrated) -> tuple[Array, float]:
@@ -123,11 +123,11 @@ def trained(
         alone = [
             ImageSet.from_arrays(x, np.array([i % 3]), facts.classes) for i, x in enumerate(images)
         ]
-        steps = [_first(made, record) for record in alone]
+        steps = [first(made, record) for record in alone]
         return np.array([np.linalg.norm(step.values) for step in steps]), bound(made.plan)
 
     def identity(made: Calibrated, source: NoiseSource) -> tuple[Array, Array]:
-        step = _first(made, base, source)
+        step = first(made, base, source)
         return step.output, step.values
 
     def error(made: Calibrated, source: NoiseSource) -> float:
@@ -178,7 +178,7 @@ def steps_of_plan(plan: Mapping[str, Any], facts: Any) -> Parts:
     return Parts().sampled(rate, 1.0, plan["noise_multiplier"], plan["steps"])
 
 
-def _first(made: Calibrated, private: Any, source: NoiseSource | None = None) -> Draw:
+def first(made: Calibrated, private: Any, source: NoiseSource | None = None) -> Draw:
     """The first step of a run, on all records."""
     return _steps(made, private, source or SeededSource(0), enough=True)[0]
 
@@ -194,9 +194,9 @@ def _steps(
     """The steps of a run: the first alone (``enough``), of real samples or of all records."""
     with Recorder(enough=None, everyone=not real) as recorder:
         if enough:
-            recorder.stop_after(Gradients)
+            recorder.stop_after(STEPS)
         made.run(private, source, silent)
-    return [draw for draw in recorder.draws if isinstance(draw.mechanism, Gradients) and draw.lot]
+    return [draw for draw in recorder.draws if isinstance(draw.mechanism, STEPS) and draw.lot]
 
 
 def _extremes(base: ImageSet, neighbours: Neighbours) -> tuple[ImageSet, ImageSet]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat
-from sfumato.learn.engine import Engine, contributions, engine, registry, tape
+from sfumato.learn.engine import Engine, contributions, engine, registry, survey, tape
 from sfumato.learn.engine.layers import norms
 
 Agree = Callable[..., Any]
@@ -117,7 +117,7 @@ def test_batch_norm_let_through_is_caught(monkeypatch: pytest.MonkeyPatch, agree
     data = torch.randn(6, 3).double(), torch.randint(0, 3, (6,))
     with pytest.raises(InputError, match="BatchNorm1d"):
         Engine(module.double(), loss, Flat(1.0))
-    monkeypatch.setattr(engine, "refuse_mixing", lambda module: None)
+    monkeypatch.setattr(survey, "refuse", lambda place, part: None)
     module.eval()
     assert agree(module, *data, loss=loss)
 

@@ -67,7 +67,9 @@ def build(architecture: Mapping[str, Any], *, seed: int | None = None) -> nn.Mod
             torch.manual_seed(seed)
         try:
             return known[name](**arguments)
-        except TypeError as error:
+        except InputError:
+            raise
+        except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
             raise InputError(
                 f"architecture {name!r} cannot be built ({error})", "Check its arguments."
             ) from None

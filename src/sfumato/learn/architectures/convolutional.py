@@ -16,7 +16,7 @@ def small_cnn(*, shape: Sequence[int], classes: int) -> nn.Module:
     """Two convolutions and two dense layers, tanh: 26,010 weights on 28 x 28 grey images.
 
     Args:
-        shape: ``(channels, height, width)``, at least 12 pixels a side.
+        shape: ``(channels, height, width)``, at least 14 pixels a side.
         classes: K.
 
     Source: Papernot et al. 2021 (tempered sigmoids); the layers of Tramèr and Boneh 2021.
@@ -33,7 +33,7 @@ def small_cnn(*, shape: Sequence[int], classes: int) -> nn.Module:
     )
     return nn.Sequential(
         *features,
-        nn.Linear(_width(features, shape, 12), 32),
+        nn.Linear(_width(features, shape, 14), 32),
         nn.Tanh(),
         nn.Linear(32, classes),
     )

@@ -47,7 +47,7 @@ def projected_dense(
 
 
 class Projection(nn.Module):
-    """Rows scaled to unit length and multiplied by a fixed matrix."""
+    """Rows multiplied by a fixed matrix."""
 
     directions: Tensor
 
@@ -57,7 +57,7 @@ class Projection(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """rows: (n, width) to (n, components)."""
-        return torch.nn.functional.normalize(rows, dim=1) @ self.directions
+        return rows @ self.directions
 
 
 @family("table-dense")

@@ -44,7 +44,12 @@ class Contribution(Protocol):
 
 def wide(values: Tensor) -> Tensor:
     """The values in float32 if they are in a shorter floating type."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return values.to(wide_type(values))
+
+
+def wide_type(values: Tensor) -> torch.dtype:
+    """The type of their norms and sums: their own, or float32 if that is longer."""
+    return torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else values.dtype
 
 
 def zeroed(values: Tensor, good: Tensor) -> Tensor:
@@ -69,13 +74,19 @@ def _squares(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Direct:
-    """Per-example gradients that are there already: (n, *shape)."""
+    """Per-example gradients that are there already: (n, *shape).
+
+    Args:
+        gradients: Them.
+        squares: (n,) their squared norms, where they are known.
+    """
 
     gradients: Tensor
+    squares: Tensor | None = None
 
     def squared_norms(self) -> Tensor:
         """See :meth:`Contribution.squared_norms`."""
-        return _squares(self.gradients)
+        return _squares(self.gradients) if self.squares is None else self.squares
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
@@ -118,12 +129,21 @@ class Outer:
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
+        left, right = self._weighted(factors)
+        total.addmm_(left.t(), right)
+
+    def weighted(self, factors: Tensor) -> Tensor:
+        """The sum over examples of factor times gradient, (p, d): nothing to add it to yet."""
+        left, right = self._weighted(factors)
+        return left.t() @ right
+
+    def _weighted(self, factors: Tensor) -> tuple[Tensor, Tensor]:
         left, right = self.gradients, self.inputs
         if left.shape[-1] <= right.shape[-1]:
             left = scaled(left, factors.to(left.dtype))
         else:
             right = scaled(right, factors.to(right.dtype))
-        total.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1))
+        return left.flatten(0, 1), right.flatten(0, 1)
 
     def per_example(self) -> Tensor:
         """See :meth:`Contribution.per_example`."""

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sfumato.learn.engine import kernels
 from sfumato.learn.engine.contributions import Contribution, Direct, _squares, scaled, zeroed
 from sfumato.learn.engine.pool import Pool
 
@@ -114,12 +115,58 @@ class Convolved:
         return Convolved(zeroed(self.inputs, good), zeroed(self.gradients, good), self.geometry)
 
 
-def convolution(inputs: Tensor, gradients: Tensor, geometry: Geometry, pool: Pool) -> Contribution:
-    """One use of a convolution's weight, in the form that is cheapest for its shape."""
+@dataclass(frozen=True)
+class Formed:
+    """Per-example gradients of a weight that are there already, channels last.
+
+    Args:
+        gradients: (n, p, kh, kw, c). The weight is (p, c, kh, kw).
+        squares: (n,) their squared norms.
+    """
+
+    gradients: Tensor
+    squares: Tensor
+
+    def squared_norms(self) -> Tensor:
+        """See :meth:`Contribution.squared_norms`."""
+        return self.squares
+
+    def add_weighted(self, factors: Tensor, total: Tensor) -> None:
+        """See :meth:`Contribution.add_weighted`."""
+        Direct(self.gradients).add_weighted(factors, total.permute(0, 2, 3, 1))
+
+    def per_example(self) -> Tensor:
+        """See :meth:`Contribution.per_example`."""
+        return self.gradients.permute(0, 1, 4, 2, 3)
+
+    def kept(self, good: Tensor) -> Formed:
+        """See :meth:`Contribution.kept`."""
+        return Formed(zeroed(self.gradients, good), self.squares)
+
+
+def convolution(
+    inputs: Tensor, gradients: Tensor, geometry: Geometry, pool: Pool, *, bias: bool
+) -> tuple[Contribution, Direct | None]:
+    """One use of a convolution's weight, in the form that is cheapest for its shape.
+
+    With ``bias`` that of the bias as well.
+    """
+    gram = prefer_gram(inputs.shape, gradients.shape, geometry)
+    kernel = None if gram else kernels.convolution_examples()
+    if kernel is not None and kernels.fits(inputs, gradients, geometry):
+        found = kernel(inputs, gradients, geometry, bias, pool)
+        shifts = None if found.bias is None else Direct(found.bias, found.bias_squares)
+        return Formed(found.weight, found.squares), shifts
+    shifts = bias_of(gradients) if bias else None
     part = Convolved(inputs, gradients, geometry)
-    if prefer_gram(inputs.shape, gradients.shape, geometry):
-        return part
-    return Direct(part.write(pool.take((len(inputs), *geometry.weight), inputs)))
+    if gram:
+        return part, shifts
+    return Direct(part.write(pool.take((len(inputs), *geometry.weight), inputs))), shifts
+
+
+def bias_of(gradients: Tensor) -> Direct:
+    """What a bias adds; gradients: (n, p, *space)."""
+    return Direct(gradients.flatten(2).sum(2))
 
 
 def prefer_gram(inputs: torch.Size, gradients: torch.Size, geometry: Geometry) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +13,13 @@ from torch.utils import _pytree as pytree
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping
-from sfumato.learn.engine.contributions import Contribution
-from sfumato.learn.engine.plan import above, layers, recorded
+from sfumato.learn.engine import together
+from sfumato.learn.engine.contributions import Contribution, wide_type
+from sfumato.learn.engine.plan import Plan, above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
-from sfumato.learn.engine.refusals import refuse_mixing, refuse_parts
-from sfumato.learn.engine.registry import Handler
+from sfumato.learn.engine.refusals import refuse_parts
+from sfumato.learn.engine.survey import Survey
 from sfumato.learn.engine.tape import Tape
 
 Loss = Callable[[Any, Any], Tensor]
@@ -26,6 +28,8 @@ Loss = Callable[[Any, Any], Tensor]
 _FIRST_CHUNK = 16
 _CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
 _LONGEST_CHUNK = 1024
+# With more records than this a batch is taken in two chunks at least.
+_WHOLE_BYTES = 4 << 20
 
 
 class ClippedSum(NamedTuple):
@@ -76,14 +80,15 @@ class Engine:
     ) -> None:
         if chunk is not None and chunk < 1:
             raise InputError(f"chunk is {chunk}", "Give a positive number of examples, or None")
-        refuse_mixing(module)
+        self._survey = Survey(module)
         self._module, self._loss, self._clipping = module, loss, clipping
         self._chunk, self._automatic = chunk, _FIRST_CHUNK
+        self._bytes = 0.0  # of an example's records
         self._as_one: frozenset[str] = frozenset()
         self._tape: Tape | None = None
         self._pool = Pool()
         self._probed: object = None
-        self._planned: tuple[object, dict[str, Handler | None]] | None = None
+        self._planned: tuple[Survey, frozenset[str], Plan] | None = None
 
     def clipped_sum(self, inputs: Tensor | tuple[Tensor, ...], targets: Any) -> ClippedSum:
         """The clipped sum over a batch.
@@ -96,28 +101,26 @@ class Engine:
             InputError: If the loss is not one number an example, a layer's input does not keep the
                 examples in dimension 0, or the module is sharded over processes.
         """
-        refuse_mixing(self._module)
-        refuse_parts(self._module)
+        survey = self._look()
         args = inputs if isinstance(inputs, tuple) else (inputs,)
-        n = _count((args, targets))
-        parameters = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
+        leaves, spec = pytree.tree_flatten((args, targets))
+        n = _count(leaves)
+        parameters = survey.parameters
         groups = self._clipping.groups(list(parameters))
         group_of = dict(zip(parameters, groups, strict=True))
-        totals = {
-            name: torch.zeros_like(p, dtype=_wide(p.dtype), requires_grad=False)
-            for name, p in parameters.items()
-        }
+        # Made when they are first needed: by then the first chunk's activations are gone.
+        totals: dict[str, Tensor] = {}
         norms, losses = [], []
-        for part, size in self._parts(args, targets, n):
+        for part, size in self._parts(leaves, spec, n):
             chunk_norms, chunk_losses = self._add_chunk(part, size, group_of, totals)
             norms.append(chunk_norms)
             losses.append(chunk_losses)
         count = max(groups, default=0) + 1
         device = next(iter(parameters.values())).device if parameters else None
         return ClippedSum(
-            totals,
-            torch.cat(norms, 1) if norms else torch.zeros(count, 0, device=device),
-            torch.cat(losses) if losses else torch.zeros(0, device=device),
+            {k: totals[k] if k in totals else together.zeros(p) for k, p in parameters.items()},
+            _joined(norms, 1) if norms else torch.zeros(count, 0, device=device),
+            _joined(losses, 0) if losses else torch.zeros(0, device=device),
         )
 
     def per_example(
@@ -139,10 +142,10 @@ class Engine:
         Raises:
             InputError: As for :meth:`clipped_sum`.
         """
-        refuse_mixing(self._module)
+        parameters = self._look().parameters
         args = inputs if isinstance(inputs, tuple) else (inputs,)
-        parameters = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
-        for part, size in self._parts(args, targets, _count((args, targets))):
+        leaves, spec = pytree.tree_flatten((args, targets))
+        for part, size in self._parts(leaves, spec, _count(leaves)):
             tape, losses = self._backward(part, size)
             with torch.no_grad(), torch.autocast(losses.device.type, enabled=False):
                 found = tape.contributions()
@@ -155,43 +158,60 @@ class Engine:
             yield formed
         self._pool.release()
 
-    def _parts(self, args: Any, targets: Any, n: int) -> Iterator[tuple[Any, int]]:
+    def _parts(self, leaves: list[Any], spec: Any, n: int) -> Iterator[tuple[Any, int]]:
         """Chunks of the batch with how many examples each has."""
         start = 0
         while start < n:
-            stop = min(n, start + self._length(n - start))
-            rows = partial(_rows, rows=slice(start, stop))
-            yield pytree.tree_map_only(Tensor, rows, (args, targets)), stop - start
+            stop = min(n, start + self._length(n - start, n))
+            part = [
+                leaf[start:stop].detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves
+            ]
+            yield pytree.tree_unflatten(part, spec), stop - start
             start = stop
 
-    def _length(self, left: int) -> int:
+    def _length(self, left: int, n: int) -> int:
         """Examples of the next chunk: what is left, in equal parts no longer than allowed."""
         longest = self._chunk or self._automatic
+        if self._chunk is None and n * self._bytes > _WHOLE_BYTES:
+            # Activations of half the batch and these records are less than all activations.
+            longest = min(longest, -(-n // 2))
         return -(-left // -(-left // longest))
 
-    def _plan(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, Handler | None]:
-        signature = (tuple(id(p) for p in parameters.values()), self._as_one)
-        if self._planned is None or self._planned[0] != signature:
-            self._planned = (signature, layers(self._module, self._as_one))
-        return self._planned[1]
+    def _look(self) -> Survey:
+        """The module as it stands now."""
+        if self._survey.holds(self._module):
+            self._survey.check()
+        else:
+            self._survey = Survey(self._module)
+        refuse_parts(self._survey.parameters)
+        return self._survey
+
+    def _plan(self, survey: Survey) -> Plan:
+        known = self._planned
+        if known is None or known[0] is not survey or known[1] != self._as_one:
+            known = survey, self._as_one, layers(self._module, self._as_one)
+            self._planned = known
+        return known[2]
 
     def _add_chunk(
         self, part: Any, n: int, group_of: Mapping[str, int], totals: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Adds a chunk's clipped sum to the totals; returns its norms and losses."""
         tape, losses = self._backward(part, n)
-        with torch.no_grad(), torch.autocast(losses.device.type, enabled=False):
+        with torch.no_grad(), _full_precision(losses.device.type):
             if self._chunk is None:
                 self._adapt(tape)
             found = tape.contributions()
             norms = _group_norms(found, group_of, n, losses)
-            finite = (norms.isfinite().all(0)) & losses.isfinite()
             factors = self._clipping.factors(norms)
-            if not bool(finite.all()):
+            # One look at all of them: a sum is finite only if everything in it is.
+            if not math.isfinite(float(norms.sum() + losses.sum())):
+                finite = norms.isfinite().all(0) & losses.isfinite()
                 factors = torch.where(finite, factors, factors.new_zeros(()))
                 found = {name: c.kept(finite) for name, c in found.items()}
-            for name, contribution in found.items():
-                contribution.add_weighted(factors[group_of[name]], totals[name])
+            groups = factors.unbind()
+            own = {name: groups[group_of[name]] for name in found}
+            together.add_weighted(found, own, totals, self._survey.parameters)
         self._pool.release()
         return norms, losses
 
@@ -199,13 +219,12 @@ class Engine:
         """One forward and backward pass over a chunk: its tape, and its losses (n,)."""
         while True:
             self._pool.release()
-            trainable = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
-            names = {id(p): name for name, p in trainable.items()}
-            places = {id(m): place for place, m in self._module.named_modules()}
+            survey = self._survey
+            trainable, names, places = survey.parameters, survey.names, survey.places
             device = next(iter(trainable.values())).device if trainable else torch.device("cpu")
-            plan = self._plan(trainable)
+            plan = self._plan(survey)
             try:
-                with recorded(self._module, plan, self._current), torch.enable_grad():
+                with recorded(plan, self._current), torch.enable_grad():
                     args, targets = part
                     if self._probed is not plan:
                         self._tape = Tape(probe_size(n), names, places, device)
@@ -243,8 +262,8 @@ class Engine:
         """Runs the backward pass; the gradients of parameters used outside their layers."""
         if not losses.requires_grad:
             return (None,) * len(parameters)
-        with torch.autocast(losses.device.type, enabled=False):
-            total = losses.sum(dtype=_wide(losses.dtype))
+        with _full_precision(losses.device.type):
+            total = losses.sum(dtype=wide_type(losses))
             gradients = torch.autograd.grad(total, [tape.anchor, *parameters], allow_unused=True)
         return tuple(gradients[1:])
 
@@ -255,7 +274,8 @@ class Engine:
     def _adapt(self, tape: Tape) -> None:
         """Fits the next chunks to the memory that this one's records took."""
         limit = _CHUNK_BYTES.get(tape.anchor.device.type, _CHUNK_BYTES["cuda"])
-        fitting = limit * tape.n // max(1, tape.bytes)
+        self._bytes = tape.bytes / tape.n
+        fitting = limit / max(self._bytes, 1.0)
         self._automatic = int(min(max(fitting, _FIRST_CHUNK), _LONGEST_CHUNK))
 
 
@@ -265,22 +285,21 @@ def _group_norms(
     """(groups, n) norms of the examples' gradients."""
     count = max(group_of.values(), default=0) + 1
     squares: list[Tensor | None] = [None] * count
-    for name, contribution in found.items():
-        square, group = contribution.squared_norms(), group_of[name]
-        before = squares[group]
-        squares[group] = square if before is None else before + square
-    dtype = _wide(losses.dtype)
+    for name, square in together.squared_norms(found).items():
+        before = squares[group_of[name]]
+        squares[group_of[name]] = square if before is None else before + square
+    dtype = wide_type(losses)
     rows = [row if row is not None else losses.new_zeros(n, dtype=dtype) for row in squares]
-    return torch.stack(rows).sqrt()
+    return (torch.stack(rows) if count > 1 else rows[0].unsqueeze(0)).sqrt()
 
 
-def _count(tree: Any) -> int:
+def _count(leaves: list[Any]) -> int:
     """How many examples the tensors hold.
 
     Raises:
         InputError: If they do not agree.
     """
-    sizes = [len(leaf) if leaf.ndim else -1 for leaf in _tensors(tree)]
+    sizes = [leaf.shape[0] if leaf.ndim else -1 for leaf in leaves if isinstance(leaf, Tensor)]
     if not sizes or min(sizes) != max(sizes) or min(sizes) < 0:
         raise InputError(
             f"inputs and targets hold {sizes} examples", "Give as many targets as examples"
@@ -288,13 +307,12 @@ def _count(tree: Any) -> int:
     return sizes[0]
 
 
-def _rows(values: Tensor, rows: slice) -> Tensor:
-    return values[rows].detach()
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+def _full_precision(kind: str) -> AbstractContextManager[Any]:
+    """No autocast; where there is none, nothing is the fastest way to do nothing."""
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,14 +13,17 @@ from sfumato.learn.engine.fallback import fallback
 from sfumato.learn.engine.registry import Handler, handler_of
 from sfumato.learn.engine.tape import Tape
 
+Plan = dict[str, tuple[nn.Module, Handler | None]]
+"""The modules to be recorded, by place, and the function that stands for each."""
 
-def layers(module: nn.Module, as_one: frozenset[str]) -> dict[str, Handler | None]:
+
+def layers(module: nn.Module, as_one: frozenset[str]) -> Plan:
     """The modules to be recorded, by place; None stands for the fallback.
 
     A registered kind is one layer with all that is below it. So is a module that owns a bare
     trainable parameter or stands in ``as_one``. Where nothing is trainable nothing is recorded.
     """
-    found: dict[str, Handler | None] = {}
+    found: Plan = {}
     seen: set[int] = set()
 
     def visit(part: nn.Module, place: str) -> None:
@@ -28,11 +31,11 @@ def layers(module: nn.Module, as_one: frozenset[str]) -> dict[str, Handler | Non
             return
         seen.add(id(part))
         if place in as_one:
-            found[place] = None
+            found[place] = part, None
             return
         handler = handler_of(part)
         if handler is not None or _owns_trainable(part):
-            found[place] = handler
+            found[place] = part, handler
             return
         for name, child in part.named_children():
             visit(child, f"{place}.{name}" if place else name)
@@ -66,14 +69,11 @@ def above(module: nn.Module, parameter: int, as_one: frozenset[str]) -> str:
 
 
 @contextmanager
-def recorded(
-    module: nn.Module, plan: Mapping[str, Handler | None], tape: Callable[[], Tape]
-) -> Iterator[None]:
+def recorded(plan: Plan, tape: Callable[[], Tape]) -> Iterator[None]:
     """Lets each layer's function stand for its forward; takes everything back at the end."""
     before: list[tuple[nn.Module, Any]] = []
     try:
-        for place, handler in plan.items():
-            part = module.get_submodule(place)
+        for part, handler in plan.values():
             own = part.__dict__.get("forward")
             before.append((part, own))
             original = part.forward

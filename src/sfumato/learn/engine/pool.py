@@ -19,17 +19,36 @@ class Pool:
     def __init__(self) -> None:
         self._free: dict[_Key, list[Tensor]] = defaultdict(list)
         self._taken: list[Tensor] = []
+        self._scratch: Tensor | None = None
+
+    def scratch(self, size: int, like: Tensor) -> Tensor:
+        """At least so many numbers, free until the next one asks."""
+        found = self._scratch
+        if (
+            found is None
+            or found.numel() < size
+            or (found.dtype, found.device) != (like.dtype, like.device)
+        ):
+            found = self._scratch = torch.empty(size, dtype=like.dtype, device=like.device)
+        return found
 
     def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of that shape with the dtype and device of ``like``."""
-        free = self._free[(shape, like.dtype, like.device)]
-        found = free.pop() if free else torch.empty(shape, dtype=like.dtype, device=like.device)
+        free = self._free[(shape[1:], like.dtype, like.device)]
+        # Chunks differ in length: a longer one's memory serves a shorter one, a shorter one's is
+        # given up before more is asked for.
+        found = free.pop() if free else None
+        if found is None or len(found) < shape[0]:
+            del found
+            found = torch.empty(shape, dtype=like.dtype, device=like.device)
         self._taken.append(found)
-        return found
+        return found[: shape[0]]
 
     def release(self) -> None:
         """Gives everything back, and forgets what the last chunk had no use for."""
+        if not self._taken:  # released before: what is free must stay
+            return
         self._free.clear()
         for tensor in self._taken:
-            self._free[(tuple(tensor.shape), tensor.dtype, tensor.device)].append(tensor)
+            self._free[(tuple(tensor.shape[1:]), tensor.dtype, tensor.device)].append(tensor)
         self._taken.clear()

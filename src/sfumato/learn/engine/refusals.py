@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
@@ -9,26 +11,45 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from sfumato.errors import InputError
 
 
+def may_mix(part: nn.Module) -> bool:
+    """Whether a part is of a kind that mixes examples in some of its modes."""
+    kinds = (_NormBase, nn.Embedding, nn.EmbeddingBag)
+    return isinstance(part, kinds) or _mixing(part) is not None
+
+
+def refuse(place: str, part: nn.Module) -> None:
+    """Refuses a part in which one example's output depends on other examples.
+
+    Args:
+        place: What it is called in the model.
+        part: Itself, without what is below it.
+
+    Raises:
+        InputError: Naming the layer and the fix.
+    """
+    reason = _mixing(part)
+    if reason is not None:
+        problem, remedy = reason
+        raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
+
+
 def refuse_mixing(module: nn.Module) -> None:
-    """Refuses a model in which one example's output depends on other examples.
+    """Refuses a module of which any part mixes examples.
 
     Raises:
         InputError: Naming the layer and the fix.
     """
     for place, part in module.named_modules():
-        reason = _mixing(part)
-        if reason is not None:
-            problem, remedy = reason
-            raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
+        refuse(place, part)
 
 
-def refuse_parts(module: nn.Module) -> None:
+def refuse_parts(parameters: Mapping[str, nn.Parameter]) -> None:
     """Refuses parameters of which other processes hold the rest: no layer is seen to use them.
 
     Raises:
         InputError: Naming the first.
     """
-    for name, parameter in module.named_parameters():
+    for name, parameter in parameters.items():
         if hasattr(parameter, "device_mesh"):
             raise InputError(
                 f"the parameter {name!r} is one process's part of it",

@@ -14,6 +14,7 @@ Source: Abadi et al., CCS 2016; layer budgets: the reading of S001 in training_a
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,6 +247,11 @@ class DpSgdMethod:
             raise InputError(
                 f"components is {self.components}, the network {made['family']}",
                 "Directions are of images and feed the network 'dense'; leave components out.",
+            )
+        if self.components > (pixels := math.prod(made["shape"])):
+            raise InputError(
+                f"components is {self.components}, an image has {pixels} numbers",
+                "Ask for fewer components.",
             )
         return {**made, "family": "projected-dense", "components": self.components}
 

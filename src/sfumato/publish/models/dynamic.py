@@ -11,7 +11,7 @@ Source: Wei and Liu, "Gradient Leakage Attack Resilient Deep Learning", IEEE TIF
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
@@ -26,8 +26,6 @@ from sfumato.registry import method
 
 if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
-    from sfumato.learn.adaptive import AdaptiveQuantile
-    from sfumato.learn.clipping import Clipping
     from sfumato.learn.dynamic import DynamicDpSgd
     from sfumato.privacy.budget import Budget
 
@@ -194,28 +192,29 @@ class Dynamic:
         )
 
     def _mechanism(self, budget: Budget, records: int) -> DynamicDpSgd:
+        from sfumato.learn.adaptive import AdaptiveQuantile
+        from sfumato.learn.clipping import Automatic, Flat
         from sfumato.learn.dynamic import DynamicDpSgd
 
         size = checks.batch_size(self.expected_batch_size, records)
         first, last = self.max_grad_norm, self.max_grad_norm / self.clip_fall
         moving = self.clip_schedule != "constant"
-        return DynamicDpSgd.calibrate(
+        flat = Flat(first)
+        made = DynamicDpSgd.calibrate(
             budget,
             records=records,
             expected_batch_size=size,
             steps=max(1, round(self.epochs * records / size)),
-            clipping=self._clipping(),
+            clipping=flat,
             noise_schedule=named(self.noise_schedule, self.noise_fall, 1.0),
             clip_norms=named(self.clip_schedule, first, last) if moving else None,
             neighbours=Neighbours(self.neighbours),
         )
-
-    def _clipping(self) -> Clipping | AdaptiveQuantile:
-        from sfumato.learn.adaptive import AdaptiveQuantile
-        from sfumato.learn.clipping import Automatic, Flat
-
+        if self.clipping == "flat":
+            return made
         if self.clipping == "automatic":
-            return Automatic(self.max_grad_norm)
-        if self.clipping == "adaptive":
-            return AdaptiveQuantile(initial=self.max_grad_norm)
-        return Flat(self.max_grad_norm)
+            return replace(made, clipping=Automatic(first))
+        # As for learn.dpsgd, the count costs at most a quarter of any step; the first has the
+        # most noise.
+        count = max(size / 20, made.multiplier_at(0))
+        return replace(made, clipping=AdaptiveQuantile(initial=first, count_stddev=count))

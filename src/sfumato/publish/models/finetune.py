@@ -72,7 +72,7 @@ class FineTuneMethod:
     steps: int = 100
     max_grad_norm: float = 1.0
     learning_rate: float = 0.5
-    body_rate: float = 0.1
+    body_rate: float = 1.0
     momentum: float = 0.9
     averaging: float = 0.9
     neighbours: str = "add-remove"

@@ -24,19 +24,21 @@ def architecture(
 
     Args:
         facts: Public facts of the records.
-        network: One of ``IMAGES``, ``"table-dense"``, or ``"auto"``: ``table-dense`` for rows,
-            ``small-cnn`` for images of up to 32 pixels a side and ``deep-cnn`` for larger ones.
+        network: One of ``IMAGES``, ``"table-dense"``, or ``"auto"``: ``table-dense`` for rows; for
+            images ``dense`` below 14 pixels a side, ``small-cnn`` up to 32 and ``deep-cnn`` above.
         hidden: Widths of the hidden layers of a dense network.
 
     Raises:
-        InputError: If the network does not take such records, or has no hidden layers to set.
+        InputError: If the network does not take such records, or has no hidden layers to set:
+            before a calibration, so before anything is spent.
     """
+    from sfumato.learn.architectures import build
+
     values = input_values(facts)
     rows = "columns" in values
     known = ("table-dense",) if rows else IMAGES
     if network == AUTO:
-        large = not rows and max(values["shape"][1:]) > 32
-        network = known[0] if not large else "deep-cnn"
+        network = known[0] if rows else _for_size(values["shape"][1:])
     if network not in known:
         raise InputError(
             f"network is {network!r}",
@@ -48,4 +50,13 @@ def architecture(
             f"Leave it out, or use {' or '.join(_HIDDEN)}.",
         )
     made = {"family": network, **values, "classes": len(classes_of(facts))}
-    return {**made, "hidden": list(hidden)} if network in _HIDDEN else made
+    made = {**made, "hidden": list(hidden)} if network in _HIDDEN else made
+    build(made, seed=0)  # refuses images that are too small for it
+    return made
+
+
+def _for_size(sides: Sequence[int]) -> str:
+    """A network for images with these sides."""
+    if min(sides) < 14:
+        return "dense"
+    return "deep-cnn" if max(sides) > 32 else "small-cnn"

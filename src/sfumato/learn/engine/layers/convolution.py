@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.learn.engine.contributions import Direct, wide
-from sfumato.learn.engine.convolutions import Geometry, convolution
+from sfumato.learn.engine.convolutions import Geometry, bias_of, convolution
 from sfumato.learn.engine.registry import layer
 from sfumato.learn.engine.tape import Tape, unmodified
 
@@ -110,11 +110,16 @@ def _record(
 
     def record(gradient: Tensor) -> None:
         gradient = wide(gradient)
-        if wants_bias:
-            assert isinstance(bias, Tensor)
-            tape.add(bias, Direct(gradient.flatten(2).sum(2)))
+        shifts: Direct | None
         if wants_weight:
             unmodified(input, version, place)
-            tape.add(weight, convolution(wide(input.detach()), gradient, geometry, tape.pool))
+            values = wide(input.detach())
+            part, shifts = convolution(values, gradient, geometry, tape.pool, bias=wants_bias)
+            tape.add(weight, part)
+        else:
+            shifts = bias_of(gradient)
+        if shifts is not None:
+            assert isinstance(bias, Tensor)
+            tape.add(bias, shifts)
 
     return tape.watch(output, record)

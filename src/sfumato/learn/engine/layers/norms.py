@@ -6,12 +6,14 @@ but the example and the weight's own dimensions; ``bias``'s the output gradient,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.learn.engine import kernels
 from sfumato.learn.engine.contributions import Direct, wide
 from sfumato.learn.engine.registry import layer
 from sfumato.learn.engine.tape import Tape, unmodified
@@ -42,11 +44,50 @@ def rms_norm(module: nn.RMSNorm, tape: Tape, input: Tensor) -> Tensor:
 @layer(nn.GroupNorm)
 def group_norm(module: nn.GroupNorm, tape: Tape, input: Tensor) -> Tensor:
     """input: (n, channels, ...)."""
+    kernel = kernels.affine_examples()
+    wanted = tape.wants(module.weight) and tape.wants(module.bias)
+    if kernel is not None and wanted and input.dtype == module.weight.dtype == torch.float32:
+        return _group_norm(module, tape, input, kernel)
 
     def normalise(values: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         return F.group_norm(values, module.num_groups, weight, bias, module.eps)
 
     return _affine(module, tape, input, normalise, range(2, input.ndim))
+
+
+def _group_norm(module: nn.GroupNorm, tape: Tape, input: Tensor, kernel: kernels.Affine) -> Tensor:
+    """With the mean and deviation of the forward pass kept, for the kernel."""
+    place = tape.place(module)
+    tape.check(input, place)
+    last = input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    n, channels = input.shape[:2]
+    output, mean, inverse = torch.native_group_norm(
+        input.contiguous(memory_format=order),
+        tape.value(module.weight),
+        tape.value(module.bias),
+        *(n, channels, math.prod(input.shape[2:]), module.num_groups, module.eps),
+    )
+    mean, inverse, version = mean.detach(), inverse.detach(), input._version
+
+    def record(gradient: Tensor) -> None:
+        unmodified(input, version, place)
+        found = kernel(input.detach(), gradient, mean, inverse)
+        if found is None:
+            groups = mean.shape[1]
+            shape = (tape.n, groups, -1)
+            centred = input.detach().reshape(shape) - mean.unsqueeze(2)
+            normal = (centred * inverse.unsqueeze(2)).view_as(gradient)
+            positions = tuple(range(2, gradient.ndim))
+            product = normal * gradient
+            found = (
+                product.sum(positions) if positions else product,
+                gradient.sum(positions) if positions else gradient,
+            )
+        tape.add(module.weight, Direct(found[0]))
+        tape.add(module.bias, Direct(found[1]))
+
+    return tape.watch(output, record)
 
 
 @layer(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
