@@ -4,7 +4,7 @@
 
 Both train the same network from the same first weights for as many steps at the same sampling rate
 and bound; "adlm" pays for one noisy mean of relevances out of the same epsilon. Learning rates were
-chosen for each by itself, on 10,000 training images (4,000 rows of the census sample) held out for
+chosen for each by itself, on training records held out for
 it. Poisson sampling, add/remove, PLD, secure noise. ``--holdout RATE ...`` is that choice.
 """
 
@@ -38,16 +38,14 @@ RUNS = 3
 BUDGET = Budget(1.0, 1e-5)
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "mnist, dense": ("mnist", {"family": "dense", "hidden": [128]}),
-    "mnist, small-cnn": ("mnist", {"family": "small-cnn"}),
     "census-sample, dense": ("census-sample", {"family": "table-dense", "hidden": [32]}),
 }
-STEPS = {"mnist": 600, "census-sample": 600}
+STEPS = {"mnist": 300, "census-sample": 300}
+# Those of MNIST have not been chosen yet.
 RATES: dict[tuple[str, str], float] = {
-    ("mnist, dense", "plain"): 1.0,
-    ("mnist, dense", "adlm"): 1.0,
-    ("mnist, small-cnn", "plain"): 1.0,
-    ("mnist, small-cnn", "adlm"): 1.0,
-    ("census-sample, dense", "plain"): 1.0,
+    ("mnist, dense", "plain"): 2.0,
+    ("mnist, dense", "adlm"): 2.0,
+    ("census-sample, dense", "plain"): 2.0,
     ("census-sample, dense", "adlm"): 1.0,
 }
 SAMPLE_RATE = 0.02

@@ -28,8 +28,8 @@ def over_the_batch() -> Iterator[None]:
     """Noise for a batch's sum is divided by its size, and added to the sum."""
     original = DpSgd.gradient_multiplier
 
-    def less(made: DpSgd) -> float:
-        return original(made) / made.sampling.expected_batch_size
+    def less(made: DpSgd, *step: int) -> float:
+        return original(made, *step) / made.sampling.expected_batch_size
 
     with patch.object(DpSgd, "gradient_multiplier", less):
         yield
