@@ -19,7 +19,11 @@ Kind = Literal["method", "attack"]
 _T = TypeVar("_T", bound=type)
 
 _ROOMS: dict[Kind, tuple[str, ...]] = {
-    "method": ("sfumato.publish.tables", "sfumato.publish.generators"),
+    "method": (
+        "sfumato.publish.tables",
+        "sfumato.publish.generators",
+        "sfumato.publish.models",
+    ),
     "attack": ("sfumato.attack",),
 }
 _entries: dict[Kind, dict[str, type]] = {"method": {}, "attack": {}}

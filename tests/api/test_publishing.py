@@ -230,3 +230,14 @@ def test_compare_judges_every_method_at_every_budget_and_publishes_nothing(
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
     assert "<html" in (out / "report.html").read_text("utf-8")
     assert not list((tmp_path / "home").rglob("*.db"))
+
+
+def test_processes_of_torchrun_are_refused_before_each_pays(
+    people_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ledger = tmp_path / "people.db"
+    with pytest.raises(InputError, match="torchrun started 2 processes, and each would publish"):
+        sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "release", ledger=ledger)
+    assert not ledger.exists()

@@ -12,6 +12,7 @@ from sfumato.attack import ceilings
 from sfumato.attack.ceilings import Ceiling
 from sfumato.privacy import events
 from sfumato.privacy.guarantee import Central, Empirical, Local, Metric
+from sfumato.privacy.neighbours import Neighbours
 
 EPSILONS = [0.01, 0.5, 1.0, 3.0, 8.0]
 MUS = [0.05, 0.5, 1.0, 3.0]
@@ -95,3 +96,16 @@ def test_what_does_not_cover_a_record_gives_no_ceiling(
     guarantee: Any, make_release: Any, make_people: Any
 ) -> None:
     assert ceilings.of(make_release(make_people(20, 0), guarantee).card) is None
+
+
+def test_a_metric_bounds_attacks_like_its_worst_case(make_release: Any, make_people: Any) -> None:
+    for unit, bounded in (("record", True), ("16 pixels", False)):
+        worst = Central(
+            events.PureDpEvent(1.5, "replace-one"), 0.0, unit, neighbours=Neighbours.REPLACE_ONE
+        )
+        metric = Metric(0.5, "angle", worst_case=worst)
+        found = ceilings.of(make_release(make_people(20, 0), metric).card)
+        assert (found is not None) == bounded
+        if found is not None:
+            pure = (math.exp(1.5) - 1) / (math.exp(1.5) + 1)
+            assert found.advantage == pytest.approx(pure, rel=1e-3)

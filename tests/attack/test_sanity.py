@@ -197,7 +197,7 @@ def test_evidence_of_another_schema_is_refused(
     )
     with pytest.raises(InputError, match="other columns"):
         attack(name, make_release(fewer), Evidence(table, table))
-    with pytest.raises(InputError, match="holds images"):
+    with pytest.raises(InputError, match="is about images"):
         attack(name, make_release(make_pictures(30, 0)), Evidence(table, table))
     with pytest.raises(InputError, match="auxiliary records have other columns"):
         attack(name, make_release(table), Evidence(table, table, fewer))

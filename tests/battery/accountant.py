@@ -12,6 +12,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+from dp_accounting import NeighboringRelation
+from scipy.special import logsumexp
+
+RELATIONS = {
+    "add-remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
+    "replace-one": NeighboringRelation.REPLACE_ONE,
+}
 INTERVAL = 1e-4
 
 
@@ -39,6 +47,25 @@ class Parts:
             return self
         square = self.square + count * (distance / stddev) ** 2
         return replace(self, pure=math.inf, square=square)
+
+    def sampled(
+        self, rate: float, distance: float, stddev: float, count: int = 1, relation: str = ""
+    ) -> Parts:
+        """Gaussian noise on a sum over a Poisson sample, one record moving it by ``distance``."""
+        if distance == 0 or rate == 1:
+            return self.gaussian(distance, stddev, count)
+        key = ("sampled", rate, stddev / distance, relation or "add-remove")
+        return self._with(math.inf, key, count)
+
+    def direction(
+        self, kappa: float, dimension: int, distance: float, rate: float = 1.0, count: int = 1
+    ) -> Parts:
+        """Von Mises-Fisher noise on one direction, ``distance`` from another.
+
+        With probability ``rate`` it is drawn at all, and that shows.
+        """
+        far = round(min(distance, 2.0), 6)  # a multiple of what float32 resolves
+        return self._with(kappa * far, ("direction", kappa, dimension, far, rate), count)
 
     def laplace(self, distance: float, scale: float, count: int = 1) -> Parts:
         """Continuous Laplace noise on one number moved by ``distance``."""
@@ -80,7 +107,6 @@ class Parts:
 
 @lru_cache(maxsize=256)
 def _loss(key: tuple[Any, ...]) -> Any:
-    from dp_accounting import NeighboringRelation
     from dp_accounting.pld import common
     from dp_accounting.pld import privacy_loss_distribution as pld
 
@@ -88,6 +114,16 @@ def _loss(key: tuple[Any, ...]) -> Any:
     grid = {"value_discretization_interval": INTERVAL}
     if kind == "gaussian":
         return pld.from_gaussian_mechanism(1 / numbers[0], **grid)
+    if kind == "sampled":
+        rate, multiplier, relation = numbers
+        return pld.from_gaussian_mechanism(
+            multiplier,
+            sampling_prob=rate,
+            neighboring_relation=RELATIONS[relation],
+            **grid,
+        )
+    if kind == "direction":
+        return pld.from_two_probability_mass_functions(*_directions(*numbers), **grid)
     if kind == "bounded":
         return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(numbers[0]), **grid)
     if kind == "response":
@@ -96,12 +132,38 @@ def _loss(key: tuple[Any, ...]) -> Any:
     return getattr(pld, f"from_{kind}_mechanism")(numbers[0], sensitivity=numbers[1], **grid)
 
 
+def _directions(
+    kappa: float, dimension: int, distance: float, rate: float
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Log-masses of two directions' draws over cells of what tells them apart; -1 is no draw.
+
+    That is the cosine ``s`` with their difference, for any ``distance``; the rest of the plane
+    that they span (``r``) is summed over.
+    """
+    half = math.asin(distance / 2)
+    angles = (np.arange(4000) + 0.5) / 4000 * math.pi
+    s, width = np.cos(angles), np.sin(angles)
+    inner = (np.arange(150) + 0.5) / 150 * math.pi
+    across = kappa * math.cos(half) * np.cos(inner)
+    rest = logsumexp(np.outer(width, across) + (dimension - 3) * np.log(np.sin(inner)), axis=1)
+    both = []
+    for sign in (1, -1):
+        log = sign * kappa * math.sin(half) * s + (dimension - 2) * np.log(width) + rest
+        log += math.log(rate) - logsumexp(log)
+        masses = dict(enumerate(log.tolist()))
+        if rate < 1:
+            masses[-1] = math.log1p(-rate)
+        both.append(masses)
+    return both[0], both[1]
+
+
 def of_card(guarantee: Mapping[str, Any], delta: float | None = None) -> float:
     """The epsilon that follows from a card's ``guarantee`` entry.
 
     A part of which only a zCDP bound is claimed counts as the Gaussian it is modelled on, which
     is a little less: there the card's figure may be larger, and must not be smaller.
     """
+    guarantee = guarantee.get("worst_case", guarantee)  # of a metric
     far = 2 if guarantee["neighbours"] == "replace-one" else 1
     parts = _of_event(Parts(), guarantee["event"], far, guarantee["neighbours"], 1)
     return parts.epsilon(guarantee["delta"] if delta is None else delta)
@@ -119,6 +181,16 @@ def _of_event(parts: Parts, event: Mapping[str, Any], far: int, relation: str, n
             return parts
         case "GaussianDpEvent":
             return parts.gaussian(far, event["noise_multiplier"], n)
+        case "VonMisesFisherDpEvent":
+            return parts.direction(event["kappa"], event["dimension"], 2.0, 1.0, n)
+        case "PoissonSampledDpEvent" if event["event"]["type"] == "VonMisesFisherDpEvent":
+            inner, rate = event["event"], event["sampling_probability"]
+            return parts.direction(inner["kappa"], inner["dimension"], 2.0, rate, n)
+        case "PoissonSampledDpEvent":
+            inner = event["event"]
+            assert inner["type"] == "GaussianDpEvent"
+            rate, noise = event["sampling_probability"], inner["noise_multiplier"]
+            return parts.sampled(rate, 1, noise, n, relation)
         case "LaplaceDpEvent":
             return parts.laplace(far, event["noise_multiplier"], n)
         case "DiscreteLaplaceDpEvent":
@@ -147,16 +219,16 @@ def by_dp_accounting(guarantee: Mapping[str, Any]) -> float | None:
     Repeated events are handed over one by one: version 0.6.0 counts a repeated randomised
     response once.
     """
-    from dp_accounting import NeighboringRelation, UnsupportedEventError
+    from dp_accounting import RandomizedResponseDpEvent, UnsupportedEventError
     from dp_accounting.pld import PLDAccountant
 
-    relation = {
-        "add-remove": NeighboringRelation.ADD_OR_REMOVE_ONE,
-        "replace-one": NeighboringRelation.REPLACE_ONE,
-    }[guarantee["neighbours"]]
-    accountant = PLDAccountant(relation, INTERVAL)
+    guarantee = guarantee.get("worst_case", guarantee)
+    accountant = PLDAccountant(RELATIONS[guarantee["neighbours"]], INTERVAL)
     try:
         for event, count in _leaves(guarantee["event"], 1):
+            if not isinstance(event, RandomizedResponseDpEvent):
+                accountant.compose(event, count)
+                continue
             for _ in range(count):
                 accountant.compose(event)
     except (UnsupportedEventError, LookupError):
@@ -171,6 +243,11 @@ def _leaves(event: Mapping[str, Any], count: int) -> list[tuple[Any, int]]:
         return _leaves(event["event"], count * event["count"])
     if event["type"] == "ComposedDpEvent":
         return [leaf for part in event["events"] for leaf in _leaves(part, count)]
+    if event["type"] == "PoissonSampledDpEvent":
+        ((inner, once),) = _leaves(event["event"], 1)
+        assert once == 1
+        rate = event["sampling_probability"]
+        return [(dp_accounting.PoissonSampledDpEvent(rate, inner), count)]
     cls = getattr(dp_accounting, event["type"], None)
     if cls is None:
         raise LookupError(event["type"])

@@ -84,9 +84,21 @@ def replace_picture(data: ImageSet, rng: np.random.Generator) -> ImageSet:
     """A neighbour under replace-one: one image and its label replaced."""
     images, labels = data.images, data.labels.copy()
     at = int(rng.integers(len(labels)))
-    images[at] = rng.random((1, 4, 4)) if rng.random() < 0.5 else float(rng.integers(2))
+    images[at] = rng.random(images.shape[1:]) if rng.random() < 0.5 else float(rng.integers(2))
     labels[at] = rng.integers(3)
-    return ImageSet.from_arrays(images, labels, PICTURES.classes)
+    return ImageSet.from_arrays(images, labels, data.schema.classes)
+
+
+def add_or_remove_picture(data: ImageSet, rng: np.random.Generator) -> ImageSet:
+    """A neighbour under add/remove: one image and its label gone, or more."""
+    if rng.random() < 0.5:
+        gone = int(rng.integers(len(data)))
+        return data.select(np.delete(np.arange(len(data)), gone))
+    shape = (1, *data.schema.shape)
+    more = rng.random(shape) if rng.random() < 0.5 else np.full(shape, float(rng.integers(2)))
+    images = np.concatenate([data.images, more.astype(np.float32)])
+    labels = np.append(data.labels, rng.integers(len(data.schema.classes)))
+    return ImageSet.from_arrays(images, labels, data.schema.classes)
 
 
 class Batched:

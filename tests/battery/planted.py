@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import generators, house, mechanisms, tables
+from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
 from battery.row import Row
+from battery.rows.vmf import vmf
 from battery.table import ROWS
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
@@ -266,6 +267,52 @@ PLANTED: tuple[Planted, ...] = (
         house.loose_conversion,
     ),
     Planted(
+        "shards that overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        house.method(pate.GAUSSIAN),
+        ("check_realised_loss",),
+        pate.overlapping,
+    ),
+    Planted(
+        "one scalar of noise for all classes of a vote",
+        "DP-UTIL (a sampler called without a size)",
+        spoilt(pate.GAUSSIAN, pate.one_scalar),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "Laplace votes at half the scale",
+        "DP-UTIL (Lap(1 / epsilon) where a vote moves two counts)",
+        spoilt(pate.LAPLACE, pate.half_scale),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a threshold test that is not charged",
+        "our own",
+        spoilt(pate.CONFIDENT, pate.free_test),
+        ("check_realised_loss", "check_parts_sum"),
+    ),
+    Planted(
+        "noise drawn in every step and charged once",
+        "AdLM (a budget said not to grow with the steps)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss", "check_parts_sum"),
+        adlm.charged_once,
+    ),
+    Planted(
+        "noise divided by the size of the batch",
+        "AdLM (noise / |L| on what is no mean)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.over_the_batch,
+    ),
+    Planted(
+        "relevance scaled by private extremes",
+        "AdLM (min and max over the records, for nothing)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.private_extremes,
+    ),
+    Planted(
         "noise drawn before the debit",
         "our own",
         spoilt(tables.COUNTS, house.recast(house.NoiseFirst)),
@@ -289,5 +336,89 @@ PLANTED: tuple[Planted, ...] = (
         house.method(tables.COUNTS),
         ("check_save_is_whole",),
         house.save_in_place,
+    ),
+    Planted(
+        "shuffled batches of one size, accounted as Poisson samples",
+        "Tramèr and Boneh's, De et al.'s and most published training loops",
+        HONEST["learn.dpsgd: flat"],
+        ("check_sampler",),
+        trained.shuffled,
+    ),
+    Planted(
+        "divided by the realised size of the batch",
+        "Opacus up to 1.5 (adaptive clipping); many loops that take a mean",
+        HONEST["learn.dpsgd: flat"],
+        ("check_expected_divisor",),
+        trained.realised_divisor,
+    ),
+    Planted(
+        "a parameter is left out of the clipped norm",
+        "hooks that do not see tied or bare parameters",
+        HONEST["learn.dpsgd: flat"],
+        ("check_norms", "check_realised_loss"),
+        trained.partial_norms,
+    ),
+    Planted(
+        "less noise drawn than accounted",
+        "our own",
+        HONEST["learn.dpsgd: flat"],
+        ("check_realised_loss",),
+        trained.less_noise,
+    ),
+    Planted(
+        "the gradients' own multiplier accounted for an adaptive step",
+        "Opacus up to 1.5.4",
+        HONEST["learn.dpsgd: adaptive"],
+        ("check_parts_sum",),
+        trained.larger_multiplier_accounted,
+    ),
+    Planted(
+        "the clip norm is the largest of the batch",
+        "Fed-CDP's dynamic variant",
+        HONEST["learn.dynamic"],
+        ("check_only_draws_leak", "check_realised_loss"),
+        trained.bound_of_the_batch,
+    ),
+    Planted(
+        "a schedule is accounted, its last noise drawn",
+        "our own",
+        HONEST["learn.dynamic"],
+        ("check_realised_loss",),
+        trained.last_of_the_schedule,
+    ),
+    Planted(
+        "noise for each layer alone, accounted for all",
+        "Fed-CDP",
+        HONEST["learn.dpsgd: layer budgets"],
+        ("check_realised_loss",),
+        trained.each_layer_alone,
+    ),
+    Planted(
+        "batch norms in training mode mix examples",
+        "fine-tuning code that leaves the network in training mode",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.batch_statistics,
+    ),
+    Planted(
+        "running statistics of private batches are published",
+        "any batch norm that was trained and shipped",
+        HONEST["learn.finetune: head"],
+        ("check_only_draws_leak",),
+        finetune.running_statistics,
+    ),
+    Planted(
+        "images normalised by the private set's mean and spread",
+        "most image pipelines",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.private_constants,
+    ),
+    Planted(
+        "noise on single directions amplified by sampling",
+        "readings of arXiv 2211.04686; the absence of a unit vector shows in a sum of them",
+        vmf("learn.vmf"),  # of its own: rows remember what they calibrated
+        ("check_realised_loss", "check_parts_sum"),
+        trained.amplified_directions,
     ),
 )

@@ -15,6 +15,7 @@ Source: Cebere et al. 2026, "Re:cord-play"; training_attacks.md C10.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,11 +23,19 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+import sfumato.learn.noise
 import sfumato.privacy.noise
 from battery.accountant import Parts
+from sfumato.learn.adaptive import AdaptiveQuantile
+from sfumato.learn.directional import Directional
 from sfumato.learn.logistic import LogisticRegression
+from sfumato.learn.noise import add_gaussian
+from sfumato.learn.relevance import RelevanceMean
+from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.von_mises_fisher import unit
 from sfumato.privacy import mechanisms
 
 SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
@@ -47,6 +56,58 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """The noise on all of a step's summed gradients.
+
+    Args:
+        spread: Standard deviation and number of coordinates of each tensor.
+        divisor: What the noisy sums are divided by.
+    """
+
+    spread: tuple[tuple[float, int], ...]
+    divisor: float
+
+    @property
+    def stddevs(self) -> NDArray[np.float64]:
+        """Of each coordinate of the sum."""
+        return np.concatenate([np.full(size, stddev) for stddev, size in self.spread])
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The von Mises-Fisher noise on each of a step's directions, seen in their sum.
+
+    A replaced record moves the sum by the distance between its two directions.
+
+    Args:
+        kappa: Its concentration.
+        dimension: Coordinates of a direction.
+        divisor: What the noisy sum is divided by, once its shrinking has been made up for.
+    """
+
+    kappa: float
+    dimension: int
+    divisor: float
+
+
+STEPS = (Gradients, Directions)
+"""What a training step may draw."""
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The sample that a draw was made from.
+
+    Args:
+        number: Which it is, from 1.
+        rate: With which each record was drawn into it.
+    """
+
+    number: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Draw:
     """One use of a mechanism.
 
@@ -54,11 +115,13 @@ class Draw:
         mechanism: With its public parameters.
         values: What it was given; private.
         output: What it gave.
+        lot: The sample it speaks of; None for all records.
     """
 
     mechanism: Any
     values: NDArray[Any]
     output: NDArray[Any]
+    lot: Lot | None = None
 
     @property
     def noise(self) -> NDArray[np.float64]:
@@ -73,10 +136,25 @@ class Recorder:
         play: A transcript to give out again, draw by draw.
         enough: After so many draws the run is stopped where it stands, for tests that need no
             more of it.
+        everyone: Every sample is of all records, so that each step shows what each can do; the
+            draws still say at which rate they were to be sampled.
+
+    Attributes:
+        draws: What was drawn.
+        samples: Row numbers of each sample, and how many rows there were.
     """
 
-    def __init__(self, play: list[Draw] | None = None, enough: int | None = None) -> None:
+    def __init__(
+        self,
+        play: list[Draw] | None = None,
+        enough: int | None = None,
+        everyone: bool = True,
+    ) -> None:
         self.draws: list[Draw] = []
+        self.samples: list[tuple[NDArray[np.int64], int]] = []
+        self._everyone = everyone
+        self._lot: Lot | None = None
+        self._last: type | tuple[type, ...] | None = None
         self._play = play
         self._enough = enough
         self._stack = ExitStack()
@@ -89,11 +167,22 @@ class Recorder:
                 self._patch(cls, call, self._wrapped(getattr(cls, call)))
         self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
+        self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
+        self._patch(Directional, "noisy_mean", self._directions(Directional.noisy_mean))
+        double = sfumato.learn.noise.add_gaussian_double
+        self._patch(sfumato.learn.noise, "add_gaussian_double", self._double(double))
+        self._patch(PoissonSampling, "draw", self._sampled(PoissonSampling.draw))
+        self._patch(RelevanceMean, "release", self._of_all(RelevanceMean.release))
+        self._patch(AdaptiveQuantile, "update", self._counted(AdaptiveQuantile.update))
         return self
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> bool:
         self._stack.close()
         return kind is _Enough
+
+    def stop_after(self, mechanism: type | tuple[type, ...]) -> None:
+        """Stops the run after the first draw on a sample by such a mechanism."""
+        self._last = mechanism
 
     def _patch(self, owner: Any, name: str, replacement: Any) -> None:
         self._stack.enter_context(patch.object(owner, name, replacement))
@@ -107,8 +196,9 @@ class Recorder:
             assert len(self.draws) < len(self._play), "a neighbour draws more often"
             output = self._play[len(self.draws)].output
             assert output.shape == given.shape, "the shape of a draw depends on private data"
-        self.draws.append(Draw(mechanism, given, output))
-        if len(self.draws) == self._enough:
+        self.draws.append(Draw(mechanism, given, output, self._lot))
+        last = self._last is not None and isinstance(mechanism, self._last) and self._lot
+        if len(self.draws) == self._enough or last:
             raise _Enough
         return output.copy()
 
@@ -136,6 +226,78 @@ class Recorder:
 
         return gaussian
 
+    def _gradients(self, original: Any) -> Any:
+        def noisy(
+            tensors: Any, stddevs: Any, source: Any, *, divisor: float = 1.0, reuse: bool = False
+        ) -> Any:
+            sizes = [tensor.numel() for tensor in tensors]
+            shapes = [tensor.shape for tensor in tensors]
+            mechanism = Gradients(tuple(zip(map(float, stddevs), sizes, strict=True)), divisor)
+            given = np.concatenate([t.detach().double().numpy().ravel() for t in tensors])
+
+            def draw() -> Any:
+                made = original(tensors, stddevs, source, divisor=divisor, reuse=reuse)
+                return divisor * np.concatenate([t.double().numpy().ravel() for t in made])
+
+            output = torch.from_numpy(self._log(mechanism, given, draw) / divisor).float()
+            parts = torch.split(output, sizes)
+            return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+        return noisy
+
+    def _directions(self, original: Any) -> Any:
+        def noisy_mean(made: Any, blocks: Any, source: Any) -> Any:
+            held = list(blocks)
+            given = sum((unit(block).sum(0).numpy() for block in held), np.zeros(made.size))
+            divisor = made.sampling.expected_batch_size / made.length
+            mechanism = Directions(made.kappa, made.size, divisor)
+
+            def draw() -> Any:
+                return divisor * original(made, held, source).double().numpy()
+
+            return torch.from_numpy(self._log(mechanism, given, draw) / divisor).float()
+
+        return noisy_mean
+
+    def _double(self, original: Any) -> Any:
+        def noisy(values: Any, stddev: float, source: Any) -> Any:
+            mechanism = Gradients(((float(stddev), values.numel()),), 1.0)
+            given = values.numpy()
+            draw = lambda: original(values, stddev, source).numpy()  # noqa: E731
+            return torch.from_numpy(self._log(mechanism, given, draw))
+
+        return noisy
+
+    def _sampled(self, original: Any) -> Any:
+        def draw(sampling: Any, rows: int, source: Any) -> Any:
+            self._lot = Lot(1 + (self._lot.number if self._lot else 0), sampling.rate)
+            drawn = original(sampling, rows, source)
+            self.samples.append((drawn, rows))
+            return np.arange(rows, dtype=np.int64) if self._everyone else drawn
+
+        return draw
+
+    def _of_all(self, original: Any) -> Any:
+        """Draws on all records between two samples."""
+
+        def release(*args: Any) -> Any:
+            lot, self._lot = self._lot, None
+            try:
+                return original(*args)
+            finally:
+                self._lot = lot
+
+        return release
+
+    def _counted(self, original: Any) -> Any:
+        def update(rule: Any, clip_norm: float, norms: Any, *args: Any) -> Any:
+            finite = norms.isfinite()
+            short, long = (norms <= clip_norm).sum(), ((norms > clip_norm) & finite).sum()
+            self._summed = [np.array([(int(short) - int(long)) / 2])]
+            return original(rule, clip_norm, norms, *args)
+
+        return update
+
 
 def pairs(draws: list[Draw], played: list[Draw]) -> Iterator[tuple[Draw, Draw]]:
     """The draws of two neighbours side by side.
@@ -152,19 +314,42 @@ def pairs(draws: list[Draw], played: list[Draw]) -> Iterator[tuple[Draw, Draw]]:
         yield one, other
 
 
-def realised(draws: list[Draw], played: list[Draw]) -> Parts:
+def realised(draws: list[Draw], played: list[Draw], relation: str = "add-remove") -> Parts:
     """What the transcript costs this pair of neighbours: the exact loss of draws that were made.
 
     No claim enters, only the mechanisms' noise and the distance of what they were given.
     """
     parts = Parts()
+    lots: dict[Lot, float] = {}
     for one, other in pairs(draws, played):
         apart = np.abs(one.values - other.values).astype(np.float64)
         for shift, count in zip(*np.unique(apart[apart > 0], return_counts=True), strict=True):
             parts = _one_number(parts, one, float(shift), int(count))
-        total = float(np.sqrt(np.sum(apart**2)))
         if isinstance(one.mechanism, mechanisms.Gaussian | Step):
-            parts = parts.gaussian(total, one.mechanism.stddev)
+            apart /= one.mechanism.stddev
+        elif isinstance(one.mechanism, Gradients):
+            apart /= one.mechanism.stddevs
+        elif isinstance(one.mechanism, Directions):
+            kappa, dimension = one.mechanism.kappa, one.mechanism.dimension
+            rate = one.lot.rate if one.lot else 1.0
+            parts = parts.direction(kappa, dimension, float(np.linalg.norm(apart)), rate)
+            continue
+        else:
+            continue
+        # Noise on one sample is one Gaussian, however many tensors and counts it is on.
+        square = float(np.sum(apart**2))
+        if one.lot is None:
+            parts = parts.gaussian(math.sqrt(square), 1.0)
+        else:
+            lots[one.lot] = lots.get(one.lot, 0.0) + square
+    for rate in {lot.rate for lot in lots}:
+        # Every sample counts as the worst, which is no dearer than what is claimed of each; and
+        # rounded up in the fifth digit, so that equal ones share a loss distribution.
+        squares = [square for lot, square in lots.items() if lot.rate == rate]
+        distance = float(f"{math.sqrt(max(squares)) * (1 + 5e-5):.4e}")
+        if relation == "replace-one":  # two contributions on either side of none
+            distance /= 2
+        parts = parts.sampled(rate, distance, 1.0, len(squares), relation)
     return parts
 
 
@@ -187,6 +372,6 @@ def _one_number(parts: Parts, draw: Draw, shift: float, count: int) -> Parts:
             return parts.discrete_laplace(shift, number.scale, count)
         case mechanisms.LocalNumeric() as number:
             return parts.discrete_gaussian(shift, number.scale, count)
-        case mechanisms.Gaussian() | Step():
+        case mechanisms.Gaussian() | Step() | Gradients() | Directions():
             return parts  # joint, in L2
     raise AssertionError(f"the recorder does not know {draw.mechanism}; teach it")

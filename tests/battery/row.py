@@ -120,6 +120,7 @@ class MethodRow(Row):
         parts: ``(plan, facts)``: the losses that a card's plan comes to.
         paid_for: Keys of a card's plan that are learnt from noisy output.
         alternatives: For each setting that matters here another value, which must change something.
+        sampled: Whether steps see samples of the records.
         batched: ``(made, source)``: reports on equal records by batch, (batches, n) numbers.
     """
 
@@ -131,11 +132,12 @@ class MethodRow(Row):
     parts: Callable[[Mapping[str, Any], Any], Parts]
     paid_for: frozenset[str] = frozenset()
     alternatives: Mapping[str, Any] = field(default_factory=dict)
+    sampled: bool = False
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
 
     def event(self, made: Calibrated) -> Any:
-        """What its guarantee claims to draw."""
-        return made.guarantee.event  # type: ignore[union-attr]
+        """What its guarantee claims to draw; of a metric one, between any two values."""
+        return getattr(made.guarantee, "worst_case", made.guarantee).event
 
     def delta(self, made: Calibrated) -> float:
         """The guarantee's own."""

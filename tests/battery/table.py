@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from battery.data import PEOPLE
 from battery.row import MethodRow, Row
+from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
+from battery.rows.adlm import adlm
+from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
+from battery.rows.pate import pate
+from battery.rows.recipe import recipe
+from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -28,6 +34,22 @@ METHODS: tuple[MethodRow, ...] = (
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    adlm("learn.adlm"),
+    pate("learn.pate: gaussian"),
+    pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),
+    pate("learn.pate: laplace", PURE, voting="lnmax"),
+    pate("learn.pate: confident", voting="confident", answers=5, threshold=0.2, test_ratio=0.5),
+    dpsgd.dpsgd("learn.dpsgd: flat"),
+    dpsgd.viewed("learn.dpsgd: views"),
+    dpsgd.replaced("learn.dpsgd: replace-one"),
+    dpsgd.layered("learn.dpsgd: layer budgets"),
+    dpsgd.adaptive("learn.dpsgd: adaptive"),
+    dpsgd.projected("learn.dpsgd: principal directions"),
+    dynamic("learn.dynamic"),
+    recipe("learn.recipe"),
+    finetune.head("learn.finetune: head"),
+    finetune.body("learn.finetune: bias"),
+    vmf("learn.vmf"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

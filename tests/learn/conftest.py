@@ -1,8 +1,16 @@
-"""The slow oracle, clipped sums by a loop over the examples; and an audit of canaries."""
+"""The slow oracle, clipped sums by a loop over the examples; an audit of canaries; two processes.
+
+Files beside this one can be imported by their names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +21,8 @@ from scipy.stats import beta, norm
 from torch import Tensor, nn
 
 from sfumato.learn.clipping import Clipping
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 class LoopSum(NamedTuple):
@@ -104,3 +114,49 @@ def canary_audit() -> Callable[..., tuple[float, float, float]]:
         return *_rates(best, inside[half:], outside[half:]), mu(best, slice(half, None))
 
     return audit
+
+
+class TwoRanks:
+    """Two processes of ``rank_worker.py``, one torch process group."""
+
+    def __init__(self, meeting: Path) -> None:
+        worker = str(Path(__file__).with_name("rank_worker.py"))
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, worker, str(rank), str(meeting)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            for rank in range(2)
+        ]
+
+    def answers(self, function: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """``("found", result)`` or ``(error, message)`` of each."""
+        for process in self._processes:
+            assert process.stdin is not None
+            pickle.dump((function, arguments), process.stdin)
+            process.stdin.flush()
+        return [pickle.load(process.stdout) for process in self._processes]  # type: ignore[arg-type]
+
+    def __call__(self, function: str, **arguments: Any) -> list[Any]:
+        """The results of both."""
+        answers = self.answers(function, **arguments)
+        assert all(kind == "found" for kind, _ in answers), answers
+        return [result for _, result in answers]
+
+    def close(self) -> None:
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
+    pair = TwoRanks(tmp_path_factory.mktemp("ranks") / "meeting")
+    yield pair
+    pair.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sfumato.errors import InputError
 from sfumato.learn.adaptive import AdaptiveQuantile
+from sfumato.learn.bounds import check_joint
 from sfumato.learn.clipping import (
     Automatic,
     Clipping,
@@ -20,7 +21,7 @@ from sfumato.learn.clipping import (
     layer_budgets,
     per_layer,
 )
-from sfumato.learn.mechanism import DpSgd, Run, check_joint
+from sfumato.learn.mechanism import DpSgd, Run
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.privacy import accounting, events
 from sfumato.privacy.neighbours import Neighbours

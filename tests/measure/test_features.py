@@ -64,7 +64,7 @@ def test_images_become_rows_of_pixels(make_pictures: Any) -> None:
 def test_unlike_data_is_refused(make_people: Any, make_pictures: Any) -> None:
     table, images = make_people(20, 0), make_pictures(20, 0)
     features.check_alike(table, make_people(30, 1).with_target(None), "rows")
-    with pytest.raises(InputError, match="holds table, the members are images"):
+    with pytest.raises(InputError, match="is about table, the members are images"):
         features.check_alike(table, images, "members")
     small = type(images).from_arrays(images.images[:, :, :4], images.labels, images.schema.classes)
     with pytest.raises(InputError, match="the members have other columns"):

@@ -39,6 +39,7 @@ leaves = st.one_of(
         ev.DiscreteGaussianDpEvent, positive, st.integers(1, 9), st.sampled_from(["cell", "scalar"])
     ),
     st.builds(ev.PureDpEvent, positive, relation),
+    st.builds(ev.VonMisesFisherDpEvent, positive, st.integers(3, 10**6)),
     st.builds(ev.ApproximateDpEvent, positive, fraction, relation),
 )
 trees = st.recursive(
@@ -105,6 +106,8 @@ def test_a_namesake_of_a_known_event_cannot_be_written() -> None:
         ({"type": "SelfComposedDpEvent", "event": 3, "count": 1}, "an event is 3"),
         ({"type": "ComposedDpEvent", "events": {"type": "NoOpDpEvent"}}, "events"),
         ({"type": "PureDpEvent", "epsilon": 1.0, "neighbours": "friends"}, "friends"),
+        ({"type": "VonMisesFisherDpEvent", "kappa": -2.0, "dimension": 9}, "-2.0"),
+        ({"type": "VonMisesFisherDpEvent", "kappa": 2.0, "dimension": 2}, "dimension"),
         ({"type": "PureDpEvent", "epsilon": -1.0, "neighbours": "add-remove"}, "-1.0"),
         (
             {"type": "ApproximateDpEvent", "epsilon": 1, "delta": 1.5, "neighbours": "add-remove"},

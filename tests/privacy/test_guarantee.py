@@ -21,6 +21,12 @@ EXAMPLES: list[Guarantee] = [
     Central(ev.repeat(ev.LaplaceDpEvent(2.0), 3), 0.0),
     Local(ev.RandomizedResponseDpEvent(0.5, 10), 0.0, "whole image"),
     Metric(0.25, "angle in radians", {"same person": 0.3, "strangers": 1.6}),
+    Metric(
+        0.25,
+        "angle in radians",
+        {"same person": 0.3},
+        Central(ev.GaussianDpEvent(3.0), 1e-5, "patient", Neighbours.REPLACE_ONE),
+    ),
     Empirical(("membership.distance", "linkage.nearest")),
     Empirical(),
 ]
@@ -65,6 +71,19 @@ def test_a_metric_guarantee_has_no_epsilon_and_says_so() -> None:
     assert guarantee.gdp_mu() is None
     assert guarantee.advantage_ceiling(0.0) == 1.0
     assert "not differential privacy" in guarantee.describe()
+
+
+def test_the_figures_of_a_metric_guarantee_are_those_of_its_worst_case() -> None:
+    worst = Central(ev.GaussianDpEvent(3.0), 1e-5, neighbours=Neighbours.REPLACE_ONE)
+    guarantee = Metric(0.25, "angle", worst_case=worst)
+    assert guarantee.epsilon() == worst.epsilon()
+    assert guarantee.epsilon(1e-3) == worst.epsilon(1e-3) < worst.epsilon()
+    assert guarantee.delta == 1e-5
+    assert guarantee.gdp_mu() == worst.gdp_mu()
+    assert guarantee.advantage_ceiling(0.01) == worst.advantage_ceiling(0.01)
+    assert "at any distance, (ε, δ) = (" in guarantee.describe()
+    assert "differ in the value" in guarantee.describe()
+    assert Metric(0.25, "angle").delta is None
 
 
 def test_an_empirical_guarantee_proves_nothing_and_says_so() -> None:

@@ -16,6 +16,7 @@ from sfumato.release.card import Card, figures_of
 from sfumato.release.release import Artefact, Release
 from sfumato.versions import versions
 
+WORST = Central(events.PureDpEvent(1.5, "replace-one"), 0.0, neighbours=Neighbours.REPLACE_ONE)
 GUARANTEES: dict[str, Guarantee] = {
     "gaussian": Central(events.GaussianDpEvent(5.0), 1e-5),
     "composed": Central(
@@ -33,6 +34,14 @@ GUARANTEES: dict[str, Guarantee] = {
     ),
     "local": Local(events.RandomizedResponseDpEvent(0.5, 4), 0.0),
     "metric": Metric(0.5, "Euclidean distance", {"same person": 2.0}),
+    "metric bounded": Metric(
+        0.5,
+        "angle",
+        {"same person": 2.0},
+        worst_case=Central(
+            events.PureDpEvent(1.5, "replace-one"), 0.0, neighbours=Neighbours.REPLACE_ONE
+        ),
+    ),
     "empirical": Empirical(("membership.distance",)),
 }
 

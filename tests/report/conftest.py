@@ -16,13 +16,22 @@ from sfumato.measure.marginals import MarginalError
 from sfumato.measure.score import Score, Utility
 from sfumato.privacy import events
 from sfumato.privacy.guarantee import Central, Empirical, Guarantee, Local, Metric
+from sfumato.privacy.neighbours import Neighbours
 from sfumato.release.card import Card, figures_of
 from sfumato.release.release import Artefact, Release
 
+WORST = Central(events.PureDpEvent(1.5, "replace-one"), 0.0, neighbours=Neighbours.REPLACE_ONE)
 GUARANTEES: dict[str, Guarantee] = {
     "central": Central(events.GaussianDpEvent(5.0), 1e-5),
     "local": Local(events.PureDpEvent(1.0, "replace-one"), 0.0),
     "metric": Metric(0.5, "Euclidean distance of pixels", {"same person": 2.0}),
+    "metric bounded": Metric(
+        0.5,
+        "angle",
+        worst_case=Central(
+            events.PureDpEvent(1.5, "replace-one"), 0.0, neighbours=Neighbours.REPLACE_ONE
+        ),
+    ),
     "empirical": Empirical(("membership.distance",)),
 }
 RELEASE_ID = "0123456789abcdef0123456789abcdef"

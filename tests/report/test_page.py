@@ -469,6 +469,16 @@ def test_a_release_without_a_bound_shows_none(kind: str, editions: dict[str, str
     assert expected[kind] in alarm.text
 
 
+def test_a_figure_by_distance_is_announced_with_its_worst_case(
+    make_release: Make,
+) -> None:
+    html = page_of(make_release(guarantee="metric bounded"))
+    [alarm] = [n for n in Tree(html).all if "alarm" in n.attributes.get("class", "").split()]
+    assert "The figure is by distance" in alarm.text
+    assert "at any distance it is ε\xa0=\xa01.5" in alarm.text
+    assert "by distance; ε = 1.5 at any" in body(html)
+
+
 def test_insecure_noise_is_announced_loudly(make_release: Make) -> None:
     secure, seeded = (
         Tree(page_of(make_release(noise={"source": "seeded (tests only)", "secure": safe})))

@@ -159,6 +159,15 @@ def test_a_metric_guarantee_without_distances_says_so(make_release: Make) -> Non
     assert wording.not_promised(card) == ()
 
 
+def test_a_metric_guarantee_with_a_worst_case_says_what_it_comes_to(make_release: Make) -> None:
+    card = make_release(guarantee="metric bounded").card
+    assert card.verify() == []
+    said = wording.protects(card)[0]
+    assert "Whatever the distance, ε\xa0=\xa01.5 holds between any two values" in said
+    assert "no bound on attacks" not in said
+    assert wording.epsilon_line(card) == "ε\xa0=\xa00.5 per unit of distance"
+
+
 @pytest.mark.parametrize(
     ("changes", "tone", "words"),
     [

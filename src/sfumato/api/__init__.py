@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from sfumato.api.comparing import Comparison, compare
 from sfumato.api.judging import attack, measure
-from sfumato.api.publishing import plan, publish
+from sfumato.api.publishing import plan, publish, train
 
-__all__ = ["Comparison", "attack", "compare", "measure", "plan", "publish"]
+__all__ = ["Comparison", "attack", "compare", "measure", "plan", "publish", "train"]

@@ -117,9 +117,10 @@ def compare(
         if inputs.held_out is None:
             raise InputError("a comparison needs rows that were held out", "Give a holdout.")
         for method_name, method in configured.items():
-            if method.kind != inputs.members.kind:
+            if inputs.members.kind not in method.kinds:
+                takes = " or ".join(method.kinds)
                 raise InputError(
-                    f"{method_name} takes {method.kind}, the data is {inputs.members.kind}",
+                    f"{method_name} takes {takes}, the data is {inputs.members.kind}",
                     "Leave it out.",
                 )
         records = len(inputs.members)

@@ -92,11 +92,11 @@ def _open(release: Release | str | Path) -> Release:
 
 def _fit(data: DataLike, release: Release) -> Data:
     """Private rows in the release's own terms."""
-    schema = release.data.schema.with_records(None)
-    loaded = load(data, schema=schema)
-    if loaded.kind != release.data.kind:
+    loaded = load(data, schema=release.facts.with_records(None))
+    kind = getattr(release.artefact.content, "takes", release.artefact.kind)
+    if loaded.kind != kind:
         raise InputError(
-            f"the release holds {release.data.kind}, {data} holds {loaded.kind}",
+            f"the release is about {kind}, {data} holds {loaded.kind}",
             "Give data of the same kind.",
         )
     validate(loaded)

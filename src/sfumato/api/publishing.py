@@ -16,6 +16,7 @@ from sfumato.api.inputs import Inputs, file_ledger, resolve
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.publish.method import Calibrated, Progress, silent
+from sfumato.publish.workspace import is_paid
 from sfumato.release.release import Release, check_new
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from sfumato.measure.evaluation import Evaluation
     from sfumato.privacy.ledger import Ledger
 
-AUTO = {"table": "tables.independent", "images": "generators.merf"}
+AUTO = {
+    "data": {"table": "tables.independent", "images": "generators.merf"},
+    "model": {"table": "learn.dpsgd", "images": "learn.recipe"},
+}
 """What ``method="auto"`` takes: of the methods here, the one that keeps most of the task."""
 
 EVALUATION = "evaluation.json"
@@ -59,6 +63,8 @@ def plan(
     ledger: Ledger | str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    gives: str = "data",
+    checkpoint: str | Path | None = None,
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
@@ -68,20 +74,26 @@ def plan(
         InputError: If anything named is unknown, missing or out of range.
         BudgetError: If the ledger's ceiling would refuse the release.
     """
+    _one_process()
     Budget(epsilon, delta or 0.0)
     if method != "auto":
-        registry.build("method", method, dict(settings or {}))
+        configure(method, settings, device)
     inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed)
     kind = inputs.members.kind
     chosen = ""
     if method == "auto":
-        method = AUTO[kind]
+        method = AUTO[gives][kind]
         chosen = f"{method}: of the methods for {kind}, it keeps most of the task at this budget"
     configured = configure(method, settings, device)
-    if configured.kind != kind:
+    if kind not in configured.kinds:
         raise InputError(
-            f"{method} takes {configured.kind}, the data is {kind}",
-            f"Use {AUTO[kind]!r}, or see `sfumato methods`.",
+            f"{method} takes {' or '.join(configured.kinds)}, the data is {kind}",
+            f"Use {AUTO[gives][kind]!r}, or see `sfumato methods`.",
+        )
+    if (configured.gives == "model") != (gives == "model"):
+        raise InputError(
+            f"{method} publishes {configured.gives}",
+            "Use `sfumato train` for models and `sfumato publish` for data.",
         )
     budget = Budget(epsilon, configured.default_delta if delta is None else delta)
     records = len(inputs.members)
@@ -89,7 +101,8 @@ def plan(
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
     calibrated = configured.calibrate(budget, facts)
     kept = _ledger(ledger, inputs, data)
-    kept.check(calibrated.guarantee)
+    if checkpoint is None or not is_paid(Path(checkpoint), kept):
+        kept.check(calibrated.guarantee)
     return Plan(inputs, calibrated, kept, chosen)
 
 
@@ -110,6 +123,8 @@ def publish(
     disclose_evaluation: bool = False,
     seed: int = 0,
     device: str = "auto",
+    gives: str = "data",
+    checkpoint: str | Path | None = None,
     progress: Progress = silent,
 ) -> Release:
     """Publishes private data for one task, with its proof, and attacks what it published.
@@ -132,6 +147,10 @@ def publish(
             computed on private rows and covered by no guarantee.
         seed: Of the split, the attacks and the evaluation; never of privacy noise.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        gives: ``"data"``, or ``"model"`` for what :func:`train` publishes.
+        checkpoint: A private folder to go on from if the work is interrupted: the same call
+            continues there, and pays nothing anew. It is deleted once the release is written.
+            For methods that keep one.
         progress: Told how far the work is.
 
     Returns:
@@ -158,23 +177,28 @@ def publish(
         ledger=ledger,
         seed=seed,
         device=device,
+        gives=gives,
+        checkpoint=checkpoint,
     )
     inputs = ready.inputs
     if evaluate is None:
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
-        check_evaluation(inputs, attacks)
+        check_evaluation(inputs, attacks, ready.calibrated.method.gives)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,
         progress=progress,
         label=str(folder.name) if folder else inputs.name,
+        workspace=None if checkpoint is None else Path(checkpoint).expanduser(),
     )
     if folder is not None:
         from sfumato.report import page
 
         # The release is safe on disk before it is evaluated: that can take minutes.
         release = release.save(folder, report=page)
+        if checkpoint is not None:
+            shutil.rmtree(Path(checkpoint).expanduser())
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 
@@ -189,14 +213,41 @@ def publish(
     return release
 
 
+def train(data: DataLike, *, epsilon: float, method: str = "auto", **options: Any) -> Release:
+    """Publishes a model of private data for one task, with its proof, and attacks it.
+
+    Args:
+        data: As for :func:`publish`, like every argument; those not named here go by keyword.
+        epsilon: The budget; above 0.
+        method: A registered name that gives a model, or ``"auto"``.
+        options: Further arguments of :func:`publish`.
+
+    Returns:
+        A release whose ``.model`` and ``.predict`` are there; ``out`` and its evaluation as for
+        :func:`publish`.
+
+    Raises:
+        InputError: If anything named is unknown, missing or out of range. Nothing is spent.
+        BudgetError: If the ledger's ceiling refuses. Nothing is spent or written.
+
+    Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
+    """
+    return publish(data, epsilon=epsilon, method=method, gives="model", **options)
+
+
 def evaluation_path(release: str | Path) -> Path:
     """Where the evaluation of a release lies: beside it, so that a copy never includes it."""
     folder = Path(release)
     return folder.with_name(folder.name + ".evaluation")
 
 
-def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None) -> None:
+def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None, gives: str) -> None:
     """Refuses, before anything is spent, an evaluation that could not run afterwards.
+
+    Args:
+        inputs: The private data.
+        attacks: Names of the attacks; None for all that fit.
+        gives: What is released: ``"table"``, ``"images"`` or ``"model"``.
 
     Raises:
         InputError: If an attack is unknown or does not fit, or rows are missing or too few.
@@ -206,7 +257,7 @@ def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None) -> None:
 
     if inputs.held_out is None:
         raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
-    if suite.chosen(inputs.members.kind, attacks):
+    if suite.chosen(gives, attacks):
         Evidence(inputs.members, inputs.held_out)
 
 
@@ -232,9 +283,24 @@ def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> A
     """
     chosen = dict(settings or {})
     cls = registry.find("method", method)
+    if "preset" in chosen:
+        chosen = {**_preset(method, cls, chosen.pop("preset")), **chosen}
     if "device" in {f.name for f in fields(cls)}:
         chosen.setdefault("device", device)
     return registry.build("method", method, chosen)
+
+
+def _preset(method: str, cls: Any, name: object) -> dict[str, Any]:
+    """The settings of a method's preset.
+
+    Raises:
+        InputError: If it has none of that name.
+    """
+    known = getattr(cls, "presets", {})
+    if name not in known:
+        has = f"It has {', '.join(known)}." if known else "It has none."
+        raise InputError(f"{method} has no preset {name!r}", has)
+    return dict(known[name])
 
 
 def _ledger(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
@@ -248,3 +314,17 @@ def _ledger(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) 
         stacklevel=4,
     )
     return Ledger.in_memory()
+
+
+def _one_process() -> None:
+    """Refuses to run in each of several processes, where each would pay for a release of its own.
+
+    Raises:
+        InputError: If torchrun started this process as one of several.
+    """
+    several = os.environ.get("WORLD_SIZE", "1")
+    if several != "1" and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError(
+            f"torchrun started {several} processes, and each would publish and pay",
+            "Publish from one process; PrivateTrainer in a script of your own trains with several.",
+        )

@@ -144,11 +144,12 @@ def of(card: Card) -> Ceiling | None:
     Returns:
         None where nothing is proven, or what is proven covers less than a record.
     """
-    if card.guarantee.get("kind") not in ("central", "local"):
+    proven = card.guarantee.get("worst_case", card.guarantee)  # of a metric, where there is one
+    if proven.get("kind") not in ("central", "local"):
         return None
-    if str(card.guarantee.get("unit")).lower() not in UNITS:
+    if str(proven.get("unit")).lower() not in UNITS:
         return None
-    return _of_guarantee(json.dumps(card.guarantee, sort_keys=True))
+    return _of_guarantee(json.dumps(proven, sort_keys=True))
 
 
 @lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fitting(kind: str) -> tuple[str, ...]:
-    """Names of the attacks on ``"table"`` or ``"images"``."""
+    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"``."""
     return tuple(name for name, cls in registry.load("attack").items() if kind in _kinds(cls))
 
 
@@ -63,7 +63,7 @@ def run(
     Raises:
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
-    names = chosen(release.data.kind, attacks)
+    names = chosen(release.artefact.kind, attacks)
     findings: list[Finding] = []
     for done, name in enumerate(names):
         progress(done, len(names), name)

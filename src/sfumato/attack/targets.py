@@ -77,10 +77,11 @@ def check(release: Release, evidence: Evidence) -> None:
     Raises:
         InputError: If kinds, columns, shapes or classes differ.
     """
-    features.check_alike(release.data, evidence.members, "members")
-    features.check_alike(release.data, evidence.non_members, "non-members")
+    held = release.artefact.content
+    features.check_alike(held, evidence.members, "members")
+    features.check_alike(held, evidence.non_members, "non-members")
     if evidence.auxiliary is not None:
-        features.check_alike(release.data, evidence.auxiliary, "auxiliary records")
+        features.check_alike(held, evidence.auxiliary, "auxiliary records")
 
 
 def balanced(

@@ -39,6 +39,9 @@ def methods(
     for setting, default in values["settings"].items():
         table.add_row(setting, repr(default))
     output.say(table)
+    if values["presets"]:
+        names = ", ".join(values["presets"])
+        output.plain(f"Presets, chosen by --set preset=NAME: {names}\n")
     output.plain(values["documentation"])
 
 
@@ -54,9 +57,10 @@ def _list(as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("method", "takes", "guarantee", "purpose")
+    table = Table("method", "takes", "gives", "guarantee", "purpose")
     for values in found["method"]:
-        table.add_row(values["name"], values["takes"], values["guarantee"], values["purpose"])
+        keys = ("name", "takes", "gives", "guarantee", "purpose")
+        table.add_row(*(values[key] for key in keys))
     output.say(table)
     table = Table("attack", "takes", "purpose")
     for values in found["attack"]:
@@ -68,10 +72,12 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
     documentation = (cls.__doc__ or "").strip()
     return {
         "name": name,
-        "takes": getattr(cls, "kind", None) or ", ".join(getattr(cls, "kinds", ())),
+        "takes": ", ".join(cls.kinds),
+        "gives": getattr(cls, "gives", "a finding"),
         "guarantee": getattr(cls, "relation", ""),
         "source": cls.source,
         "purpose": documentation.partition("\n")[0],
+        "presets": {name: dict(kept) for name, kept in getattr(cls, "presets", {}).items()},
         "settings": {f.name: _default(f) for f in fields(cls) if f.init},
         "documentation": documentation,
     }

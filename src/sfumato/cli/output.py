@@ -44,6 +44,36 @@ Holdout = Annotated[
         metavar="SHARE|FILE",
     ),
 ]
+Out = Annotated[
+    str, typer.Option("--out", help="The release's folder, not there yet.", metavar="DIR")
+]
+MethodName = Annotated[
+    str, typer.Option("--method", help="A name from `sfumato methods`, or auto.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting of the method, or preset=NAME; repeat it.",
+        metavar="KEY=VALUE",
+    ),
+]
+LedgerFile = Annotated[
+    str | None,
+    typer.Option("--ledger", help="The ledger's file; by default the data set's own."),
+]
+Evaluate = Annotated[
+    bool | None,
+    typer.Option("--evaluate/--no-evaluate", help="Attack and measure the release."),
+]
+DiscloseEvaluation = Annotated[
+    bool,
+    typer.Option(
+        "--disclose-evaluation",
+        help="Declare the evaluation public and put it in the release. It is computed on "
+        "private rows; no guarantee covers it.",
+    ),
+]
 Attacks = Annotated[
     list[str] | None,
     typer.Option("--attack", help="An attack to run; repeat it. Default: all that fit."),
@@ -118,19 +148,21 @@ class _LateBar:
         self.started = time.monotonic()
         self.bars: Bars | None = None
         self.task: TaskID | None = None
-        self.label = ""
+        self.label, self.done, self.total = "", 0, 0
 
     def __call__(self, done: int, total: int, label: str) -> None:
         if self.bars is None:
             if time.monotonic() - self.started < SHOW_AFTER:
                 return
             self.bars = self._open()
-        if self.task is None or label != self.label:
+        same_work = total == self.total and done >= self.done
+        if self.task is None or (label != self.label and not same_work):
             if self.task is not None:
                 self.bars.remove_task(self.task)
             self.task = self.bars.add_task(label, total=total, completed=done)
-            self.label = label
-        self.bars.update(self.task, completed=done, total=total)
+        self.label, self.done, self.total = label, done, total
+        # A label that changes as the same work goes on keeps the estimate of the time left.
+        self.bars.update(self.task, completed=done, total=total, description=label)
 
     def close(self) -> None:
         if self.bars is not None:

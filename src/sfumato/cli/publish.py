@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,10 +13,16 @@ from sfumato.cli.output import (
     DataArgument,
     Delta,
     Device,
+    DiscloseEvaluation,
     Epsilon,
+    Evaluate,
     Holdout,
+    LedgerFile,
+    MethodName,
+    Out,
     SchemaFile,
     Seed,
+    Settings,
     Target,
 )
 
@@ -32,37 +38,17 @@ def add_to(app: typer.Typer) -> None:
 def publish(
     data: DataArgument,
     epsilon: Epsilon,
-    out: Annotated[
-        str, typer.Option("--out", help="The release's folder, not there yet.", metavar="DIR")
-    ],
+    out: Out,
     target: Target = None,
     delta: Delta = None,
     schema: SchemaFile = None,
-    method: Annotated[
-        str, typer.Option("--method", help="A name from `sfumato methods`, or auto.")
-    ] = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting of the method; repeat it.", metavar="KEY=VALUE"),
-    ] = None,
+    method: MethodName = "auto",
+    set_: Settings = None,
     holdout: Holdout = None,
-    ledger: Annotated[
-        str | None,
-        typer.Option("--ledger", help="The ledger's file; by default the data set's own."),
-    ] = None,
-    evaluate: Annotated[
-        bool | None,
-        typer.Option("--evaluate/--no-evaluate", help="Attack and measure the release."),
-    ] = None,
+    ledger: LedgerFile = None,
+    evaluate: Evaluate = None,
     attack: Attacks = None,
-    disclose_evaluation: Annotated[
-        bool,
-        typer.Option(
-            "--disclose-evaluation",
-            help="Declare the evaluation public and put it in the release. It is computed on "
-            "private rows; no guarantee covers it.",
-        ),
-    ] = False,
+    disclose_evaluation: DiscloseEvaluation = False,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -93,6 +79,11 @@ def publish(
             device=device,
             progress=progress,
         )
+    show(release, as_json=as_json)
+
+
+def show(release: Release, *, as_json: bool) -> None:
+    """Prints what was published, for people or machines."""
     if as_json:
         output.emit(_as_values(release))
     else:

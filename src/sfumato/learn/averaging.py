@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
+from sfumato.learn import sharded
 
 
 class Averaging:
@@ -50,4 +51,4 @@ class Averaging:
         if set(weights) != set(self.weights):
             raise InputError("the averaged weights are of another module", "Check the checkpoint.")
         for name, average in self.weights.items():
-            average.copy_(weights[name])
+            average.copy_(sharded.part(weights[name], average))

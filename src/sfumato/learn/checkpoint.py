@@ -10,7 +10,10 @@ A checkpoint is a folder:
   the last checkpoint count as taken: a kill may waste a part of the budget, and never spends it
   twice, whatever was seen of the lost steps.
 
-Neither sampler nor noise has a state to store: both draw from the operating system's entropy.
+Neither sampler nor independent noise has a state to store: both draw from the operating system's
+entropy. Correlated noise has one, and it is not stored: it would take the noise off gradients that
+were released. The correlation begins anew (:mod:`sfumato.learn.correlated`, which says why the
+event stays the same).
 """
 
 from __future__ import annotations
@@ -101,6 +104,14 @@ class StepCounter:
         """Flushes to the disk and lets go of the folder."""
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a checkpoint was ever finished in this folder.
+
+    A training saves before its first step, so where none was, nothing was drawn.
+    """
+    return (folder / _JSON).is_file()
 
 
 def _lock(file: int) -> bool:

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError, LedgerError
-from sfumato.learn import checkpoint
+from sfumato.learn import checkpoint, sharded
+from sfumato.learn.accounted import Mechanism
 from sfumato.learn.clipping import Clipping
-from sfumato.learn.mechanism import DpSgd, Run, Summed
+from sfumato.learn.mechanism import Summed
 from sfumato.learn.progress import Progress
+from sfumato.learn.ranks import Ranks, present
 from sfumato.learn.records import Data, Inputs, records_of
 
 if TYPE_CHECKING:
@@ -59,7 +61,10 @@ class EngineMaker(Protocol):
 class PrivateLoop:
     """Sets ``p.grad`` of a module's trainable parameters to noisy mean gradients, step by step.
 
-    One process, one device. With several (DDP, FSDP) every rank would pay for itself: not yet.
+    One device a process. Where torch's process group has several processes they train as one (see
+    :mod:`sfumato.learn.distributed`): each makes its own loop, of the same arguments, and all call
+    the same methods in the same order; one of them draws, pays and writes checkpoints. The module
+    may be sharded over them by ``fully_shard``.
 
     Args:
         module: Trained in place; not wrapped.
@@ -74,9 +79,11 @@ class PrivateLoop:
         label: A name for the ledger.
         source: Sampling and noise; anything but the default is for tests.
         engine: Gives clipped sums.
+        ranks: The processes that train; all of torch's process group by default.
 
     Raises:
-        InputError: If the data cannot be sampled from, or the optimiser holds other parameters.
+        InputError: If the data cannot be sampled from, the optimiser holds other parameters, or
+            another process was given something else.
     """
 
     def __init__(
@@ -85,7 +92,7 @@ class PrivateLoop:
         optimizer: Optimizer,
         loss: Loss,
         data: Data,
-        mechanism: DpSgd,
+        mechanism: Mechanism,
         *,
         physical_batch_size: int = 1024,
         augment: Augment | None = None,
@@ -93,6 +100,7 @@ class PrivateLoop:
         label: str = "",
         source: NoiseSource | None = None,
         engine: EngineMaker | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if not (isinstance(physical_batch_size, int) and physical_batch_size >= 1):
             raise InputError(f"physical_batch_size is {physical_batch_size!r}", "Give at least 1.")
@@ -107,18 +115,21 @@ class PrivateLoop:
             )
         self.module = module
         self.optimizer = optimizer
-        self.run = Run(mechanism, len(self._records), source=source)
+        self._ranks = present() if ranks is None else ranks
+        self.run = self._ranks.run(mechanism, len(self._records), source)
         self._engine = (engine or _engine())(module, loss, self.run.clipping)
+        self._ranks.align(module, optimizer, mechanism, self._records)
         self._physical = physical_batch_size
         self._augment = augment
         self._ledger, self._label = ledger, label
         self._id = uuid.uuid4().hex
         self._entry: dict[str, Any] | None = None
+        self._settled = False  # whether the ledger was asked
         self._counter: checkpoint.StepCounter | None = None
         self._began: tuple[float, int] | None = None
 
     @property
-    def mechanism(self) -> DpSgd:
+    def mechanism(self) -> Mechanism:
         """What is accounted."""
         return self.run.mechanism
 
@@ -132,7 +143,8 @@ class PrivateLoop:
             self._began = time.monotonic(), self.run.taken
         self._debit()
         begun = self._counter.begun if self._counter else None
-        gradients = self.run.step(self._clipped_sum, begun=begun)
+        with sharded.gathered(self.module):
+            gradients = self.run.step(self._clipped_sum, begun=begun)
         for name, parameter in self.module.named_parameters():
             found = gradients.get(name)  # a gradient from elsewhere would not be private
             parameter.grad = None if found is None else _like(found, parameter)
@@ -168,7 +180,6 @@ class PrivateLoop:
         """
         folder = Path(folder)
         self._debit()
-        self._hold(folder)
         settings, moments = checkpoint.pack_optimizer(self.optimizer)
         state = {
             "run": self._id,
@@ -186,8 +197,17 @@ class PrivateLoop:
             "optimizer": moments,
             "more": dict(tensors or {}),
         }
-        flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
-        checkpoint.save(folder, state, flat)
+        flat = {
+            f"{kind}/{name}": sharded.whole(tensor)
+            for kind, part in parts.items()
+            for name, tensor in part.items()
+        }
+
+        def write() -> None:
+            self._hold(folder)
+            checkpoint.save(folder, state, flat)
+
+        self._ranks.once("save", write)
 
     def resume(self, folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Continues from a checkpoint: weights, optimiser, steps taken.
@@ -201,35 +221,49 @@ class PrivateLoop:
             InputError: If the checkpoint is damaged, or of another mechanism, data or module.
             LedgerError: If the ledger does not hold the entry that paid for this training.
         """
-        folder = Path(folder)
+        if self.run.taken:
+            raise InputError("this training has begun", "Resume before the first step.")
+        flat: dict[str, Tensor] = {}
+
+        def read() -> dict[str, Any]:
+            state, tensors = self._open(Path(folder))
+            flat.update(tensors)
+            assert self._counter is not None
+            return {"state": state, "taken": self._counter.count}
+
+        found = self._ranks.once("resume", read)
+        state, taken = found["state"], found["taken"]
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "more": {}}
+        for path, tensor in self._ranks.share(flat).items():
+            kind, _, name = path.partition("/")
+            parts.setdefault(kind, {})[name] = tensor
+        try:
+            _load(self.module, parts["module"])
+            moments = _moments(self.optimizer, parts["optimizer"])
+            checkpoint.unpack_optimizer(self.optimizer, state["optimizer"], moments)
+        except InputError:
+            self.close()
+            raise
+        self._id, self._entry = state["run"], state["ledger"]
+        self.run.restore(taken, state["clip_norm"])
+        if (lost := taken - state["taken"]) and self._ranks.leads:
+            warnings.warn(
+                f"{lost} steps were begun after the checkpoint; they are lost, and counted",
+                stacklevel=2,
+            )
+        return state["values"], parts["more"]
+
+    def _open(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Reads a checkpoint of this training, and holds its folder."""
         state, flat = checkpoint.load(folder)
         if state["mechanism"] != self.mechanism.to_dict() or state["rows"] != self.run.rows:
             raise InputError(
                 f"the checkpoint in {folder} is of another mechanism or another number of records",
                 "Continue with the settings that it was begun with, or start anew.",
             )
-        if self.run.taken:
-            raise InputError("this training has begun", "Resume before the first step.")
         self._check_entry(state["ledger"])
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "more": {}}
-        for path, tensor in flat.items():
-            kind, _, name = path.partition("/")
-            parts.setdefault(kind, {})[name] = tensor
         self._counter = checkpoint.StepCounter(folder, state["run"], state["taken"], resumed=True)
-        try:
-            _load(self.module, parts["module"])
-            checkpoint.unpack_optimizer(self.optimizer, state["optimizer"], parts["optimizer"])
-        except InputError:
-            self.close()
-            raise
-        self._id, self._entry = state["run"], state["ledger"]
-        self.run.restore(self._counter.count, state["clip_norm"])
-        if lost := self._counter.count - state["taken"]:
-            warnings.warn(
-                f"{lost} steps were begun after the checkpoint; they are lost, and counted",
-                stacklevel=2,
-            )
-        return state["values"], parts["more"]
+        return state, flat
 
     def close(self) -> None:
         """Lets go of the checkpoint's folder, so that another training may continue from it."""
@@ -269,13 +303,19 @@ class PrivateLoop:
             )
 
     def _debit(self) -> None:
-        if self._ledger is None or self._entry is not None:
+        if self._settled:
             return
+        self._entry = self._ranks.once("pay", self._pay)
+        self._settled = True
+
+    def _pay(self) -> dict[str, Any] | None:
+        if self._ledger is None or self._entry is not None:
+            return self._entry
         guarantee = self.mechanism.guarantee()
         entry = self._ledger.debit(
             guarantee, release_id=self._id, method=_METHOD, label=self._label
         )
-        self._entry = {"entry": entry.hash, "sequence": entry.sequence}
+        return {"entry": entry.hash, "sequence": entry.sequence}
 
     def _check_entry(self, entry: Mapping[str, Any] | None) -> None:
         """That the training was paid for, if there is a ledger to look into."""
@@ -296,13 +336,25 @@ class _Sum(NamedTuple):
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    own = module.state_dict()
+    ours = {n: sharded.part(t, own[n]) if n in own else t for n, t in weights.items()}
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(ours)
     except RuntimeError as error:
         problem = " ".join(str(error).split())
         raise InputError(
             f"the checkpoint is of another module ({problem})", "Build the same module."
         ) from None
+
+
+def _moments(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An optimiser's tensors, ``INDEX.NAME``, in parts where its parameters are."""
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    found = {}
+    for name, tensor in tensors.items():
+        index = int(name.partition(".")[0])
+        found[name] = sharded.part(tensor, held[index]) if index < len(held) else tensor
+    return found
 
 
 def _engine() -> EngineMaker:
@@ -327,7 +379,8 @@ def _check_parameters(module: nn.Module, optimizer: Optimizer) -> None:
 
 
 def _like(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """The gradient in the parameter's type and memory format."""
+    """The gradient in the parameter's type and memory format, and the part of it that is here."""
+    gradient = sharded.part(gradient, parameter)
     if gradient.dtype == parameter.dtype and gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)

@@ -1,18 +1,17 @@
 """Sampler, clipping, noise, steps and event as one object.
 
-A :class:`DpSgd` is public choices and the noise that they need; its event is computed from the
-fields that also run it. A :class:`Run` takes its steps: it draws the sample, asks for the clipped
-sum over it, adds noise once, divides by the expected size and counts. There is no way to hand it a
-batch of one's own, to draw noise for another multiplier, or to take one step more than accounted.
+A mechanism, such as :class:`DpSgd`, is public choices and the noise that they need; its event is
+computed from the fields that also run it. A :class:`Run` takes its steps: it draws the sample, asks
+for the clipped sum over it, adds noise once, divides by the expected size and counts. There is no
+way to hand it a batch of one's own, to draw noise for another multiplier, or to take one step more
+than accounted.
 
 Source: Abadi et al., CCS 2016, Algorithm 1, with Poisson sampling as its analysis needs it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import BudgetError, InputError
+from sfumato.learn.accounted import Mechanism, check_multiplier
 from sfumato.learn.adaptive import AdaptiveQuantile
-from sfumato.learn.clipping import Automatic, Clipping, Flat, PerGroup
+from sfumato.learn.bounds import MovingBound, check_joint
+from sfumato.learn.clipping import Clipping
 from sfumato.learn.sampling import PoissonSampling, Sampling, TruncatedPoissonSampling
 from sfumato.privacy.neighbours import Neighbours
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.privacy.budget import Budget
-    from sfumato.privacy.guarantee import Central
     from sfumato.privacy.noise import NoiseSource
 
 _BRACKET = (0.05, 1e4)
@@ -52,8 +52,8 @@ class Summed(Protocol):
 
 
 @dataclass(frozen=True)
-class DpSgd:
-    """Training by noisy sums of clipped gradients; knows its cost before it runs.
+class DpSgd(Mechanism):
+    """Every step samples alike and draws its noise alike, for itself.
 
     Make one with :meth:`calibrate`, or with a known noise multiplier.
 
@@ -82,15 +82,8 @@ class DpSgd:
     neighbours: Neighbours = Neighbours.ADD_REMOVE
 
     def __post_init__(self) -> None:
-        if not 0 < self.noise_multiplier < math.inf:
-            raise InputError(
-                f"noise_multiplier is {self.noise_multiplier!r}", "Give a finite number above 0."
-            )
-        if not (isinstance(self.steps, int) and self.steps >= 1):
-            raise InputError(f"the number of steps is {self.steps!r}", "Give at least 1.")
-        if not 0 < self.delta < 1:
-            raise InputError(f"delta is {self.delta!r}", "Give a number above 0 and below 1.")
-        self.sampling.check(self.neighbours)
+        check_multiplier("noise_multiplier", self.noise_multiplier)
+        self._check()
         self.gradient_multiplier()
 
     @classmethod
@@ -139,57 +132,25 @@ class DpSgd:
             )
         return cls(sampling, clipping, multiplier, steps, budget.delta, neighbours)
 
-    @property
-    def event(self) -> DpEvent:
-        """What all steps draw."""
-        return self.event_after(self.steps)
-
     def event_after(self, steps: int) -> DpEvent:
         """What the first ``steps`` steps draw."""
         from sfumato.privacy import events
 
         return events.repeat(self.sampling.event(self.noise_multiplier), steps)
 
-    def epsilon(self, steps: int | None = None) -> float:
-        """The epsilon at ``delta`` of ``steps`` steps, of all by default."""
-        return self.guarantee(steps).epsilon()
-
-    def guarantee(self, steps: int | None = None, *, unit: str = "record") -> Central:
-        """What ``steps`` steps prove; of all by default."""
-        from sfumato.privacy.guarantee import Central
-
-        event = self.event_after(self.steps if steps is None else steps)
-        return Central(event, self.delta, unit, self.neighbours)
-
-    def gradient_multiplier(self) -> float:
-        """What the gradients' noise is drawn with: more than ``noise_multiplier`` where the clip
-        norm takes a part of the step.
-        """
-        if isinstance(self.clipping, AdaptiveQuantile):
-            expected = self.sampling.expected_batch_size
-            return self.clipping.gradient_multiplier(self.noise_multiplier, expected)
+    def multiplier_at(self, step: int) -> float:
+        """``noise_multiplier``, whatever the step."""
         return self.noise_multiplier
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything that the guarantee rests on, as plain JSON values."""
-        from sfumato.privacy import events
-
-        return {
-            "sampling": self.sampling.to_dict(),
-            "clipping": _plain(self.clipping),
-            "noise_multiplier": self.noise_multiplier,
-            "steps": self.steps,
-            "delta": self.delta,
-            "neighbours": self.neighbours.value,
-            "event": events.to_dict(self.event),
-        }
+    def _settings(self) -> dict[str, Any]:
+        return {"noise_multiplier": self.noise_multiplier}
 
 
 class Run:
-    """One training under a :class:`DpSgd`: takes its steps and counts them.
+    """One training under a mechanism: takes its steps and counts them.
 
-    Processes that share one training (DDP, FSDP) are not supported: each would draw its own sample
-    and noise of full size, and pay for all of it.
+    Processes that share one training take their steps by a ``SharedRun`` of
+    :mod:`sfumato.learn.distributed`, of which one draws.
 
     Args:
         mechanism: What is accounted.
@@ -203,7 +164,7 @@ class Run:
 
     def __init__(
         self,
-        mechanism: DpSgd,
+        mechanism: Mechanism,
         rows: int,
         *,
         source: NoiseSource | None = None,
@@ -215,13 +176,18 @@ class Run:
         self.rows = rows
         self.source = STREAM if source is None else source
         self._taken = 0
+        self._noise = mechanism.noise()
+        scheduled = mechanism.clip_norm_at(0)
         if isinstance(mechanism.clipping, AdaptiveQuantile):
             self._bound: MovingBound | None = MovingBound(mechanism.clipping.initial)
             self.clipping: Clipping = self._bound
+        elif scheduled is not None:
+            self._bound = MovingBound(scheduled)
+            self.clipping = self._bound
         else:
             self._bound = None
             self.clipping = mechanism.clipping
-            check_joint(self.clipping, mechanism.noise_multiplier)
+            check_joint(self.clipping, mechanism.multiplier_at(0))
 
     @property
     def taken(self) -> int:
@@ -235,15 +201,15 @@ class Run:
 
     @property
     def clip_norm(self) -> float | None:
-        """The present adaptive clip norm, which is released with every step; else None."""
+        """The present clip norm where it moves, which is public after every step; else None."""
         return self._bound.max_grad_norm if self._bound else None
 
     def restore(self, taken: int, clip_norm: float | None) -> None:
-        """Continues a run that took this many steps.
+        """Continues a run that took this many steps. Noise is never restored: it is fresh.
 
         Args:
             taken: Steps begun; never fewer than this run has begun itself.
-            clip_norm: Where an adaptive clip norm had moved to.
+            clip_norm: Where a clip norm that moves had moved to.
 
         Raises:
             InputError: If there are not as many steps, or fewer than were taken.
@@ -274,9 +240,7 @@ class Run:
             BudgetError: If all steps have been taken. Nothing was drawn.
             InputError: If something other than single records was clipped.
         """
-        from sfumato.learn.noise import add_gaussian
-
-        mechanism = self.mechanism
+        mechanism, step = self.mechanism, self._taken
         if self._taken >= mechanism.steps:
             raise BudgetError(
                 f"all {mechanism.steps} steps of this training have been taken",
@@ -285,19 +249,18 @@ class Run:
         self._taken += 1
         if begun is not None:
             begun(self._taken)
-        rows = mechanism.sampling.draw(self.rows, self.source)
+        scheduled = mechanism.clip_norm_at(step)
+        if self._bound is not None and scheduled is not None:
+            self._bound.max_grad_norm = scheduled
+        rows = mechanism.sample(self.rows, self.source, step)
         total = clipped_sum(rows)
-        if total.norms.shape[-1] != len(rows):
-            raise InputError(
-                f"{total.norms.shape[-1]} gradients were clipped for {len(rows)} records",
-                "Clip the gradient of every record by itself.",
-            )
+        check_unit(total, rows)
         names = list(total.gradients)
-        noise = self.clipping.noise_stddevs(mechanism.gradient_multiplier())
+        noise = self.clipping.noise_stddevs(mechanism.gradient_multiplier(step))
         stddevs = [noise[group] for group in self.clipping.groups(names)]
         expected = mechanism.sampling.expected_batch_size
         sums = [total.gradients[name] for name in names]
-        means = add_gaussian(sums, stddevs, self.source, divisor=expected, reuse=True)
+        means = self._noise.add(step, sums, stddevs, self.source, divisor=expected)
         if self._bound is not None and isinstance(mechanism.clipping, AdaptiveQuantile):
             self._bound.max_grad_norm = mechanism.clipping.update(
                 self._bound.max_grad_norm, total.norms, expected, self.source
@@ -305,75 +268,14 @@ class Run:
         return dict(zip(names, means, strict=True))
 
 
-class MovingBound:
-    """Flat clipping whose bound is another at every step.
-
-    Args:
-        max_grad_norm: The present bound.
-    """
-
-    def __init__(self, max_grad_norm: float) -> None:
-        self._flat = Flat(max_grad_norm)
-
-    @property
-    def max_grad_norm(self) -> float:
-        """The present bound."""
-        return self._flat.max_grad_norm
-
-    @max_grad_norm.setter
-    def max_grad_norm(self, bound: float) -> None:
-        self._flat = Flat(bound)
-
-    def groups(self, names: Sequence[str]) -> list[int]:
-        """All parameters are one group."""
-        return self._flat.groups(names)
-
-    def factors(self, norms: Tensor) -> Tensor:
-        """(1, n) factors for (1, n) norms."""
-        return self._flat.factors(norms)
-
-    def sensitivity(self, neighbours: Neighbours) -> float:
-        """Of the present bound."""
-        return self._flat.sensitivity(neighbours)
-
-    def noise_stddevs(self, noise_multiplier: float) -> list[float]:
-        """Of the present bound."""
-        return self._flat.noise_stddevs(noise_multiplier)
-
-
-def check_joint(clipping: Clipping, noise_multiplier: float) -> None:
-    """Refuses a clipping whose noise, over all groups together, is less than it claims.
-
-    How far each group lets a gradient reach is tried out, not asked for.
+def check_unit(total: Summed, rows: NDArray[np.int64]) -> None:
+    """Refuses a sum of anything but single records.
 
     Raises:
-        InputError: If ``sum (C_k / s_k)^2`` is above ``1 / noise_multiplier^2``.
+        InputError: If there is not one norm a record.
     """
-    import torch
-
-    stddevs = torch.tensor(clipping.noise_stddevs(noise_multiplier), dtype=torch.float64)
-    norms = torch.logspace(-9, 30, 391, dtype=torch.float64).repeat(len(stddevs), 1)
-    reached = (norms * clipping.factors(norms)).amax(dim=1)
-    real = 1 / float((reached / stddevs).norm())
-    if not real >= noise_multiplier * (1 - 1e-6):
+    if total.norms.shape[-1] != len(rows):
         raise InputError(
-            f"{type(clipping).__name__} gives all groups together a noise multiplier of {real:.4g} "
-            f"where {noise_multiplier:.4g} is accounted",
-            "Group k needs noise C_k * multiplier / sqrt(w_k), with sum w_k = 1.",
+            f"{total.norms.shape[-1]} gradients were clipped for {len(rows)} records",
+            "Clip the gradient of every record by itself.",
         )
-
-
-def _plain(clipping: Clipping | AdaptiveQuantile) -> dict[str, Any]:
-    """The settings of a clipping; one that is not ours is named by its ``repr``."""
-    if isinstance(clipping, Flat | Automatic | PerGroup | AdaptiveQuantile):
-        values: Mapping[str, Any] = dataclasses.asdict(clipping)
-    else:
-        values = {"repr": repr(clipping)}
-    return {"type": type(clipping).__name__} | {
-        name: _lists(value) for name, value in values.items()
-    }
-
-
-def _lists(value: Any) -> Any:
-    """Tuples as the lists that JSON makes of them."""
-    return [_lists(part) for part in value] if isinstance(value, tuple | list) else value

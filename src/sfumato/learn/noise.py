@@ -22,6 +22,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -59,6 +60,46 @@ class CipherStream(SecureSource):
 
 
 STREAM: NoiseSource = CipherStream()
+
+
+class Noise(Protocol):
+    """What the sums of one training are noised with, step by step."""
+
+    def add(
+        self,
+        step: int,
+        tensors: Sequence[Tensor],
+        stddevs: Sequence[float],
+        source: NoiseSource,
+        *,
+        divisor: float,
+    ) -> list[Tensor]:
+        """``(tensor + noise) / divisor``, as :func:`add_gaussian`; the tensors may be overwritten.
+
+        Args:
+            step: Steps begun before this one.
+            tensors: The sums of one step.
+            stddevs: Of each tensor, before the division.
+            source: Where the bits come from.
+            divisor: The public, expected batch size.
+        """
+        ...
+
+
+class Independent:
+    """Every step's noise by itself."""
+
+    def add(
+        self,
+        step: int,
+        tensors: Sequence[Tensor],
+        stddevs: Sequence[float],
+        source: NoiseSource,
+        *,
+        divisor: float,
+    ) -> list[Tensor]:
+        """See :class:`Noise`."""
+        return add_gaussian(tensors, stddevs, source, divisor=divisor, reuse=True)
 
 
 def standard_gaussian(
@@ -104,9 +145,7 @@ def add_gaussian(
     Raises:
         InputError: If a standard deviation is not a positive, finite number.
     """
-    for stddev in stddevs:
-        if not 0 < stddev < math.inf:
-            raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+    check_stddevs(stddevs)
     tensors = [tensor.detach() for tensor in tensors]
     if not tensors or tensors[0].device.type != "cuda":  # not every other device knows float64
         noisy = [_own(tensor.cpu(), reuse) for tensor in tensors]
@@ -124,10 +163,26 @@ def add_gaussian(
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
+def check_stddevs(stddevs: Sequence[float]) -> None:
+    """Refuses noise that is none.
+
+    Raises:
+        InputError: If a standard deviation is not a positive, finite number.
+    """
+    for stddev in stddevs:
+        if not 0 < stddev < math.inf:
+            raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+
+
 def _own(tensor: Tensor, reuse: bool) -> Tensor:
     """The tensor as contiguous float32, in memory that may be overwritten."""
     plain = tensor.float().contiguous()
     return plain if reuse or plain is not tensor else plain.clone()
+
+
+def block(device: torch.device) -> int:
+    """How many numbers are best drawn at a time."""
+    return _BLOCK.get(device.type, _LARGE_BLOCK)
 
 
 def grid_step(stddev: float) -> float:
@@ -162,9 +217,33 @@ def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> 
         if fresh is not None and fresh(values, stddev, inverse, scale):
             return
     fast = compiled.kernel() if on_cpu else None
-    for part in torch.split(values, _BLOCK.get(values.device.type, _LARGE_BLOCK)):
+    for part in torch.split(values, block(values.device)):
         if fast is not None:
             fast(_words(len(part), source), part, stddev, inverse, scale)
             continue
         noisy = standard_gaussian(len(part), source, part.device).mul_(stddev).add_(part)
         part.copy_(noisy.mul_(inverse).round_().mul_(scale))
+
+
+def add_gaussian_double(values: Tensor, stddev: float, source: NoiseSource = STREAM) -> Tensor:
+    """``values + noise`` for float64 sums so large that float32 would lose what one record adds.
+
+    Rounding a sum of 60,000 unit vectors to float32 moves it by more than :data:`MARGIN
+    <sfumato.learn.clipping.MARGIN>` leaves room for; a float64 sum is noised as it is.
+
+    Args:
+        values: (n,) float64, on the CPU.
+        stddev: Of the noise.
+        source: Where the bits come from.
+
+    Returns:
+        (n,) float64 on the grid of ``stddev``; every coordinate has a draw of its own.
+
+    Raises:
+        InputError: If the standard deviation is not a positive, finite number.
+    """
+    if not 0 < stddev < math.inf:
+        raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
+    step = grid_step(stddev)
+    noisy = standard_gaussian(len(values), source).mul_(stddev).add_(values.double())
+    return noisy.div_(step).round_().mul_(step)

@@ -19,6 +19,7 @@ from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Clipping, Flat
 from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
 from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.ranks import Ranks
 from sfumato.learn.records import Data, records_of
 from sfumato.privacy.neighbours import Neighbours
 
@@ -48,6 +49,7 @@ def make_private(
     label: str = "",
     source: NoiseSource | None = None,
     engine: EngineMaker | None = None,
+    ranks: Ranks | None = None,
 ) -> PrivateLoop:
     """A loop over private gradients that spends ``budget`` in all.
 
@@ -72,6 +74,7 @@ def make_private(
         label: A name for the ledger.
         source: For tests.
         engine: Gives clipped sums.
+        ranks: The processes that train as one; all by default.
 
     Raises:
         InputError: If a setting is missing or contradicts another.
@@ -102,6 +105,7 @@ def make_private(
         label=label,
         source=source,
         engine=engine,
+        ranks=ranks,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.accounted import Mechanism
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Progress:
     steps: int
     seconds: float
     seconds_left: float
-    mechanism: DpSgd = field(repr=False)
+    mechanism: Mechanism = field(repr=False)
 
     @cached_property
     def epsilon(self) -> float:

@@ -29,6 +29,7 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping, Flat
 from sfumato.learn.mechanism import DpSgd, Run
+from sfumato.learn.records import check_labels
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.scattering import Scattering
 from sfumato.privacy.neighbours import Neighbours
@@ -210,7 +211,7 @@ class CalibratedScatterLinear:
         Raises:
             InputError: If images and labels do not belong together, or a label is no class.
         """
-        _check(images, labels, self.method.classes)
+        check_labels(images, labels, self.method.classes)
         features = self.method.features(images)
         return self.fit_features(features, labels, source=source, progress=progress)
 
@@ -228,7 +229,7 @@ class CalibratedScatterLinear:
         samples, whose joint cost is ``event``, and of public numbers.
         """
         method = self.method
-        _check(features, labels, method.classes)
+        check_labels(features, labels, method.classes)
         run = Run(self.dp_sgd, len(labels), source=source)
         centre = self._centre(features, run.source)
         lengths = lengths_with_bias(features, centre)
@@ -374,16 +375,3 @@ def _sum_over(
         for name, value in found.gradients.items():
             gradients[name] += value
     return ClippedLinear(gradients, torch.cat(norms, dim=1))
-
-
-def _check(records: Tensor, labels: Tensor, classes: int) -> None:
-    if labels.shape != records.shape[:1] or labels.dtype != torch.int64:
-        raise InputError(
-            f"there are {len(records)} records and labels {tuple(labels.shape)} {labels.dtype}",
-            "Give one int64 label for each.",
-        )
-    wrong = (labels < 0) | (labels >= classes)
-    if bool(wrong.any()):
-        raise InputError(
-            f"a label is {int(labels[wrong][0])}", f"Labels are codes from 0 to {classes - 1}."
-        )

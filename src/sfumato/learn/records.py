@@ -133,6 +133,29 @@ def records_of(data: Data) -> tuple[Records, int | None]:
     return DatasetRecords(data), None
 
 
+def check_labels(records: Tensor, labels: Tensor, classes: int) -> None:
+    """Refuses labels that do not belong to the records, or name no class.
+
+    Args:
+        records: (n, ...).
+        labels: (n,) int64 codes in ``[0, classes)``.
+        classes: How many there are.
+
+    Raises:
+        InputError: Naming what is wrong.
+    """
+    if labels.shape != records.shape[:1] or labels.dtype != torch.int64:
+        raise InputError(
+            f"there are {len(records)} records and labels {tuple(labels.shape)} {labels.dtype}",
+            "Give one int64 label for each.",
+        )
+    wrong = (labels < 0) | (labels >= classes)
+    if bool(wrong.any()):
+        raise InputError(
+            f"a label is {int(labels[wrong][0])}", f"Labels are codes from 0 to {classes - 1}."
+        )
+
+
 def _records_of_loader(loader: DataLoader[Any]) -> tuple[Records, int | None]:
     sampler: Any = loader.sampler
     plain = type(sampler) is SequentialSampler or (

@@ -17,10 +17,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError
+from sfumato.learn.accounted import Mechanism
 from sfumato.learn.averaging import Averaging
 from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
-from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.progress import Progress
+from sfumato.learn.ranks import Ranks
 from sfumato.learn.records import Data
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class PrivateTrainer:
         label: A name for the ledger.
         source: Sampling and noise; anything but the default is for tests.
         engine: Gives clipped sums.
+        ranks: The processes that train as one; see :class:`PrivateLoop`. With several, each makes
+            a trainer of its own and calls the same methods.
 
     Raises:
         InputError: If the data cannot be sampled from, or the optimiser holds other parameters.
@@ -60,7 +63,7 @@ class PrivateTrainer:
         module: nn.Module,
         loss: Loss,
         optimizer: Optimizer,
-        mechanism: DpSgd,
+        mechanism: Mechanism,
         data: Data,
         *,
         averaging: float | None = None,
@@ -71,10 +74,10 @@ class PrivateTrainer:
         label: str = "",
         source: NoiseSource | None = None,
         engine: EngineMaker | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.module = module
         self.optimizer = optimizer
-        self.average = None if averaging is None else Averaging(module, averaging)
         self._schedule = schedule
         self._loop = PrivateLoop(
             module,
@@ -88,7 +91,10 @@ class PrivateTrainer:
             label=label,
             source=source,
             engine=engine,
+            ranks=ranks,
         )
+        # Only now: several processes have begun with the same weights.
+        self.average = None if averaging is None else Averaging(module, averaging)
 
     @property
     def steps_taken(self) -> int:

@@ -135,6 +135,7 @@ def evaluate(
     from sfumato.attack.evidence import Evidence
     from sfumato.measure.distributions import distributions
     from sfumato.measure.marginals import marginal_error
+    from sfumato.measure.trained import model_utility
     from sfumato.measure.utility import utility
 
     started = time.perf_counter()
@@ -145,8 +146,19 @@ def evaluate(
         findings = suite.run(
             release, evidence, attacks=attacks, seed=seed, progress=part(progress, 0, parts)
         )
+    matrix: Utility | None = None
+    if release.artefact.kind == "model":
+        matrix = model_utility(
+            release.model,
+            members,
+            non_members,
+            seed=seed,
+            limits=limits,
+            progress=part(progress, parts - 2, parts),
+        )
+        progress(parts, parts, "evaluated")
+        return _made(release, findings, matrix, started)
     data: Any = release.data
-    matrix = None
     if data.schema.target is not None:
         matrix = utility(
             data,
@@ -164,11 +176,20 @@ def evaluate(
     if data.kind == "table":
         marginals = marginal_error(data, members, non_members, seed=seed)  # type: ignore[arg-type]
     rest(2, 2, "evaluated")
+    return _made(release, findings, matrix, started, marginals=marginals, distributions=drawn)
+
+
+def _made(
+    release: Release,
+    findings: Sequence[Finding],
+    matrix: Utility | None,
+    started: float,
+    **more: Any,
+) -> Evaluation:
     return Evaluation(
         findings=tuple(findings),
         utility=matrix,
-        marginals=marginals,
-        distributions=drawn,
         seconds=round(time.perf_counter() - started, 3),
         release_id=release.card.release_id,
+        **more,
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sfumato.data.columns import Column
     from sfumato.data.imageset import ImageSet
     from sfumato.data.table import Table
+    from sfumato.release.model import Model
 
 Codes = NDArray[np.int32]
 Pixels = NDArray[np.float32]
@@ -36,22 +37,23 @@ def size(data: Table | ImageSet) -> int:
     return len(data)
 
 
-def check_alike(data: Table | ImageSet, other: Table | ImageSet, what: str) -> None:
+def check_alike(data: Table | ImageSet | Model, other: Table | ImageSet, what: str) -> None:
     """Refuses to compare data sets whose records do not mean the same.
 
     Args:
-        data: The release.
+        data: What the release holds.
         other: What it is compared with.
         what: What ``other`` is, for the message.
 
     Raises:
         InputError: If the kinds, columns, image shapes or classes differ.
     """
-    if data.kind != other.kind:
+    kind = getattr(data, "takes", data.kind)
+    if kind != other.kind:
         raise InputError(
-            f"the release holds {data.kind}, the {what} are {other.kind}", "Give data of one kind."
+            f"the release is about {kind}, the {what} are {other.kind}", "Give data of one kind."
         )
-    if data.kind == "table":
+    if kind == "table":
         alike = data.schema.encodes_like(other.schema)  # type: ignore[union-attr, arg-type]
     else:
         alike = data.schema.looks_like(other.schema)  # type: ignore[union-attr, arg-type]

@@ -51,6 +51,8 @@ class Utility:
         records: How many records each part used: ``train``, ``released``, ``test``,
             ``released_test``.
         notes: What a reader must know, such as a class that the release lacks.
+        of: ``"data"``, or ``"model"`` where the release is the model that is judged: its scores
+            then stand under p2, those of models trained without privacy under p1.
     """
 
     task: str
@@ -60,6 +62,7 @@ class Utility:
     confidence: float = 0.95
     records: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    of: str = "data"
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -72,15 +75,17 @@ class Utility:
         return tuple(dict.fromkeys(score.metric for score in self.scores))
 
     def score(self, model: str, setting: str, metric: str) -> Score:
-        """One cell of the matrix.
+        """One cell of the matrix; an undefined score where it was not measured.
 
         Raises:
-            KeyError: If there is no such cell.
+            KeyError: If no such model, setting or metric is in the matrix.
         """
         for score in self.scores:
             if (score.model, score.setting, score.metric) == (model, setting, metric):
                 return score
-        raise KeyError((model, setting, metric))
+        if model not in self.models or setting not in SETTINGS or metric not in self.metrics:
+            raise KeyError((model, setting, metric))
+        return Score(model, setting, metric, None, None)
 
     def best(self, setting: str, metric: str | None = None) -> Score:
         """The best model's score in a setting (for a description, not for selection)."""
@@ -114,10 +119,15 @@ class Utility:
             return f"{value:.3f}" if self.task == "regression" else f"{value:.1%}"
 
         blind = show(self.majority.get(metric))
+        if self.of == "model":
+            reached = f"the released model reaches {metric} {show(released.value)}, one trained "
+            reached += f"on the real data without privacy {show(real.value)}"
+        else:
+            reached = f"models trained on the release reach {metric} {show(released.value)}, "
+            reached += f"trained on the real data {show(real.value)}"
         return (
-            f"Predicting {self.target!r} for real people, models trained on the release reach "
-            f"{metric} {show(released.value)}, trained on the real data {show(real.value)}; "
-            f"always giving the commonest answer scores {blind}."
+            f"Predicting {self.target!r} for real people, {reached}; always giving the commonest "
+            f"answer scores {blind}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +149,7 @@ class Utility:
             "confidence": self.confidence,
             "records": dict(self.records),
             "notes": list(self.notes),
+            "of": self.of,
             "loss": self.loss,
         }
 
@@ -170,6 +181,7 @@ class Utility:
                 confidence=float(values["confidence"]),
                 records={str(k): int(v) for k, v in values["records"].items()},
                 notes=tuple(str(note) for note in values["notes"]),
+                of=str(values.get("of", "data")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise InputError(

@@ -6,29 +6,23 @@ costs; p3 and p4 say whether the release is harder or easier than reality.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.columns import Numeric
 from sfumato.errors import InputError
-from sfumato.measure import cnn, features, metrics, models
+from sfumato.measure import features, metrics
 from sfumato.measure.progress import Progress, part, silent
 from sfumato.measure.score import SETTINGS, Score, Utility
+from sfumato.measure.task import FEWEST, Limits, Part, Task, majority, task_of
 
 if TYPE_CHECKING:
-    from sfumato.data.columns import Column
-    from sfumato.data.image_schema import ImageSchema
     from sfumato.data.imageset import ImageSet
-    from sfumato.data.schema import Schema
     from sfumato.data.table import Table
 
 __all__ = ["SETTINGS", "Limits", "Score", "Utility", "utility"]
 
-_FEWEST = 10
 _HELD_OUT = 0.2  # of the release, for p3 and p4
 
 SOURCES = {
@@ -37,52 +31,6 @@ SOURCES = {
     "test": "real test records",
     "released_test": "held-out released records",
 }
-
-Predict = Callable[[Any], NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much data the models are trained and tested on; public, drawn by the seed.
-
-    Args:
-        train_rows: Rows of a table to train on.
-        test_rows: Rows or images to test on.
-        train_images: Images to train on.
-        epochs: Passes over the images.
-
-    Raises:
-        InputError: If a limit is below 10 (below 1 for ``epochs``).
-    """
-
-    train_rows: int = 50_000
-    test_rows: int = 20_000
-    train_images: int = 60_000
-    epochs: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("train_rows", "test_rows", "train_images", "epochs"):
-            value, least = getattr(self, name), 1 if name == "epochs" else _FEWEST
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{name} is {value!r}", f"Give a whole number from {least}.")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Records ready for models: codes without the target or images, and what to predict."""
-
-    x: Any
-    y: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is predicted, and with which models."""
-
-    kind: str
-    target: str
-    fit: dict[str, Callable[[_Part, Progress], Predict]]
-    classes: tuple[str, ...] = ()
 
 
 def utility(
@@ -118,12 +66,9 @@ def utility(
     rng = np.random.default_rng(seed)
     features.check_alike(release_data, train, "training records")
     features.check_alike(release_data, test, "test records")
-    facts: Any = release_data.schema  # which of the two schemas, the kind says
-    read: Callable[[Any, NDArray[np.int64]], _Part]
-    if release_data.kind == "table":
-        task, cap, read = _table_task(facts, seed), limits.train_rows, _table_reader(facts)
-    else:
-        task, cap, read = _image_task(facts, seed, limits.epochs), limits.train_images, _read_images
+    kind = release_data.kind
+    task, read = task_of(release_data.schema, kind, seed, limits.epochs)
+    cap = limits.train_rows if kind == "table" else limits.train_images
     released_rows, held_rows = _parted(features.size(release_data), cap, limits.test_rows, rng)
     parts = {
         "train": read(train, features.choose(features.size(train), cap, rng)),
@@ -132,10 +77,10 @@ def utility(
         "released_test": read(release_data, held_rows),
     }
     for name, used in parts.items():
-        if len(used.y) < (1 if name == "released_test" else _FEWEST):
+        if len(used.y) < (1 if name == "released_test" else FEWEST):
             raise InputError(
                 f"{len(used.y)} usable records to measure with ({SOURCES[name]})",
-                f"Give at least {_FEWEST} with a value of {task.target!r}.",
+                f"Give at least {FEWEST} with a value of {task.target!r}.",
             )
     judge = metrics.regression if task.kind == "regression" else metrics.classification
     scores = []
@@ -160,7 +105,7 @@ def utility(
         task=task.kind,
         target=task.target,
         scores=tuple(scores),
-        majority=_majority(task, parts["train"].y, parts["test"].y),
+        majority=majority(task, parts["train"].y, parts["test"].y),
         confidence=confidence,
         records={name: len(used.y) for name, used in parts.items()},
         notes=_notes(task, parts),
@@ -176,90 +121,7 @@ def _parted(
     return np.sort(order[held:][:cap]), np.sort(order[:held])
 
 
-def _table_task(schema: Schema, seed: int) -> _Task:
-    if schema.target is None:
-        raise InputError("no target is declared, so there is nothing to predict", "Name one.")
-    if len(schema) < 2:
-        raise InputError("the target is the only column", "Declare columns to predict it from.")
-    goal, known = schema[schema.target], schema.features
-    families = (models.LINEAR, models.FOREST, models.BOOSTING)
-    if isinstance(goal, Numeric) and goal.cardinality > 2:
-
-        def regress(family: str) -> Callable[[_Part, Progress], Predict]:
-            return lambda rows, _: models.regressor(family, known, rows.x, rows.y, seed).predict
-
-        names = {models.LINEAR: "ridge regression"}
-        return _Task("regression", goal.name, {names.get(f, f): regress(f) for f in families})
-
-    def classify(family: str) -> Callable[[_Part, Progress], Predict]:
-        return lambda rows, _: (
-            models.classifier(family, known, rows.x, rows.y, goal.size, seed).predict
-        )
-
-    names = {models.LINEAR: "logistic regression"}
-    fits = {names.get(f, f): classify(f) for f in families}
-    return _Task("classification", goal.name, fits, _levels(goal))
-
-
-def _levels(column: Column) -> tuple[str, ...]:
-    if isinstance(column, Numeric):
-        named = tuple(f"{value:g}" for value in column.values(np.arange(column.cardinality)))
-    else:
-        named = column.levels
-    return (*named, "missing") if column.missing else named
-
-
-def _table_reader(schema: Schema) -> Callable[[Any, NDArray[np.int64]], _Part]:
-    at = schema.names.index(str(schema.target))
-    goal = schema.columns[at]
-
-    def read(table: Table, rows: NDArray[np.int64]) -> _Part:
-        codes = features.codes(table, rows)
-        y = codes[:, at].astype(np.int64)
-        x = np.delete(codes, at, axis=1)
-        if isinstance(goal, Numeric) and goal.cardinality > 2:
-            known = y < goal.cardinality  # a number that is missing cannot be regressed on
-            return _Part(x[known], goal.values(y[known]))
-        return _Part(x, y)
-
-    return read
-
-
-def _image_task(schema: ImageSchema, seed: int, epochs: int) -> _Task:
-    def fit(family: str) -> Callable[[_Part, Progress], Predict]:
-        return lambda part, progress: (
-            cnn.classifier(
-                family,
-                part.x,
-                part.y,
-                len(schema.classes),
-                seed=seed,
-                epochs=epochs,
-                progress=progress,
-            ).predict
-        )
-
-    families = (cnn.CONVOLUTIONAL, cnn.LINEAR)
-    return _Task("classification", "label", {f: fit(f) for f in families}, tuple(schema.classes))
-
-
-def _read_images(data: Any, rows: NDArray[np.int64]) -> _Part:
-    return _Part(data.select(rows).images, np.asarray(data.labels[rows], dtype=np.int64))
-
-
-def _majority(task: _Task, train: NDArray[Any], test: NDArray[Any]) -> dict[str, float | None]:
-    """What a model that looks at nothing scores on real test records."""
-    if task.kind == "regression":
-        figures = metrics.regression(test, np.full(len(test), train.mean()))
-    else:
-        counts = np.bincount(train, minlength=len(task.classes))
-        guess = np.zeros((len(test), len(task.classes)))
-        guess[:, counts.argmax()] = 1.0
-        figures = metrics.classification(test, guess)
-    return {metric: value for metric, (value, _) in figures.items()}
-
-
-def _notes(task: _Task, parts: dict[str, _Part]) -> tuple[str, ...]:
+def _notes(task: Task, parts: dict[str, Part]) -> tuple[str, ...]:
     if task.kind == "regression":
         return ()
     real = np.bincount(parts["train"].y, minlength=len(task.classes)) > 0

@@ -3,7 +3,7 @@
 An event says everything that accounting needs and nothing else. All events follow one convention:
 noise is stated relative to the bound on one record's *contribution*, and the neighbouring relation,
 asked for later, decides how far two neighbours can be apart (twice the contribution when a record
-is replaced). Three events are ours, because ``dp_accounting`` has none for what they claim.
+is replaced). Four events are ours, because ``dp_accounting`` has none for what they claim.
 
 Importing this module imports ``dp_accounting``; import it inside functions.
 """
@@ -50,6 +50,7 @@ __all__ = [
     "SelfComposedDpEvent",
     "Shape",
     "TruncatedSubsampledGaussianDpEvent",
+    "VonMisesFisherDpEvent",
     "ZCDpEvent",
     "compose",
     "from_dict",
@@ -170,6 +171,29 @@ class ApproximateDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is unt
     @delta.validator
     def _check_delta(self, attribute: Any, value: Any) -> None:
         _check(value <= 1, type(self).__name__, "delta", value, "Give a number in [0, 1].")
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class VonMisesFisherDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """A record's direction, a unit vector, replaced by a draw of density ``~ exp(kappa mu.x)``.
+
+    Claimed under replace-one alone, for any two directions (or none, if a uniform point is drawn
+    for it): the exact loss between opposite ones, which are told apart best. Sampled, it may show
+    whether the record was in the sample.
+
+    Args:
+        kappa: Concentration; 0 is a uniform point.
+        dimension: Coordinates of a direction, at least 3.
+    """
+
+    kappa: float = attr.ib(validator=_at_least(0))
+    dimension: int = attr.ib()
+
+    @dimension.validator
+    def _check_dimension(self, attribute: Any, value: Any) -> None:
+        ok = _is_whole(value) and value >= 3
+        remedy = "Give a whole number of at least 3."
+        _check(ok, type(self).__name__, "dimension", value, remedy)
 
 
 def compose(*events: DpEvent) -> DpEvent:
@@ -335,6 +359,7 @@ _FIELDS: dict[str, tuple[type[DpEvent], dict[str, _Check]]] = {
         (DiscreteGaussianDpEvent, dict.fromkeys(("stddev", "contribution", "shape"), _ITSELF)),
         (PureDpEvent, dict.fromkeys(("epsilon", "neighbours"), _ITSELF)),
         (ApproximateDpEvent, dict.fromkeys(("epsilon", "delta", "neighbours"), _ITSELF)),
+        (VonMisesFisherDpEvent, dict.fromkeys(("kappa", "dimension"), _ITSELF)),
         (PoissonSampledDpEvent, {"sampling_probability": _FRACTION, "event": _ITSELF}),
         (SelfComposedDpEvent, {"event": _ITSELF, "count": _COUNT_OR_0}),
         (ComposedDpEvent, {"events": _ITSELF}),

@@ -124,44 +124,69 @@ class Local(_Accounted):
 class Metric:
     """Indistinguishability that weakens with distance: ``epsilon * d(x, x')``.
 
+    Where something is proven between any two values, however far apart, it is given beside: it is
+    what a ledger counts, what bounds attacks, and what the figures of the guarantee are read from.
+
     Args:
         epsilon_per_distance: Nats per unit of ``metric``.
         metric: The distance, in words.
         typical_distances: Named distances that give the figure a meaning.
+        worst_case: The differential privacy between any two values; None where there is none.
+
+    >>> from sfumato.privacy.events import PureDpEvent
+    >>> worst = Central(PureDpEvent(1.5, "replace-one"), 0.0, neighbours=Neighbours.REPLACE_ONE)
+    >>> Metric(0.5, "angle", worst_case=worst).epsilon(), Metric(0.5, "pixels").epsilon()
+    (1.5, inf)
     """
 
     kind: ClassVar[str] = "metric"
     epsilon_per_distance: float
     metric: str
     typical_distances: Mapping[str, float] = field(default_factory=dict)
+    worst_case: Central | None = None
+
+    @property
+    def delta(self) -> float | None:
+        """Of the worst case; None without one."""
+        return None if self.worst_case is None else self.worst_case.delta
 
     def epsilon(self, delta: float | None = None) -> float:
-        """Infinite: without a bound on the distance there is no epsilon."""
-        return float("inf")
+        """Of the worst case; infinite without one."""
+        return float("inf") if self.worst_case is None else self.worst_case.epsilon(delta)
 
     def gdp_mu(self) -> float | None:
-        """None: a metric guarantee has no mu."""
-        return None
+        """Of the worst case; None without one."""
+        return None if self.worst_case is None else self.worst_case.gdp_mu()
 
     def advantage_ceiling(self, fpr: float) -> float:
-        """1: nothing bounds an attack on records that are far apart."""
-        return 1.0
+        """Of the worst case; 1 without one, as nothing bounds an attack on distant records."""
+        return 1.0 if self.worst_case is None else self.worst_case.advantage_ceiling(fpr)
 
     def describe(self) -> str:
         """One honest sentence."""
-        return (
+        said = (
             f"Two records at distance d ({self.metric}) are ε·d-indistinguishable with "
-            f"ε = {self.epsilon_per_distance:g}; this is not differential privacy of a record."
+            f"ε = {self.epsilon_per_distance:g}; "
+        )
+        if self.worst_case is None:
+            return f"{said}this is not differential privacy of a record."
+        apart = self.worst_case.neighbours.phrase.format(unit=self.worst_case.unit)
+        return (
+            f"{said}at any distance, {self.worst_case._figure()} holds between two data sets that "
+            f"{apart}."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The guarantee as plain JSON values, for a card."""
-        return {
+        values: dict[str, Any] = {
             "kind": self.kind,
             "epsilon_per_distance": self.epsilon_per_distance,
             "metric": self.metric,
             "typical_distances": dict(self.typical_distances),
         }
+        if self.worst_case is not None:
+            values["worst_case"] = self.worst_case.to_dict()
+        return values
 
 
 @dataclass(frozen=True)
@@ -218,7 +243,7 @@ def from_dict(values: Mapping[str, Any]) -> Guarantee:
         ) from None
 
 
-def _read_central(values: Mapping[str, Any]) -> Guarantee:
+def _read_central(values: Mapping[str, Any]) -> Central:
     from sfumato.privacy import events
 
     event = events.from_dict(values["event"])
@@ -235,7 +260,8 @@ def _read_local(values: Mapping[str, Any]) -> Guarantee:
 
 def _read_metric(values: Mapping[str, Any]) -> Guarantee:
     typical = {str(name): float(value) for name, value in values["typical_distances"].items()}
-    return Metric(float(values["epsilon_per_distance"]), str(values["metric"]), typical)
+    worst = _read_central(values["worst_case"]) if "worst_case" in values else None
+    return Metric(float(values["epsilon_per_distance"]), str(values["metric"]), typical, worst)
 
 
 def _read_empirical(values: Mapping[str, Any]) -> Guarantee:

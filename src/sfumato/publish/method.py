@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sfumato.data.facts import Fact
+from sfumato.errors import InputError
 from sfumato.privacy.noise import SECURE, NoiseSource
 from sfumato.release.card import Card, figures_of
 from sfumato.release.release import Artefact, Release
 from sfumato.versions import versions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.guarantee import Guarantee
     from sfumato.privacy.ledger import Ledger
@@ -35,7 +38,8 @@ class Method(Protocol):
     """A frozen dataclass of public choices, registered under ``name``."""
 
     name: ClassVar[str]
-    kind: ClassVar[str]  # "table" or "images": what it takes and gives
+    kinds: ClassVar[tuple[str, ...]]  # "table", "images": what it takes
+    gives: ClassVar[str]  # "table", "images" or "model": what it publishes
     source: ClassVar[str]  # the paper
     relation: ClassVar[str]  # "central" or "local", for the list of methods
 
@@ -55,7 +59,9 @@ class Calibrated:
         guarantee: What the run proves; its event is accounted, never typed in a second place.
         plan: What calibration derived: noise scales, per-attribute budgets, clip norms, counts.
             JSON values; functions of public choices, the budget and public facts alone.
-        run: Draws the noise: ``run(data, source, progress) -> Artefact``.
+        run: Draws the noise: ``run(data, source, progress) -> Artefact``; one whose ``resumable``
+            is true also takes a workspace, where it keeps what it has drawn.
+        source: Where the noise comes from unless a test says otherwise.
         public: Facts declared or computed from public data that the method relies on, beside
             those in the schema.
         caveats: One line for each claim of the paper that this run does not make.
@@ -66,39 +72,60 @@ class Calibrated:
     facts: Any
     guarantee: Guarantee
     plan: Mapping[str, Any]
-    run: Callable[[Any, NoiseSource, Progress], Artefact] = field(repr=False)
+    run: Callable[..., Artefact] = field(repr=False)
     public: tuple[Fact, ...] = ()
     caveats: tuple[str, ...] = ()
+    source: NoiseSource = SECURE
 
     def __call__(
         self,
         data: Any,
         *,
         ledger: Ledger,
-        source: NoiseSource = SECURE,
+        source: NoiseSource | None = None,
         progress: Progress = silent,
         label: str = "",
+        workspace: Path | None = None,
     ) -> Release:
         """Debits the ledger, draws the noise and returns the release.
 
         Args:
             data: The private ``Table`` or ``ImageSet``; it must fit ``facts``.
             ledger: Takes the debit, committed before any noise is drawn.
-            source: The noise; anything but the default is marked unprotected in the card.
+            source: The noise; anything but the method's own is for tests, and the card says
+                whether it was secure.
             progress: Told how far the run is.
             label: A name for the release in the ledger.
+            workspace: A private folder where a resumable run keeps what it has drawn. If an earlier
+                run of the same method and guarantee left off there, it goes on, and its debit is
+                not repeated.
 
         Raises:
-            InputError: If the data contradicts the facts. Nothing is spent.
+            InputError: If the data contradicts the facts, or the workspace is of another run.
+                Nothing is spent.
+            LedgerError: If the ledger lacks the debit that the workspace was paid for with.
             BudgetError: If the ledger's ceiling refuses. Nothing is spent.
         """
         data.validate(self.facts)
+        source = self.source if source is None else source
         figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
         release_id = uuid.uuid4().hex
-        entry = ledger.debit(
-            self.guarantee, release_id=release_id, method=self.method.name, label=label
-        )
-        artefact = self.run(data, source, progress)
+        if workspace is None:
+            entry = ledger.debit(
+                self.guarantee, release_id=release_id, method=self.method.name, label=label
+            )
+            artefact = self.run(data, source, progress)
+        else:
+            from sfumato.publish.workspace import paid
+
+            if not getattr(self.run, "resumable", False):
+                raise InputError(
+                    f"{self.method.name} keeps nothing to continue from",
+                    "Leave the checkpoint out.",
+                )
+            entry = paid(workspace, self, ledger, release_id, label)
+            release_id = entry.release_id
+            artefact = self.run(data, source, progress, workspace)
         card = Card(
             release_id=release_id,
             method={

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
 from sfumato.release.card import Card
+from sfumato.release.model import SCHEMA as MODEL_SCHEMA
+from sfumato.release.model import Model
+from sfumato.release.weights import WEIGHTS, load_weights, save_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
 CARD = "card.json"
 REPORT = "report.html"
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class Artefact:
     """What a method publishes.
 
     Args:
-        data: The released ``Table`` or ``ImageSet``.
-        tensors: Weights of a released generator or model, saved as ``weights.safetensors``.
+        content: The released ``Table``, ``ImageSet`` or ``Model``.
+        tensors: Weights of a generator released with its data, saved as ``weights.safetensors``.
         architecture: What rebuilds the module that holds ``tensors``; JSON values.
         seeds: Seeds of randomness that is not privacy noise.
         notes: Facts learnt from the noisy output alone (post-processing), for the card's plan.
     """
 
-    data: Table | ImageSet
+    content: Table | ImageSet | Model
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
     architecture: Mapping[str, Any] = field(default_factory=dict)
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -44,8 +46,19 @@ class Artefact:
 
     @property
     def kind(self) -> str:
-        """``"table"`` or ``"images"``."""
-        return self.data.kind
+        """``"table"``, ``"images"`` or ``"model"``."""
+        return self.content.kind
+
+    @property
+    def data(self) -> Table | ImageSet:
+        """The released data.
+
+        Raises:
+            InputError: If there is none, but a model.
+        """
+        if isinstance(self.content, Model):
+            raise InputError("this release holds a model, not data", "Use predict.")
+        return self.content
 
 
 @dataclass(frozen=True)
@@ -64,19 +77,39 @@ class Release:
 
     @property
     def data(self) -> Table | ImageSet:
-        """The released ``Table`` or ``ImageSet``."""
+        """The released ``Table`` or ``ImageSet``.
+
+        Raises:
+            InputError: If the release holds a model, not data.
+        """
         return self.artefact.data
 
-    def predict(self, array: Any) -> Any:
-        """Predictions of the released model.
+    @property
+    def model(self) -> Model:
+        """The released model.
 
         Raises:
             InputError: If the release holds data, not a model.
         """
-        raise InputError(
-            f"this release holds {self.artefact.kind}, not a model",
-            "Train a model on .data, or publish one.",
-        )
+        if not isinstance(self.artefact.content, Model):
+            raise InputError(
+                f"this release holds {self.artefact.kind}, not a model",
+                "Train a model on .data, or publish one with `sfumato train`.",
+            )
+        return self.artefact.content
+
+    @property
+    def facts(self) -> Any:
+        """The public facts of what was released: a ``Schema`` or an ``ImageSchema``."""
+        return self.artefact.content.schema
+
+    def predict(self, array: Any) -> Any:
+        """Predictions of the released model; see :meth:`sfumato.release.model.Model.predict`.
+
+        Raises:
+            InputError: If the release holds data, not a model, or the records do not fit it.
+        """
+        return self.model.predict(array)
 
     def save(self, path: str | Path, report: Callable[[Release], str] | None = None) -> Release:
         """Writes the release as a folder, whole or not at all.
@@ -94,9 +127,9 @@ class Release:
         final = check_new(path)
         scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:64]}.", dir=final.parent))
         try:
-            self.artefact.data.save(scratch)
+            self.artefact.content.save(scratch)
             if self.artefact.tensors:
-                _save_tensors(self.artefact, scratch / WEIGHTS)
+                save_weights(scratch / WEIGHTS, self.artefact.tensors, self.artefact.architecture)
             files = [_digest(f, scratch) for f in sorted(scratch.rglob("*")) if f.is_file()]
             card = replace(self.card, artefact={**self.card.artefact, "files": files})
             (scratch / CARD).write_text(card.to_json(), encoding="utf-8")
@@ -153,14 +186,19 @@ class Release:
         card = Card.from_json(text)
         listed = _check_files(card, folder)
         kind = str(card.artefact.get("kind"))
-        home = imageset if kind == "images" else table
-        for name in (home.DATA, home.SCHEMA):
+        # What the card does not list was not digested, so it is no part of the release.
+        needed = {
+            "images": (imageset.DATA, imageset.SCHEMA),
+            "model": (WEIGHTS, MODEL_SCHEMA),
+        }.get(kind, (table.DATA, table.SCHEMA))
+        for name in needed:
             if name not in listed:
                 raise InputError(f"{folder / CARD} does not list {name}", "The release is damaged.")
-        data = load_released(folder, kind)
-        # What the card does not list was not digested, so it is no part of the release.
-        tensors, architecture = _load_tensors(folder / WEIGHTS) if WEIGHTS in listed else ({}, {})
-        artefact = Artefact(data, tensors, architecture, dict(card.seeds))
+        seeds = dict(card.seeds)
+        if kind == "model":
+            return cls(card=card, artefact=Artefact(Model.load(folder), seeds=seeds), path=folder)
+        tensors, architecture = load_weights(folder / WEIGHTS) if WEIGHTS in listed else ({}, {})
+        artefact = Artefact(load_released(folder, kind), tensors, architecture, seeds)
         return cls(card=card, artefact=artefact, path=folder)
 
 
@@ -184,15 +222,6 @@ def check_new(path: str | Path) -> Path:
     if not os.access(final.parent, os.W_OK):
         raise InputError(f"{final.parent} is not writable", "Choose another folder.")
     return final
-
-
-def _taken(path: Path) -> bool:
-    """Whether something is there, a dangling link included; OSError for an impossible name."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _check_files(card: Card, folder: Path) -> tuple[str, ...]:
@@ -234,26 +263,3 @@ def _digest(file: Path, root: Path) -> dict[str, Any]:
         "sha256": digest,
         "bytes": file.stat().st_size,
     }
-
-
-def _save_tensors(artefact: Artefact, file: Path) -> None:
-    import json
-
-    from safetensors.numpy import save_file
-
-    save_file(
-        dict(artefact.tensors),
-        file,
-        metadata={"architecture": json.dumps(dict(artefact.architecture))},
-    )
-
-
-def _load_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    import json
-
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as handle:
-        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        architecture = json.loads((handle.metadata() or {}).get("architecture", "{}"))
-    return tensors, architecture

@@ -21,6 +21,22 @@ if TYPE_CHECKING:
     from sfumato.release.release import Release
     from sfumato.report.bounds import Bounds
 
+_JUDGED = {
+    "data": {
+        "lead": "Models trained on the release, judged on real rows it never saw.",
+        "real": "p1, trained on real rows",
+        "released": "p2, trained on the release",
+    },
+    "model": {
+        "lead": "The released model, judged on real records it never saw.",
+        "real": "p1, trained on real records without privacy",
+        "released": "p2, the released model",
+    },
+}
+_AFTER = {
+    "data": ("rows after training on the release", "after training on real rows"),
+    "model": ("records", "by the best model trained without privacy"),
+}
 _SHORT = {
     "p1": "real → real",
     "p2": "release → real",
@@ -53,11 +69,12 @@ def view(
         "confidence": _confidence(evaluation.findings),
         "rocs": [_roc(one, bounds) for one in evaluation.findings if one.roc],
         "matrix": matrix,
-        "settings": _settings(),
+        "settings": [] if evaluation.utility is None else _settings(evaluation.utility),
+        "judged": _JUDGED["data" if evaluation.utility is None else evaluation.utility.of],
         "utility_text": _utility_text(evaluation.utility),
         "utility_note": _utility_note(evaluation.utility),
         "marginals": None if evaluation.marginals is None else marginals(evaluation.marginals),
-        **compared(evaluation.distributions, getattr(release.data.schema, "target", None)),
+        **compared(evaluation.distributions, getattr(release.facts, "target", None)),
     }
 
 
@@ -92,11 +109,11 @@ def utility(matrix: Utility) -> list[dict[str, Any]]:
         )
         rows = []
         for model in matrix.models:
-            scores = [matrix.score(model, setting, metric) for setting in _SHORT]
+            scores = {cell: matrix.score(model, cell, metric) for cell in _shown(matrix)}
             rows.append(
                 {
                     "model": model,
-                    "strip": _utility_strip(model, metric, scores, base, low, high),
+                    "strip": _utility_strip(model, metric, list(scores.values()), base, low, high),
                     "cells": [
                         {
                             "setting": score.setting,
@@ -104,9 +121,9 @@ def utility(matrix: Utility) -> list[dict[str, Any]]:
                             "interval": wording.interval(score.interval),
                             "main": score.setting == "p2",
                         }
-                        for score in scores
+                        for score in scores.values()
                     ],
-                    "loss": _difference(scores[0].value, scores[1].value),
+                    "loss": _difference(scores["p1"].value, scores["p2"].value),
                 }
             )
         said = "the commonest class" if matrix.task == "classification" else "the mean"
@@ -201,10 +218,10 @@ def _glance(evaluation: Evaluation) -> dict[str, str]:
         metric = headline_metric(evaluation.utility)
         real = evaluation.utility.best("p1", metric).value
         released = evaluation.utility.best("p2", metric).value
+        after = _AFTER[evaluation.utility.of]
         utility = (
             wording.figure(released),
-            f"{metric} on real rows after training on the release; "
-            f"{wording.figure(real)} after training on real rows",
+            f"{metric} on real {after[0]}; {wording.figure(real)} {after[1]}",
         )
     return {
         "attacks": attacks[0],
@@ -234,7 +251,8 @@ def _utility_text(matrix: Utility | None) -> str:
     real, released = matrix.best("p1", metric), matrix.best("p2", metric)
     if real.value is None or released.value is None:
         return f"{metric} is undefined for this release."
-    return wording.utility_verdict(metric, real.value, released.value, matrix.majority.get(metric))
+    base = matrix.majority.get(metric)
+    return wording.utility_verdict(metric, real.value, released.value, base, matrix.of)
 
 
 def _utility_note(matrix: Utility | None) -> str:
@@ -252,10 +270,21 @@ def _utility_note(matrix: Utility | None) -> str:
     return " ".join(note for note in notes if note)
 
 
-def _settings() -> list[dict[str, str]]:
+def _shown(matrix: Utility) -> list[str]:
+    """The settings that anything was measured in; the first two always."""
+    measured = {score.setting for score in matrix.scores}
+    return [cell for cell in _SHORT if cell in measured or cell in ("p1", "p2")]
+
+
+def _settings(matrix: Utility) -> list[dict[str, str]]:
     from sfumato.measure.score import SETTINGS
 
-    return [{"name": k, "means": SETTINGS[k], "short": short} for k, short in _SHORT.items()]
+    if matrix.of == "model":
+        means = {"p1": "trained without privacy", "p2": "the released model"}
+        return [{"name": k, "means": v, "short": v} for k, v in means.items()]
+    return [
+        {"name": cell, "means": SETTINGS[cell], "short": _SHORT[cell]} for cell in _shown(matrix)
+    ]
 
 
 def _verdict(tone: str, text: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sfumato.data.facts import Fact
     from sfumato.measure.evaluation import Evaluation
     from sfumato.release.card import Card
+    from sfumato.release.model import Model
     from sfumato.release.release import Release
 
 _CEILING_AT = (0.001, 0.01, 0.1)
@@ -137,6 +138,7 @@ def public_view(release: Release, figures: Bounds) -> dict[str, Any]:
         "released_text": seen["text"],
         "pictures": seen["pictures"],
         "distributions": seen["distributions"],
+        "layers": seen["layers"],
         "fact_groups": list(_fact_groups(card)),
         "method": {"source": "", **card.method},
         "plan": card.plan,
@@ -155,7 +157,10 @@ def public_view(release: Release, figures: Bounds) -> dict[str, Any]:
 def _released(release: Release) -> dict[str, Any]:
     """What the released data itself shows."""
     from sfumato.data import ImageSet
+    from sfumato.release.model import Model
 
+    if isinstance(release.artefact.content, Model):
+        return _model(release.artefact.content)
     data = release.data
     local = release.card.guarantee.get("kind") == "local"
     if isinstance(data, ImageSet):
@@ -170,6 +175,7 @@ def _released(release: Release) -> dict[str, Any]:
             + (" Each is the randomised version of one private picture." if local else ""),
             "pictures": released.pictures(data),
             "distributions": [],
+            "layers": [],
             "amount": wording.count(len(data)),
             "amount_means": f"pictures of {size} pixels",
         }
@@ -183,8 +189,33 @@ def _released(release: Release) -> dict[str, Any]:
         "released rows alone.",
         "pictures": [],
         "distributions": released.distributions(data),
+        "layers": [],
         "amount": wording.count(data.num_rows),
         "amount_means": f"rows of {columns}",
+    }
+
+
+def _model(model: Model) -> dict[str, Any]:
+    """What a released model itself shows."""
+    takes = "pictures" if model.takes == "images" else "rows"
+    classes = wording.plural(len(model.classes), "class", "classes")
+    shown = ", ".join(model.classes[:10]) + (", …" if len(model.classes) > 10 else "")
+    family = str(model.architecture["family"])
+    return {
+        "headline": f"A model that tells {classes} apart",
+        "task": f"for predicting {model.schema.target} of {takes}",
+        "what": f"{family} with {wording.count(model.parameters)} weights",
+        "text": f"The weights of a network of family “{family}”. It answers with the likeliest of "
+        f"{classes} ({shown}) and a score for each. sfumato.Release.load(folder).predict(records) "
+        "rebuilds and runs it; the weights are in weights.safetensors.",
+        "pictures": [],
+        "distributions": [],
+        "layers": [
+            {"name": name, "shape": " × ".join(map(str, tensor.shape)) or "1", "size": tensor.size}
+            for name, tensor in model.tensors.items()
+        ],
+        "amount": wording.count(model.parameters),
+        "amount_means": f"weights of a model of {classes}",
     }
 
 
@@ -201,6 +232,8 @@ def _glance(card: Card, figures: Bounds, seen: Mapping[str, Any]) -> dict[str, A
         per = kind == "metric"
         figure = f"ε = {card.guarantee['epsilon_per_distance']:g} · d" if per else "none"
         terms = "by distance; no bound on attacks" if per else "nothing is proven"
+        if "worst_case" in card.guarantee:
+            terms = f"by distance; {wording.worst_case(card)} at any"
         return view | {"figure": figure, "terms": terms}
     printed = card.figures.get("epsilon")
     delta = float(card.guarantee["delta"])
@@ -234,9 +267,15 @@ def _alarms(card: Card) -> Iterator[dict[str, str]]:
         }
     if card.guarantee.get("kind") == "metric":
         yield {
-            "title": "Not differential privacy of a record.",
-            "text": "The guarantee weakens with distance and bounds no attack on records that "
-            "are far apart.",
+            "title": "Not differential privacy of a record."
+            if "worst_case" not in card.guarantee
+            else "The figure is by distance.",
+            "text": "The guarantee weakens with distance"
+            + (
+                f"; at any distance it is {wording.worst_case(card)}."
+                if "worst_case" in card.guarantee
+                else " and bounds no attack on records that are far apart."
+            ),
         }
     for problem in card.verify():
         yield {

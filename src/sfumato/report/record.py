@@ -23,6 +23,7 @@ _EVENTS = {
     "RandomizedResponseDpEvent": "randomised response",
     "ZCDpEvent": "a zero-concentrated DP mechanism",
     "PureDpEvent": "a pure ε-DP mechanism",
+    "VonMisesFisherDpEvent": "von Mises–Fisher noise on a direction",
     "ApproximateDpEvent": "an (ε, δ)-DP mechanism",
     "PoissonSampledDpEvent": "of a Poisson sample of the records",
     "TruncatedSubsampledGaussianDpEvent": "Gaussian noise on a truncated Poisson sample",

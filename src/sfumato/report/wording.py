@@ -118,6 +118,13 @@ def epsilon_line(card: Card) -> str:
     return "no guarantee"
 
 
+def worst_case(card: Card) -> str:
+    """What a metric guarantee comes to at any distance."""
+    printed, at = card.figures.get("epsilon"), float(card.guarantee["worst_case"]["delta"])
+    size = "no finite ε" if printed is None else f"ε\xa0=\xa0{up(float(printed))}"
+    return size if at == 0 else f"{size} at δ\xa0=\xa0{delta(at)}"
+
+
 def statement(card: Card) -> str:
     """The guarantee in the terms of the field, in one sentence."""
     guarantee, printed = card.guarantee, card.figures.get("epsilon")
@@ -170,12 +177,20 @@ def protects(card: Card) -> tuple[str, ...]:
         )
     if kind == "metric":
         near = ", ".join(f"{k}: {v:g}" for k, v in guarantee["typical_distances"].items())
+        far = (
+            "This is not differential privacy of a record: records that are far apart are not "
+            "protected from each other, and no bound on attacks follows."
+        )
+        if "worst_case" in guarantee:
+            far = (
+                f"Whatever the distance, {worst_case(card)} holds between any two values that "
+                f"{article(str(guarantee['worst_case']['unit']))} could have had; unless that is "
+                "small, records that are far apart are hardly protected from each other."
+            )
         return (
             "Two records can be told apart the better, the further they are apart "
             f"({guarantee['metric']}): at distance d the factor is e to the ε·d with "
-            f"ε\xa0=\xa0{guarantee['epsilon_per_distance']:g}. This is not differential privacy of "
-            "a record: records that are far apart are not protected from each other, and no "
-            "bound on attacks follows.",
+            f"ε\xa0=\xa0{guarantee['epsilon_per_distance']:g}. {far}",
             f"Typical distances: {near}." if near else "No typical distances were given.",
         )
     return (
@@ -294,14 +309,24 @@ def finding_verdict(finding: Finding) -> tuple[str, str]:
     return "warn", "better than chance"
 
 
-def utility_verdict(name: str, real: float, released: float, majority: float | None) -> str:
-    """What a model trained on the release is worth beside one trained on the real data."""
+def utility_verdict(
+    name: str, real: float, released: float, majority: float | None, of: str = "data"
+) -> str:
+    """What a model trained on the release, or the released model, is worth beside one trained on
+    the real data.
+    """
     base = 0.5 if name == "AUROC" or majority is None else majority
     kept = (released - base) / (real - base) if real - base > 0.01 else None
-    said = (
-        f"Trained on the release, the best model reaches {name} {figure(released)} on real "
-        f"held-out rows; trained on the real data, {figure(real)}."
-    )
+    if of == "model":
+        said = (
+            f"The released model reaches {name} {figure(released)} on real held-out records; the "
+            f"best of those trained on the real data without privacy, {figure(real)}."
+        )
+    else:
+        said = (
+            f"Trained on the release, the best model reaches {name} {figure(released)} on real "
+            f"held-out rows; trained on the real data, {figure(real)}."
+        )
     if kept is None:
         return f"{said} The real data itself hardly beat the baseline of {figure(base)}."
     if kept <= 0:

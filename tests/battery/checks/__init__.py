@@ -14,6 +14,7 @@ from battery.checks import (
     noise_and_budget,
     parts_sum,
     replay,
+    sampling,
     zero_strength,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "noise_and_budget",
     "parts_sum",
     "replay",
+    "sampling",
     "zero_strength",
 ]

@@ -36,7 +36,7 @@ def check_realised_loss(row: MethodRow) -> float:
             made.run(one, SeededSource(1), silent)
         with Recorder(recorder.draws) as replay:
             made.run(other, SeededSource(1), silent)
-        cost = realised(recorder.draws, replay.draws).epsilon(delta)
+        cost = realised(recorder.draws, replay.draws, row.neighbours.value).epsilon(delta)
         found.append(cost)
         assert cost <= claim * (1 + 2e-3) + 1e-9, f"a neighbour costs {cost}, claimed is {claim}"
 

@@ -37,7 +37,7 @@ def check_parts_sum(row: MethodRow) -> None:
     """The noise printed for each attribute, marginal and step composes to the printed epsilon."""
     card = _card(row)
     printed = card.figures["epsilon"]
-    parts = row.parts(card.plan, row.facts).epsilon(card.guarantee["delta"])
+    parts = row.parts(card.plan, row.facts).epsilon(card.figures["delta"])
     assert parts <= printed + TOLERANCE * (1 + printed), (
         f"the parts come to {parts}, printed is {printed}"
     )

@@ -197,6 +197,18 @@ def test_a_guarantee_without_epsilon_is_refused_under_a_ceiling(unproven: Guaran
     assert left(Budget(5.0, 1e-6), Spending([unproven.to_dict()])) == 0
 
 
+def test_a_metric_guarantee_counts_with_its_worst_case() -> None:
+    near = Metric(0.5, "angle", worst_case=pure(1.0, relation=REPLACE_ONE))
+    found = totals(near, near, pure(0.5, relation=REPLACE_ONE))
+    assert [(one.kind, one.neighbours, one.releases) for one in found] == [(PROVEN, REPLACE_ONE, 3)]
+    assert found[0].epsilon == pytest.approx(2.5)
+    admit(Budget(2.5), [near.to_dict(), pure(0.5, relation=REPLACE_ONE).to_dict()], near)
+    assert "asks for ε = 1," in refused(Budget(1.5), [near], near)
+    # With a record added or removed nothing is proven of it: the total is under replace-one.
+    assert totals(near, pure(0.5))[0].epsilon == pytest.approx(2.0)
+    assert left(Budget(3.0), Spending([near.to_dict()])) == pytest.approx(2.0)
+
+
 def test_mixed_units_from_before_the_ceiling_leave_nothing_under_it() -> None:
     paid = [pure(0.1), pure(0.1, "patient")]
     assert left(Budget(5.0), Spending(one.to_dict() for one in paid)) == 0

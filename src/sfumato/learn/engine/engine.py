@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from sfumato.learn.engine.contributions import Contribution, wide_type
 from sfumato.learn.engine.plan import Plan, above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
+from sfumato.learn.engine.refusals import refuse_parts
 from sfumato.learn.engine.survey import Survey
 from sfumato.learn.engine.tape import Tape
 
@@ -97,8 +98,8 @@ class Engine:
             targets: What the loss takes, likewise.
 
         Raises:
-            InputError: If the loss is not one number an example, or a layer's input does not
-                keep the examples in dimension 0.
+            InputError: If the loss is not one number an example, a layer's input does not keep the
+                examples in dimension 0, or the module is sharded over processes.
         """
         survey = self._look()
         args = inputs if isinstance(inputs, tuple) else (inputs,)
@@ -110,18 +111,10 @@ class Engine:
         # Made when they are first needed: by then the first chunk's activations are gone.
         totals: dict[str, Tensor] = {}
         norms, losses = [], []
-        start = 0
-        while start < n:
-            stop = min(n, start + self._length(n - start, n))
-            part = [
-                leaf[start:stop].detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves
-            ]
-            chunk_norms, chunk_losses = self._add_chunk(
-                pytree.tree_unflatten(part, spec), stop - start, group_of, totals
-            )
+        for part, size in self._parts(leaves, spec, n):
+            chunk_norms, chunk_losses = self._add_chunk(part, size, group_of, totals)
             norms.append(chunk_norms)
             losses.append(chunk_losses)
-            start = stop
         count = max(groups, default=0) + 1
         device = next(iter(parameters.values())).device if parameters else None
         return ClippedSum(
@@ -129,6 +122,52 @@ class Engine:
             _joined(norms, 1) if norms else torch.zeros(count, 0, device=device),
             _joined(losses, 0) if losses else torch.zeros(0, device=device),
         )
+
+    def per_example(
+        self, inputs: Tensor | tuple[Tensor, ...], targets: Any
+    ) -> Iterator[dict[str, Tensor]]:
+        """The gradient of each example, formed, a chunk at a time.
+
+        For what needs every gradient by itself: clipped sums do without, and are far cheaper. Give
+        the engine a ``chunk``, as these take the memory of the parameters for every example.
+
+        Args:
+            inputs: As for :meth:`clipped_sum`.
+            targets: Likewise.
+
+        Yields:
+            (chunk, *shape) of every trainable parameter by name, in float32 at least, unclipped;
+            not finite where an example's are not. The next chunk may overwrite them. Private.
+
+        Raises:
+            InputError: As for :meth:`clipped_sum`.
+        """
+        parameters = self._look().parameters
+        args = inputs if isinstance(inputs, tuple) else (inputs,)
+        leaves, spec = pytree.tree_flatten((args, targets))
+        for part, size in self._parts(leaves, spec, _count(leaves)):
+            tape, losses = self._backward(part, size)
+            with torch.no_grad(), torch.autocast(losses.device.type, enabled=False):
+                found = tape.contributions()
+                formed = {
+                    name: found[name].per_example()
+                    if name in found
+                    else p.new_zeros(size, *p.shape, dtype=_wide(p.dtype), requires_grad=False)
+                    for name, p in parameters.items()
+                }
+            yield formed
+        self._pool.release()
+
+    def _parts(self, leaves: list[Any], spec: Any, n: int) -> Iterator[tuple[Any, int]]:
+        """Chunks of the batch with how many examples each has."""
+        start = 0
+        while start < n:
+            stop = min(n, start + self._length(n - start, n))
+            part = [
+                leaf[start:stop].detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves
+            ]
+            yield pytree.tree_unflatten(part, spec), stop - start
+            start = stop
 
     def _length(self, left: int, n: int) -> int:
         """Examples of the next chunk: what is left, in equal parts no longer than allowed."""
@@ -146,6 +185,7 @@ class Engine:
             self._survey.check()
         else:
             self._survey = Survey(self._module)
+        refuse_parts(self._survey.parameters)
         return self._survey
 
     def _plan(self, survey: Survey) -> Plan:

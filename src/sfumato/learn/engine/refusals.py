@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
@@ -29,6 +31,30 @@ def refuse(place: str, part: nn.Module) -> None:
     if reason is not None:
         problem, remedy = reason
         raise InputError(f"{type(part).__name__} {place!r} {problem}", remedy)
+
+
+def refuse_mixing(module: nn.Module) -> None:
+    """Refuses a module of which any part mixes examples.
+
+    Raises:
+        InputError: Naming the layer and the fix.
+    """
+    for place, part in module.named_modules():
+        refuse(place, part)
+
+
+def refuse_parts(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuses parameters of which other processes hold the rest: no layer is seen to use them.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    for name, parameter in parameters.items():
+        if hasattr(parameter, "device_mesh"):
+            raise InputError(
+                f"the parameter {name!r} is one process's part of it",
+                "Train with PrivateLoop or PrivateTrainer, which gather a sharded module",
+            )
 
 
 def _mixing(part: nn.Module) -> tuple[str, str] | None:

@@ -124,6 +124,10 @@ def _terms(event: DpEvent, neighbours: Neighbours) -> _Counted:
             # Bun, Steinke 2016, Proposition 27.
             squared, linear = (4, 3) if replace else (1, 1)
             return [(terms.Concentrated(squared * rho, linear * xi), 1)]
+        case ev.VonMisesFisherDpEvent(kappa=kappa, dimension=dimension):
+            if not replace:
+                raise _unsupported(event, neighbours, "a sum shows how many directions are in it")
+            return [(terms.Direction(kappa, dimension), 1)] if kappa else []
         case ev.PoissonSampledDpEvent():
             return _sampled(event, neighbours)
         case ev.TruncatedSubsampledGaussianDpEvent():
@@ -151,6 +155,9 @@ def _sampled(event: ev.PoissonSampledDpEvent, neighbours: Neighbours) -> _Counte
     if rate == 1:
         inner = resolve(event.event, neighbours)
         return _REVEALED if inner.revealed else list(inner.counts.items())
+    if isinstance(event.event, ev.VonMisesFisherDpEvent):
+        # Whether the direction is in the sum may show; between two values that is no loss.
+        return [(terms.Shown(rate, term), n) for term, n in _terms(event.event, neighbours)]
     inner = resolve(event.event, Neighbours.ADD_REMOVE)
     if inner.revealed:
         return _REVEALED

@@ -3,7 +3,8 @@
 Releases under one neighbouring relation are composed under it. Where relations are mixed, all are
 evaluated under replace-one, which every other relation's neighbours reach in two steps and which
 accounting takes from the event. A table of local reports is, for one record, that record's report
-(parallel composition), so local events compose with central ones under replace-one.
+(parallel composition), so local events compose with central ones under replace-one. A metric
+guarantee counts with its worst case; without one it has no sum.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from sfumato.errors import BudgetError, InputError
 from sfumato.privacy import guarantee as guarantees
 from sfumato.privacy.budget import Budget
-from sfumato.privacy.guarantee import Central, Guarantee, Local
+from sfumato.privacy.guarantee import Central, Guarantee, Local, Metric
 from sfumato.privacy.ledger.entry import canonical
 from sfumato.privacy.neighbours import Neighbours
 
@@ -85,7 +86,7 @@ class Spending:
         self._proven: dict[str, list[tuple[Central | Local, int]]] = {}
         self.unproven: Counter[str] = Counter()
         for text, count in Counter(canonical(dict(values)) for values in paid).items():
-            guarantee = guarantees.from_dict(json.loads(text))
+            guarantee = countable(guarantees.from_dict(json.loads(text)))
             if isinstance(guarantee, Central | Local):
                 self._proven.setdefault(unit_of(guarantee), []).append((guarantee, count))
             else:
@@ -148,6 +149,12 @@ def _composed(counts: tuple[tuple[str, int], ...], delta: float, relation: Neigh
     return float(accounting.epsilon(together, delta, relation))
 
 
+def countable(guarantee: Guarantee) -> Guarantee:
+    """The differential privacy that a metric guarantee comes to, if any; others as they are."""
+    worst = guarantee.worst_case if isinstance(guarantee, Metric) else None
+    return guarantee if worst is None else worst
+
+
 def unit_of(guarantee: Central | Local) -> str:
     """Whose data it protects; a row and a whole image are one record's."""
     return "record" if guarantee.unit in _RECORDS else guarantee.unit
@@ -184,6 +191,7 @@ def admit(ceiling: Budget | None, paid: Sequence[Mapping[str, Any]], guarantee: 
     """
     if ceiling is None:
         return
+    guarantee = countable(guarantee)
     if not isinstance(guarantee, Central | Local):
         raise BudgetError(
             f"the ledger has a ceiling ({ceiling}) and a {guarantee.kind} guarantee has no epsilon "

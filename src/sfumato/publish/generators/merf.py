@@ -122,11 +122,24 @@ class Merf:
     device: str = "auto"
 
     name: ClassVar[str]
-    kind: ClassVar[str] = "images"
+    kinds: ClassVar[tuple[str, ...]] = ("images",)
+    gives: ClassVar[str] = "images"
     source: ClassVar[str] = "Harder, Adamczewski, Park, AISTATS 2021 (arXiv 2002.11603)"
     relation: ClassVar[str] = "central"
     needs_records: ClassVar[bool] = True
     default_delta: ClassVar[float] = 1e-5
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            "bandwidth": PAPER_BANDWIDTH,
+            "smoothing": 0.0,
+            "class_prior": "uniform",
+            "steps": 600,
+            "batch": 500,
+            "learning_rate": 0.01,
+            "latent": 5,
+            "width": 16,
+        }
+    }
 
     def __post_init__(self) -> None:
         for name, lowest in _WHOLE.items():
@@ -170,17 +183,7 @@ class Merf:
         images in batches of 500, Adam at 0.01. The loss and the network stay those of this
         package.
         """
-        published: dict[str, Any] = {
-            "bandwidth": PAPER_BANDWIDTH,
-            "smoothing": 0.0,
-            "class_prior": "uniform",
-            "steps": 600,
-            "batch": 500,
-            "learning_rate": 0.01,
-            "latent": 5,
-            "width": 16,
-        }
-        return cls(**{**published, **settings})
+        return cls(**{**cls.presets["paper"], **settings})
 
     @property
     def _chosen_bandwidths(self) -> tuple[float, ...]:

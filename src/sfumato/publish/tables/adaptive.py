@@ -94,7 +94,8 @@ class Adaptive:
     importance_share: float = _DEFAULTS["importance_share"]
 
     name: ClassVar[str]
-    kind: ClassVar[str] = "table"
+    kinds: ClassVar[tuple[str, ...]] = ("table",)
+    gives: ClassVar[str] = "table"
     source: ClassVar[str] = "Utaliyeva, Shin, Choi, Sensors 2023, 23(4):1980"
     relation: ClassVar[str] = "local"
 

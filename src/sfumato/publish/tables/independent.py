@@ -76,7 +76,8 @@ class Independent:
     seed: int | None = None
 
     name: ClassVar[str]
-    kind: ClassVar[str] = "table"
+    kinds: ClassVar[tuple[str, ...]] = ("table",)
+    gives: ClassVar[str] = "table"
     source: ClassVar[str] = "McKenna, Miklau, Sheldon 2021 (arXiv 2108.04978), without selection"
     relation: ClassVar[str] = "central"
     needs_records: ClassVar[bool] = False

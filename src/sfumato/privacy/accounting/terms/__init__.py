@@ -14,6 +14,7 @@ from sfumato.privacy.accounting.terms.additive import (
     discrete_gaussian,
 )
 from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated
+from sfumato.privacy.accounting.terms.direction import Direction, Shown
 from sfumato.privacy.accounting.terms.response import Response
 from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
 from sfumato.privacy.accounting.terms.term import Term
@@ -21,6 +22,7 @@ from sfumato.privacy.accounting.terms.term import Term
 __all__ = [
     "Bounded",
     "Concentrated",
+    "Direction",
     "DiscreteGaussian",
     "DiscreteLaplace",
     "Gaussian",
@@ -28,6 +30,7 @@ __all__ = [
     "Response",
     "Sampled",
     "SampledGaussian",
+    "Shown",
     "Term",
     "TruncatedGaussian",
     "discrete_gaussian",

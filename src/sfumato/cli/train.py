@@ -1,0 +1,90 @@
+"""``sfumato train``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import (
+    AsJson,
+    Attacks,
+    DataArgument,
+    Delta,
+    Device,
+    DiscloseEvaluation,
+    Epsilon,
+    Evaluate,
+    Holdout,
+    LedgerFile,
+    MethodName,
+    Out,
+    SchemaFile,
+    Seed,
+    Settings,
+    Target,
+)
+from sfumato.cli.publish import show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("train")(train)
+
+
+def train(
+    data: DataArgument,
+    epsilon: Epsilon,
+    out: Out,
+    target: Target = None,
+    delta: Delta = None,
+    schema: SchemaFile = None,
+    method: MethodName = "auto",
+    set_: Settings = None,
+    holdout: Holdout = None,
+    ledger: LedgerFile = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            help="A private folder to go on from if this is interrupted: the same command "
+            "continues there and pays nothing anew.",
+            metavar="DIR",
+        ),
+    ] = None,
+    evaluate: Evaluate = None,
+    attack: Attacks = None,
+    disclose_evaluation: DiscloseEvaluation = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on private DATA under a guarantee, publish it, and attack it.
+
+    DIR holds the weights (safetensors), the card and the report, and may be handed over whole.
+    The evaluation, computed on private records, is written beside it in DIR.evaluation.
+    """
+    import sfumato.api as api
+
+    with output.progress_bar(quiet=as_json) as progress:
+        release = api.train(
+            data,
+            epsilon=epsilon,
+            delta=delta,
+            target=target,
+            schema=schema,
+            method=method,
+            settings=output.parse_settings(set_),
+            holdout=holdout,
+            out=out,
+            ledger=ledger,
+            checkpoint=checkpoint,
+            evaluate=evaluate,
+            attacks=attack,
+            disclose_evaluation=disclose_evaluation,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+    show(release, as_json=as_json)

@@ -1,0 +1,223 @@
+"""``learn.adlm``: DP-SGD behind a scale of the inputs that private relevance decides.
+
+What the name stands for in the literature, noise on the input layer and on the loss's coefficients
+that is paid for once and drawn anew in every step, does not keep its promise and is not here. Its
+idea is: measure, under noise and once, how much each feature matters to the network, and let
+features that matter less have less to say and get relatively more noise.
+
+Source: Phan et al., ICDM 2017 (arXiv 1709.05750), corrected.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.method import Calibrated
+from sfumato.publish.models import checks
+from sfumato.publish.models.dpsgd import caveats
+from sfumato.registry import method
+
+if TYPE_CHECKING:
+    from sfumato.data import ImageSchema, ImageSet, Schema, Table
+    from sfumato.learn.adlm import CalibratedAdLm
+    from sfumato.learn.progress import Progress as Stand
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.method import Progress
+    from sfumato.release.release import Artefact
+
+
+@method("learn.adlm")
+@dataclass(frozen=True)
+class AdLmMethod:
+    """A classifier trained by DP-SGD on inputs scaled by their private relevance.
+
+    Args:
+        network: ``"small-cnn"``, ``"deep-cnn"`` or ``"dense"`` for images, ``"table-dense"`` for
+            rows; ``"auto"`` chooses by the public facts.
+        hidden: Widths of the hidden layers of a dense network; none is logistic regression.
+        epochs: How often a record is seen, on average.
+        expected_batch_size: Records a step, on average; None: a hundredth of the records, 64 at
+            least.
+        warmup: The part of the steps that come before the relevance is measured, in ``(0, 1)``.
+        relevance_share: Share of the budget's mu that the relevance costs, in ``(0, 1)``.
+        floor: The least weight of a feature, whose mean is 1; at 1 no feature is preferred.
+        max_grad_norm: Bound on a record's gradient, in the rescaled weights.
+        learning_rate: Of the noisy mean gradient.
+        momentum: Heavy-ball, in ``[0, 1)``.
+        averaging: Decay of the average of the weights that is published; None: the last weights.
+        neighbours: ``"add-remove"`` or ``"replace-one"``.
+        physical_batch_size: Records in memory at a time.
+        seed: Of the initial weights, which are not privacy noise; None draws one.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        InputError: If a value is unknown or out of its range.
+
+    Guaranteed: ``Central``, (epsilon, delta) for the relation chosen, of all steps and of the
+    relevance together; the number of records is declared public.
+    """
+
+    network: str = "auto"
+    hidden: Sequence[int] = ()
+    epochs: float = 30
+    expected_batch_size: int | None = None
+    warmup: float = 0.1
+    relevance_share: float = 0.1
+    floor: float = 0.1
+    max_grad_norm: float = 0.1
+    learning_rate: float = 1.0
+    momentum: float = 0.9
+    averaging: float | None = 0.99
+    neighbours: str = "add-remove"
+    physical_batch_size: int = 1024
+    seed: int | None = None
+    device: str = "auto"
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]] = ("images", "table")
+    gives: ClassVar[str] = "model"
+    source: ClassVar[str] = "Phan et al., Adaptive Laplace Mechanism, ICDM 2017, corrected"
+    relation: ClassVar[str] = "central"
+    needs_records: ClassVar[bool] = True
+    default_delta: ClassVar[float] = 1e-5
+
+    def __post_init__(self) -> None:
+        checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
+        checks.one_of("device", self.device, checks.DEVICES)
+        for name in ("epochs", "max_grad_norm", "learning_rate"):
+            checks.number(name, getattr(self, name), 0, closed=False)
+        for name in ("warmup", "relevance_share"):
+            checks.number(name, getattr(self, name), 1e-3, 0.9)
+        checks.number("floor", self.floor, 0, 1, closed=False)
+        checks.number("momentum", self.momentum, 0, 1 - 1e-9)
+        if self.averaging is not None:
+            checks.number("averaging", self.averaging, 0, 1 - 1e-9)
+        if self.expected_batch_size is not None:
+            checks.whole("expected_batch_size", self.expected_batch_size, 1)
+        checks.whole("physical_batch_size", self.physical_batch_size, 1)
+        if self.seed is not None:
+            checks.whole("seed", self.seed, 0)
+        if isinstance(self.hidden, str | int) or not isinstance(self.hidden, Sequence):
+            raise InputError(f"hidden is {self.hidden!r}", "Give a list of widths: [128, 64].")
+        for width in self.hidden:
+            checks.whole("a width in hidden", width, 1)
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+
+    def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
+        """The run that spends ``budget`` on records with these public facts.
+
+        Raises:
+            InputError: If the facts lack a target or the number of records, the budget a delta,
+                or a setting does not fit them.
+        """
+        from sfumato.learn import relevance
+        from sfumato.learn.adlm import AdLm
+        from sfumato.learn.architectures import build
+        from sfumato.learn.noise import STREAM
+        from sfumato.publish.models.network import architecture
+
+        records = facts.records
+        if records is None:
+            raise InputError(
+                "the number of records is not declared",
+                "Declare records in the schema: the sampling rate is a share of it.",
+            )
+        size = self.expected_batch_size or min(records, max(64, round(records / 100)))
+        if size > records:
+            raise InputError(
+                f"expected_batch_size is {size} of {records} records", "Give a smaller one."
+            )
+        inner = architecture(facts, self.network, self.hidden)
+        made = {"family": "scaled", "inner": inner}
+        relevance.check(build(made, seed=0)[2])  # type: ignore[index]
+        steps = max(2, round(self.epochs * records / size))
+        relation = Neighbours(self.neighbours)
+        ready = AdLm(
+            sample_rate=size / records,
+            steps=steps,
+            warmup=min(max(1, round(self.warmup * steps)), steps - 1),
+            max_grad_norm=self.max_grad_norm,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            relevance_share=self.relevance_share,
+            floor=self.floor,
+            averaging=self.averaging,
+        ).calibrate(budget, records=records, neighbours=relation)
+        return Calibrated(
+            method=self,
+            budget=budget,
+            facts=facts,
+            guarantee=ready.guarantee(),
+            plan=_plan(ready, made),
+            run=Run(self, facts, ready, made),
+            public=(Fact("network", made, "public: setting of learn.adlm"),),
+            caveats=(
+                *caveats(relation),
+                "The mechanism that the source describes, whose budget does not grow with the "
+                "steps, is not what ran: every step was paid for, as in DP-SGD.",
+            ),
+            source=STREAM,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Steps, the relevance, more steps.
+
+    Args:
+        method: The public choices.
+        facts: Of the private records.
+        ready: The calibrated mechanism.
+        architecture: Of the network behind its scale.
+    """
+
+    method: AdLmMethod
+    facts: ImageSchema | Schema
+    ready: CalibratedAdLm
+    architecture: Mapping[str, Any]
+
+    def __call__(self, data: ImageSet | Table, source: NoiseSource, progress: Progress) -> Artefact:
+        """Trains on private records."""
+        from sfumato.learn.architectures import build, weights
+        from sfumato.learn.architectures.scaled import ScaledNet
+        from sfumato.learn.examples import labelled
+        from sfumato.release.model import Model
+        from sfumato.release.release import Artefact
+
+        seed = secrets.randbits(31) if self.method.seed is None else self.method.seed
+        device = checks.device(self.method.device)
+        inputs, labels = labelled(data)
+        module = build(self.architecture, seed=seed).to(device)
+        assert isinstance(module, ScaledNet)
+
+        def told(stand: Stand) -> None:
+            progress(stand.step, stand.steps, "training")
+
+        self.ready.fit(
+            module,
+            (inputs.to(device), labels.to(device)),
+            source=source,
+            progress=told,
+            physical_batch_size=self.method.physical_batch_size,
+        )
+        model = Model(self.facts, self.architecture, weights(module))
+        return Artefact(model, seeds={"initial weights": seed})
+
+
+def _plan(ready: CalibratedAdLm, made: Mapping[str, Any]) -> dict[str, Any]:
+    mechanism = ready.dp_sgd.to_dict()
+    del mechanism["event"], mechanism["delta"], mechanism["neighbours"]  # the guarantee's own
+    return {
+        **mechanism,
+        "warmup": ready.method.warmup,
+        "relevance_noise_multiplier": ready.mean.noise_multiplier,
+        "floor": ready.method.floor,
+        "architecture": dict(made),
+    }

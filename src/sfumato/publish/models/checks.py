@@ -1,0 +1,77 @@
+"""Checks of settings that the methods of this room share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sfumato.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """Refuses what is no whole number from ``least`` up."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}", f"Give a whole number from {least} up.")
+
+
+def number(
+    name: str, value: object, low: float, high: float = math.inf, *, closed: bool = True
+) -> None:
+    """Refuses what is no finite number from ``low`` (above it if not closed) to ``high``."""
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (fine and low <= value <= high and (closed or value > low)):  # type: ignore[operator]
+        from_low = f"from {low:g}" if closed else f"above {low:g}"
+        upto = f" to {high:g}" if high < math.inf else ""
+        raise InputError(f"{name} is {value!r}", f"Give a number {from_low}{upto}.")
+
+
+def one_of(name: str, value: object, known: Sequence[str]) -> None:
+    """Refuses what is none of the known names."""
+    if value not in known:
+        raise InputError(f"{name} is {value!r}", f"Use one of {', '.join(known)}.")
+
+
+def device(asked: str) -> str:
+    """As torch names it.
+
+    Raises:
+        InputError: If there is no such device here.
+    """
+    if asked == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise InputError("device is 'cuda', and there is none here", "Use auto or cpu.")
+    return "cpu"
+
+
+def widths(hidden: object) -> tuple[int, ...]:
+    """The widths of hidden layers.
+
+    Raises:
+        InputError: If they are no list of whole numbers from 1 up.
+    """
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise InputError(f"hidden is {hidden!r}", "Give a list of widths: [128, 64].")
+    for width in hidden:
+        whole("a width in hidden", width, 1)
+    return tuple(hidden)
+
+
+def batch_size(asked: int | None, records: int) -> int:
+    """Records a step: as asked for, or a hundredth of all, 64 at least.
+
+    Raises:
+        InputError: If there are fewer records.
+    """
+    size = asked or min(records, max(64, round(records / 100)))
+    if size > records:
+        raise InputError(
+            f"expected_batch_size is {size} of {records} records", "Give a smaller one."
+        )
+    return size

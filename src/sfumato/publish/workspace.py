@@ -1,0 +1,166 @@
+"""What a training has drawn so far, in a private folder, so that an interruption loses little.
+
+A workspace belongs to one paid-for run. Whatever was drawn from private data is drawn once: it is
+noted before the draw, and kept after it. If a run dies between the two, the draw is lost and the
+run cannot be finished, because drawing anew would have to be paid for anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sfumato.errors import InputError, LedgerError
+
+if TYPE_CHECKING:
+    from sfumato.privacy.ledger import Ledger
+    from sfumato.privacy.ledger.entry import Entry
+    from sfumato.publish.method import Calibrated
+
+_T = TypeVar("_T")
+_PAID = "paid.json"
+
+
+def paid(
+    workspace: Path, calibrated: Calibrated, ledger: Ledger, release_id: str, label: str
+) -> Entry:
+    """The debit of the run in this workspace: the one it was begun with, or a new one.
+
+    Args:
+        workspace: The folder; made, for its owner only, if it is missing.
+        calibrated: The run.
+        ledger: Takes a new debit, or holds the old one.
+        release_id: Of a new debit.
+        label: Of a new debit.
+
+    Raises:
+        InputError: If the workspace is of another run.
+        LedgerError: If the ledger lacks the debit that the workspace names.
+    """
+    from sfumato.publish.method import settings
+
+    wanted = {
+        "method": calibrated.method.name,
+        "settings": _plain(settings(calibrated.method)),
+        "guarantee": _plain(calibrated.guarantee.to_dict()),
+        "plan": _plain(calibrated.plan),
+    }
+    file = workspace / _PAID
+    kept = _kept(workspace)
+    if kept is None:
+        if workspace.exists() and any(f.name != _part(file).name for f in workspace.iterdir()):
+            raise InputError(
+                f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
+            )
+        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Named before the debit: if this process dies in between, the next one finds it.
+        kept = {"run": wanted, "release_id": release_id, "entry": None}
+        write(file, json.dumps(kept))
+    elif kept["run"] != wanted:
+        raise InputError(
+            f"{workspace} holds a run of another method, budget or data set",
+            "Give the settings that it was begun with, or another folder.",
+        )
+    entry = _entry(kept, ledger)
+    if entry is None and kept["entry"] is not None:
+        raise LedgerError(
+            f"the ledger has no entry {kept['entry'][:12]}, which paid for the run in {workspace}",
+            "Give the ledger that it was begun with.",
+        )
+    if entry is None:
+        entry = ledger.debit(
+            calibrated.guarantee,
+            release_id=kept["release_id"],
+            method=calibrated.method.name,
+            label=label,
+        )
+    if kept["entry"] is None:  # nothing is drawn before this is on disk
+        write(file, json.dumps({**kept, "entry": entry.hash}))
+    return entry
+
+
+def is_paid(workspace: Path, ledger: Ledger) -> bool:
+    """Whether this ledger has paid for a run in this folder."""
+    kept = _kept(workspace.expanduser())
+    return kept is not None and _entry(kept, ledger) is not None
+
+
+def _kept(workspace: Path) -> dict[str, Any] | None:
+    """What the folder says of the run that it belongs to; None if it belongs to none."""
+    file = workspace / _PAID
+    if not file.is_file():
+        return None
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return values
+
+
+def _entry(kept: dict[str, Any], ledger: Ledger) -> Entry | None:
+    """The debit of that run in this ledger."""
+    for entry in ledger.entries():
+        if entry.kind == "debit" and entry.release_id == kept["release_id"]:
+            return entry if kept["entry"] in (None, entry.hash) else None
+    return None
+
+
+def _plain(values: Any) -> Any:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(values))
+
+
+def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bool = False) -> _T:
+    """The value that ``make`` gave in this workspace the first time.
+
+    Args:
+        workspace: The folder; None makes the value and keeps nothing.
+        name: Of the value, which must be JSON.
+        make: Makes it.
+        drawn: Whether making it draws from private data.
+
+    Raises:
+        InputError: If it was being drawn when an earlier run died.
+    """
+    if workspace is None:
+        return make()
+    file, begun = workspace / f"{name}.json", workspace / f"{name}.begun"
+    if file.exists():
+        value: _T = json.loads(file.read_text(encoding="utf-8"))
+        return value
+    if drawn:
+        try:  # made, not replaced: of two processes at once, one draws
+            os.close(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            raise InputError(
+                f"an earlier run died while it drew {name} from the private records",
+                f"That draw is paid for and lost. Start anew, without {workspace}.",
+            ) from None
+        _sync(workspace)
+    value = make()
+    write(file, json.dumps(value))
+    return value
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file, for its owner only, that is either whole on disk or not there."""
+    beside = _part(file)
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(beside, file)
+    _sync(file.parent)
+
+
+def _part(file: Path) -> Path:
+    return file.with_name(file.name + ".part")
+
+
+def _sync(folder: Path) -> None:
+    """Puts the names of a folder's files on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
