@@ -152,7 +152,7 @@ class Engine:
                 formed = {
                     name: found[name].per_example()
                     if name in found
-                    else p.new_zeros(size, *p.shape, dtype=_wide(p.dtype), requires_grad=False)
+                    else p.new_zeros(size, *p.shape, dtype=wide_type(p), requires_grad=False)
                     for name, p in parameters.items()
                 }
             yield formed
