@@ -175,6 +175,8 @@ class Engine:
         if self._chunk is None and n * self._bytes > _WHOLE_BYTES:
             # Activations of half the batch and these records are less than all activations.
             longest = min(longest, -(-n // 2))
+        # The first chunk is there to measure; what it needs is not what the others will.
+        self._pool.rows = min(longest, n) if self._bytes or self._chunk else 0
         return -(-left // -(-left // longest))
 
     def _look(self) -> Survey:

@@ -14,9 +14,13 @@ class Pool:
     """Tensors to write to; fresh pages cost more than the arithmetic on a CPU.
 
     What was taken stays taken until :meth:`release`; the values are whatever stood there.
+
+    Attributes:
+        rows: How long chunks may become: asked for at once, so that nothing is asked for twice.
     """
 
     def __init__(self) -> None:
+        self.rows = 0
         self._free: dict[_Key, list[Tensor]] = defaultdict(list)
         self._taken: list[Tensor] = []
         self._scratch: Tensor | None = None
@@ -40,7 +44,8 @@ class Pool:
         found = free.pop() if free else None
         if found is None or len(found) < shape[0]:
             del found
-            found = torch.empty(shape, dtype=like.dtype, device=like.device)
+            room = (max(shape[0], self.rows), *shape[1:])
+            found = torch.empty(room, dtype=like.dtype, device=like.device)
         self._taken.append(found)
         return found[: shape[0]]
 
