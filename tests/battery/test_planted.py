@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import battery.checks  # noqa: F401  (fills CHECKS)
 from battery.check import CHECKS
 from battery.planted import PLANTED, Planted
 
