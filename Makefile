@@ -43,7 +43,7 @@ bench-s001: $(VENV)/.bench
 	$(BIN)/python benchmarks/s001.py
 
 bench-step: $(VENV)/.bench
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.json
 
 bench-dynamic bench-vmf bench-pate bench-adlm: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
