@@ -16,6 +16,7 @@ Source: Cebere et al. 2026, "Re:cord-play"; training_attacks.md C10.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -350,10 +351,23 @@ def pairs(draws: list[Draw], played: list[Draw]) -> Iterator[tuple[Draw, Draw]]:
         yield one, other
 
 
-def realised(draws: list[Draw], played: list[Draw], relation: str = "add-remove") -> Parts:
+def realised(
+    draws: list[Draw],
+    played: list[Draw],
+    relation: str = "add-remove",
+    *,
+    each: bool = False,
+) -> Parts:
     """What the transcript costs this pair of neighbours: the exact loss of draws that were made.
 
     No claim enters, only the mechanisms' noise and the distance of what they were given.
+
+    Args:
+        draws: Of one data set.
+        played: Of its neighbour, with the same outputs.
+        relation: Of the two.
+        each: Whether every sample counts as what it is; otherwise all count as the worst of them,
+            which is no less.
     """
     parts = Parts()
     lots: dict[Lot, float] = {}
@@ -379,13 +393,15 @@ def realised(draws: list[Draw], played: list[Draw], relation: str = "add-remove"
         else:
             lots[one.lot] = lots.get(one.lot, 0.0) + square
     for rate in {lot.rate for lot in lots}:
-        # Every sample counts as the worst, which is no dearer than what is claimed of each; and
-        # rounded up in the fifth digit, so that equal ones share a loss distribution.
         squares = [square for lot, square in lots.items() if lot.rate == rate]
-        distance = float(f"{math.sqrt(max(squares)) * (1 + 5e-5):.4e}")
-        if relation == "replace-one":  # two contributions on either side of none
-            distance /= 2
-        parts = parts.sampled(rate, distance, 1.0, len(squares), relation)
+        if not each:
+            squares = [max(squares)] * len(squares)
+        # Rounded up in the fifth digit, so that equal ones share a loss distribution.
+        distances = [float(f"{math.sqrt(square) * (1 + 5e-5):.4e}") for square in squares]
+        for distance, count in Counter(distances).items():
+            # Under replace-one, two contributions on either side of none.
+            far = distance / 2 if relation == "replace-one" else distance
+            parts = parts.sampled(rate, far, 1.0, count, relation)
     return parts
 
 

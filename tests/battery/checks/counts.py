@@ -36,7 +36,10 @@ def check_realised_loss(row: MethodRow) -> float:
             made.run(one, SeededSource(1), silent)
         with Recorder(recorder.draws) as replay:
             made.run(other, SeededSource(1), silent)
-        cost = realised(recorder.draws, replay.draws, row.neighbours.value).epsilon(delta)
+        both = recorder.draws, replay.draws
+        cost = realised(*both, row.neighbours.value).epsilon(delta)
+        if cost > claim:  # every sample counted as the worst; dearer, and quicker
+            cost = realised(*both, row.neighbours.value, each=True).epsilon(delta)
         found.append(cost)
         assert cost <= claim * (1 + 2e-3) + 1e-9, f"a neighbour costs {cost}, claimed is {claim}"
 

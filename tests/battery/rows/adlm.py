@@ -48,6 +48,7 @@ def adlm(name: str) -> MethodRow:
             "momentum": 0.5,
             "averaging": 0.5,
             "neighbours": "replace-one",
+            "physical_batch_size": 7,
             "seed": 2,
             "device": "cuda",
         },

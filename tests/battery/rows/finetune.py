@@ -34,17 +34,18 @@ ALTERNATIVES: dict[str, Any] = {
 
 def head(name: str) -> MethodRow:
     """A linear layer on frozen features."""
-    return _row(name, SMALL, ALTERNATIVES, runs=30)
+    return _row(name, SMALL, ALTERNATIVES, runs=30, canaries=25)
 
 
 def body(name: str) -> MethodRow:
     """And a part of the network."""
     settings = {**SMALL, "trainable": "bias-1"}
-    return _row(name, settings, {"body_rate": 0.2, "trainable": "norms-1"}, runs=0)
+    alternatives = {"body_rate": 0.2, "trainable": "norms-1"}
+    return _row(name, settings, alternatives, runs=0, one_run=None)
 
 
 def _row(
-    name: str, settings: dict[str, Any], alternatives: dict[str, Any], *, runs: int
+    name: str, settings: dict[str, Any], alternatives: dict[str, Any], **more: Any
 ) -> MethodRow:
     """A network is large and slow beside those of other rows, which share all of the machinery
     that draws: the correlations of its noise are looked at there.
@@ -54,8 +55,8 @@ def _row(
         FineTuneMethod,
         settings,
         alternatives,
-        runs=runs,
         slow_runs=1000,
         noise=None,
-        one_run=None,
+        tolerance=0.2,  # a twentieth of the bound is noise at any budget, on 3,843 numbers or more
+        **more,
     )

@@ -49,6 +49,7 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         **settings,
     }
     voting = settings.get("voting", "gnmax")
+    whole = voting != "confident"
     relation = Neighbours(settings.get("neighbours", "add-remove"))
     facts = PICTURES.with_records(_RECORDS)
 
@@ -82,6 +83,10 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         )
 
     def samples(made: Calibrated, private: ImageSet, runs: int, source: NoiseSource) -> Array:
+        if not whole:  # how many queries passed the test
+            said, voting = votes(made, private), made.run.ready.voting
+            held = (voting.answer(said, relation, source) for _ in range(runs))
+            return np.array([len(answers.queries) for answers in held])
         counts = elections(made, private, runs, source)[1]
         return (counts[:, :, 1] - counts[:, :, [0, 2]].sum(axis=2)).sum(axis=1)
 
@@ -96,6 +101,21 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
     def reach(made: Calibrated) -> Array:
         return votes(made, extremes[1]) - votes(made, extremes[0])
 
+    def one_run(row: Any, included: Array, source: NoiseSource) -> Array:
+        # A canary changes the teacher that it falls to; what that changes is looked for.
+        pool = data.pictures(5, len(included))
+        others = data.pictures(6, len(included)) if relation is Neighbours.REPLACE_ONE else None
+        made = row.make(row.audit_budget, pool.schema.with_records(len(included)))
+        counts = elections(made, _mixed(pool, others, included), 1, source)[1][0]
+        everyone = np.ones(len(included), dtype=bool)
+        whole = votes(made, pool)
+        scores = []
+        for i in range(len(included)):
+            without = everyone.copy()
+            without[i] = False
+            scores.append(np.sum((whole - votes(made, _mixed(pool, others, without))) * counts))
+        return np.array(scores)
+
     def parts(plan: Any, facts: Any) -> Parts:
         noise, queries = plan["votes_noise"], plan["queries"]
         if voting == "lnmax":
@@ -106,7 +126,6 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         return tests.gaussian(np.sqrt(2), noise, plan["answers"])
 
     confident: dict[str, Any] = {"answers": 4, "threshold": 0.4, "test_ratio": 2.0}
-    whole = voting != "confident"
     return MethodRow(
         name=name,
         subject=PateMethod,
@@ -135,7 +154,7 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
             **({} if whole else confident),
         },
         samples=samples,
-        runs=3000 if whole else 0,
+        runs=3000,
         error=(lambda made, source: float(np.abs(noise(made, source, 20)).mean()))
         if whole
         else None,
@@ -145,9 +164,22 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         if whole
         else None,
         identity=identity if whole else None,
+        one_run=one_run if whole else None,
+        canaries=40,
         huge=Budget(2e4, 0.0 if budget.delta == 0 else 0.03),
         tolerance=0.05,
     )
+
+
+def _mixed(pool: ImageSet, others: ImageSet | None, included: Array) -> ImageSet:
+    """The pictures that are included; the others left out, or replaced by those given."""
+    if others is None:
+        return pool.select(np.flatnonzero(included))
+    which = np.where(included, 0, 1)
+    at = np.arange(len(pool))
+    images = np.stack([pool.images, others.images])[which, at]
+    labels = np.stack([pool.labels, others.labels])[which, at]
+    return ImageSet.from_arrays(images, labels, pool.schema.classes)
 
 
 class _Heard(BaseException):
