@@ -19,6 +19,7 @@ SMALL: dict[str, Any] = {
 
 
 ALTERNATIVES: dict[str, Any] = {
+    "weights": "imagenet",
     "trainable": "last-1",
     "side": 33,
     "sample_rate": 0.5,
