@@ -12,7 +12,7 @@ import pytest
 from battery.check import check
 from battery.row import MethodRow
 from sfumato import registry
-from sfumato.errors import InputError
+from sfumato.errors import InputError, MissingExtraError
 
 
 @check(methods=True)
@@ -44,7 +44,7 @@ def check_every_setting_matters(row: MethodRow) -> None:
         assert row.settings.get(name, _default(row, name)) != value
         try:
             changed = fingerprint(row, **{name: value})
-        except InputError:
+        except (InputError, MissingExtraError):
             continue
         assert changed != usual, f"{name}={value!r} was ignored"
 

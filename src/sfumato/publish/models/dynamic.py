@@ -21,7 +21,7 @@ from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models import checks
-from sfumato.publish.models.dpsgd import Run, caveats
+from sfumato.publish.models.run import Run, caveats
 from sfumato.registry import method
 
 if TYPE_CHECKING:

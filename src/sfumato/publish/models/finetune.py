@@ -19,7 +19,7 @@ from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models import checks
-from sfumato.publish.models.dpsgd import caveats
+from sfumato.publish.models.run import caveats
 from sfumato.registry import method
 
 if TYPE_CHECKING:
