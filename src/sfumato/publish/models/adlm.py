@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
-from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models import checks
@@ -104,11 +103,7 @@ class AdLmMethod:
         checks.whole("physical_batch_size", self.physical_batch_size, 1)
         if self.seed is not None:
             checks.whole("seed", self.seed, 0)
-        if isinstance(self.hidden, str | int) or not isinstance(self.hidden, Sequence):
-            raise InputError(f"hidden is {self.hidden!r}", "Give a list of widths: [128, 64].")
-        for width in self.hidden:
-            checks.whole("a width in hidden", width, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", checks.widths(self.hidden))
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
         """The run that spends ``budget`` on records with these public facts.
@@ -123,17 +118,8 @@ class AdLmMethod:
         from sfumato.learn.noise import STREAM
         from sfumato.publish.models.network import architecture
 
-        records = facts.records
-        if records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema: the sampling rate is a share of it.",
-            )
-        size = self.expected_batch_size or min(records, max(64, round(records / 100)))
-        if size > records:
-            raise InputError(
-                f"expected_batch_size is {size} of {records} records", "Give a smaller one."
-            )
+        records = checks.records(facts, budget)
+        size = checks.batch_size(self.expected_batch_size, records)
         inner = architecture(facts, self.network, self.hidden)
         made = {"family": "scaled", "inner": inner}
         relevance.check(build(made, seed=0)[2])  # type: ignore[index]

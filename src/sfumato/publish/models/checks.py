@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    from sfumato.data import ImageSchema, Schema
+    from sfumato.privacy.budget import Budget
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -75,3 +80,19 @@ def batch_size(asked: int | None, records: int) -> int:
             f"expected_batch_size is {size} of {records} records", "Give a smaller one."
         )
     return size
+
+
+def records(facts: ImageSchema | Schema, budget: Budget) -> int:
+    """The declared number of records, which delta has to be small beside.
+
+    Raises:
+        InputError: If it is not declared, or the budget's delta is too large for it.
+    """
+    declared = facts.records
+    if declared is None:
+        raise InputError(
+            "the number of records is not declared",
+            "Declare records in the schema: sampling and the divisor of noisy sums rest on it.",
+        )
+    budget.check_records(declared)
+    return declared

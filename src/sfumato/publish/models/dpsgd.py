@@ -193,13 +193,7 @@ class DpSgdMethod:
         from sfumato.learn.noise import STREAM
         from sfumato.publish.models.training import Training
 
-        records = facts.records
-        if records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema: the sampling rate is a share of it.",
-            )
-        budget.check_records(records)
+        records = checks.records(facts, budget)
         made = self._architecture(facts)
         mechanism, directions = self._mechanism(budget, records, made)
         training = Training(

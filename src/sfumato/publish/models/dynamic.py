@@ -151,12 +151,7 @@ class Dynamic:
         from sfumato.publish.models.network import architecture
         from sfumato.publish.models.training import Training
 
-        records = facts.records
-        if records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema: the sampling rate is a share of it.",
-            )
+        records = checks.records(facts, budget)
         made = architecture(facts, self.network, self.hidden)
         mechanism = self._mechanism(budget, records)
         training = Training(

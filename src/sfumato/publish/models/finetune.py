@@ -127,18 +127,14 @@ class FineTuneMethod:
 
         if not isinstance(facts, ImageSchema):
             raise InputError("learn.finetune was given a table", "It takes images.")
-        if facts.records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema: noisy sums are divided by a share of it.",
-            )
+        records = checks.records(facts, budget)
         if len(facts.classes) < 2:
             raise InputError("there is one class", "Declare the classes to tell apart.")
         if self.weights == "imagenet":
             pretrained.place()
         relation = Neighbours(self.neighbours)
         ready = self._settings(len(facts.classes)).calibrate(
-            budget, records=facts.records, neighbours=relation
+            budget, records=records, neighbours=relation
         )
         run = Run(facts, ready, checks.device(self.device))
         return Calibrated(
@@ -152,7 +148,7 @@ class FineTuneMethod:
                 Fact("initial weights", self.weights, pretrained.SOURCES[self.weights]),
                 Fact("pixel mean and spread", _PIXELS, "public: what the weights were made for"),
             ),
-            caveats=(*caveats(relation), *_caveats(self.weights, facts.records)),
+            caveats=(*caveats(relation), *_caveats(self.weights, records)),
             source=STREAM,
         )
 

@@ -127,12 +127,7 @@ class PateMethod:
         from sfumato.learn.examples import classes_of
         from sfumato.learn.pate.pool import load_pool
 
-        if facts.records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema, which the number of teachers follows from.",
-            )
-        budget.check_records(facts.records)
+        checks.records(facts, budget)
         if len(classes_of(facts)) < 2:
             raise InputError("there is one class", "Declare the classes to tell apart.")
         if not self.public_data:

@@ -119,17 +119,13 @@ class Recipe:
 
         if not isinstance(facts, ImageSchema):
             raise InputError("learn.recipe was given a table", "It takes images.")
-        if facts.records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema: noisy sums are divided by it.",
-            )
+        records = checks.records(facts, budget)
         if len(facts.classes) < 2:
             raise InputError("there is one class", "Declare the classes to tell apart.")
         relation = Neighbours(self.neighbours)
         recipe = self._recipe(len(facts.classes), budget.epsilon)
         recipe.scattering.shape(*facts.shape)  # refuses images that are too small
-        ready = recipe.calibrate(budget, records=facts.records, neighbours=relation)
+        ready = recipe.calibrate(budget, records=records, neighbours=relation)
         return Calibrated(
             method=self,
             budget=budget,

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
-from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models import checks
@@ -96,11 +95,7 @@ class VonMisesFisher:
                 checks.whole(name, getattr(self, name), 1)
         if self.seed is not None:
             checks.whole("seed", self.seed, 0)
-        if isinstance(self.hidden, str | int) or not isinstance(self.hidden, Sequence):
-            raise InputError(f"hidden is {self.hidden!r}", "Give a list of widths: [128, 64].")
-        for width in self.hidden:
-            checks.whole("a width in hidden", width, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", checks.widths(self.hidden))
         self._optimisation()
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
@@ -115,18 +110,8 @@ class VonMisesFisher:
         from sfumato.learn.noise import STREAM
         from sfumato.publish.models.network import architecture
 
-        records = facts.records
-        if records is None:
-            raise InputError(
-                "the number of records is not declared",
-                "Declare records in the schema: the sampling rate is a share of it.",
-            )
-        budget.check_records(records)
-        size = self.expected_batch_size or min(records, max(64, round(records / 100)))
-        if size > records:
-            raise InputError(
-                f"expected_batch_size is {size} of {records} records", "Give a smaller one."
-            )
+        records = checks.records(facts, budget)
+        size = checks.batch_size(self.expected_batch_size, records)
         made = architecture(facts, self.network, self.hidden)
         weights = sum(p.numel() for p in build(made, seed=0).parameters())
         mechanism = Directional.calibrate(
