@@ -132,9 +132,9 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     colours = dict(zip(MULTIPLIERS, ("#1f4e79", "#b04a00", "#2f6b3c"), strict=True))
-    for axis, key, label in (
-        (axes[0], "epochs", "epochs"),
-        (axes[1], "epsilon", "ε (δ = 1e-5, add-remove)"),
+    for axis, key, label, ticks in (
+        (axes[0], "epochs", "epochs", (1, 2, 5, 10, 20, 50)),
+        (axes[1], "epsilon", "ε (δ = 1e-5, add-remove)", (0.2, 0.3, 0.5, 1, 2)),
     ):
         for multiplier, colour in colours.items():
             for part, style in (("train", "--"), ("test", "-")):
@@ -149,10 +149,12 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
                     x, y, style, color=colour, marker="." if part == "test" else "", label=name
                 )
         axis.set_xscale("log")
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
     axes[1].axvline(CLAIMED, color="grey", lw=1)
-    axes[1].annotate("ε = 0.5, as the text says", (CLAIMED, 60), rotation=90, fontsize=8)
+    axes[1].annotate("ε = 0.5, as the text says", (1.03 * CLAIMED, 80), rotation=90, fontsize=8)
     axes[0].set_ylabel("accuracy, %")
     axes[0].legend(fontsize=8)
     figure.tight_layout()
