@@ -308,7 +308,7 @@ class CalibratedScatterLinear:
 
     def _centre(self, features: Tensor, source: NoiseSource) -> Tensor:
         """The noisy mean of (n, d) features, (d,): each is cut to the public norm sqrt(d)."""
-        from sfumato.learn.noise import add_gaussian
+        from sfumato.learn.noise import add_gaussian_double
 
         width = features.shape[1]
         total = torch.zeros(width, dtype=torch.float64, device=features.device)
@@ -317,10 +317,12 @@ class CalibratedScatterLinear:
         bound = Flat(math.sqrt(width))
         for part in torch.split(features, _CHUNK):
             norms = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64)[None]
-            total += (bound.factors(norms).float() @ part)[0]
+            total += (bound.factors(norms) @ part.double())[0]
         (stddev,) = bound.noise_stddevs(self.mean_multiplier)
         records = self.dp_sgd.sampling.records
-        return add_gaussian([total], [stddev], source, divisor=records)[0]
+        # Not in float32: rounding the sums of many records would move more than one record does.
+        noisy = add_gaussian_double(total.cpu(), stddev, source)
+        return (noisy / records).float().to(features.device)
 
 
 @dataclass(frozen=True, eq=False)

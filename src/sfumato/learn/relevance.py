@@ -75,7 +75,7 @@ class RelevanceMean:
         Raises:
             InputError: If there are none.
         """
-        from sfumato.learn.noise import add_gaussian
+        from sfumato.learn.noise import add_gaussian_double
 
         total: Tensor | None = None
         for part in relevances:
@@ -83,7 +83,9 @@ class RelevanceMean:
             total = found if total is None else total + found
         if total is None:
             raise InputError("there are no records", "Give some.")
-        return add_gaussian([total], [self.noise_multiplier], source, divisor=self.records)[0]
+        # Not in float32: rounding the sums of many records would move more than one record does.
+        noisy = add_gaussian_double(total.cpu(), self.noise_multiplier, source)
+        return (noisy / self.records).float().to(total.device)
 
 
 def unit(relevances: Tensor) -> Tensor:
