@@ -58,13 +58,18 @@ def test_steps_and_relevance_together_meet_the_budget(neighbours: Neighbours) ->
 def draws(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[float]:
     """The standard deviation of the noise of every draw of a fit."""
     seen: list[float] = []
-    original = noise.add_gaussian
+    original, double = noise.add_gaussian, noise.add_gaussian_double
+
+    def told_double(values: Any, stddev: float, *args: Any) -> Any:
+        seen.append(stddev)
+        return double(values, stddev, *args)
 
     def told(tensors: Any, stddevs: Any, *args: Any, **named: Any) -> Any:
         seen.extend(set(stddevs))
         return original(tensors, stddevs, *args, **named)
 
     monkeypatch.setattr(noise, "add_gaussian", told)
+    monkeypatch.setattr(noise, "add_gaussian_double", told_double)
     calibrated = small(**settings).calibrate(BUDGET, records=200)
     calibrated.fit(scaled(), images(200), source=SeededSource(1))
     assert seen.count(calibrated.mean.noise_multiplier) == 1
