@@ -158,6 +158,10 @@ def _check_delta(delta: float) -> None:
         raise InputError(f"delta is {delta!r}", "Give a number in [0, 1).")
 
 
+_GRAIN = 1e-5
+"""Differences in epsilon that a loss distribution on its grid does not resolve."""
+
+
 def _pure_mu(epsilon: float) -> float:
     """``-2 Phi^-1(1 / (1 + e^epsilon))``, for epsilons of any size."""
     from scipy.special import ndtri_exp
@@ -196,7 +200,11 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
     if mu is not None:
         return gaussian.epsilon(delta, mu)
     pair = _pair(key, neighbours, interval)
-    value = min(pure, pair.epsilon(delta))
+    value = pair.epsilon(delta)
+    if pure < math.inf and value >= pure - min(2 * delta, _GRAIN):
+        # Of an epsilon-DP whole, delta buys no more than this, which is less than a grid resolves:
+        # left alone, a sum of parts could read above one bound on all of them.
+        return pure
     if _is_resolved(delta, pair):
         return value
     return min(value, _or_nothing(math.inf, renyi_epsilon, terms, delta))
