@@ -12,6 +12,7 @@ from sfumato.api.inputs import resolve
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
+from sfumato.publish import units
 from sfumato.publish.method import Progress, silent
 from sfumato.release.release import check_new
 from sfumato.versions import versions
@@ -74,6 +75,8 @@ def compare(
     attacks: Sequence[str] | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Runs every method at every budget and judges each on the same held-out rows.
@@ -94,6 +97,8 @@ def compare(
         attacks: Names of the attacks; None runs all that fit, an empty list none.
         out: A folder for ``comparison.json`` and ``report.html``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        unit: As for :func:`sfumato.api.publish`.
+        rows_per_unit: As for :func:`sfumato.api.publish`.
         progress: Told how far the comparison is.
 
     Raises:
@@ -112,7 +117,15 @@ def compare(
     total = len(epsilons) * len(configured) * len(seeds)
     name = ""
     for seed in seeds:
-        inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed)
+        inputs = resolve(
+            data,
+            target=target,
+            schema=schema,
+            holdout=holdout,
+            seed=seed,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
+        )
         name = inputs.name
         if inputs.held_out is None:
             raise InputError("a comparison needs rows that were held out", "Give a holdout.")
@@ -131,7 +144,7 @@ def compare(
                 budget = Budget(epsilon, method.default_delta if delta is None else delta)
                 budget.check_records(records)
                 started = time.perf_counter()
-                calibrated = method.calibrate(budget, facts)
+                calibrated = units.calibrate(method, budget, facts)
                 release = calibrated(inputs.members, ledger=Ledger.in_memory())
                 seconds = time.perf_counter() - started
                 judged = evaluate(

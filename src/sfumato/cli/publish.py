@@ -20,10 +20,12 @@ from sfumato.cli.output import (
     LedgerFile,
     MethodName,
     Out,
+    RowsPerUnit,
     SchemaFile,
     Seed,
     Settings,
     Target,
+    Unit,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def publish(
     method: MethodName = "auto",
     set_: Settings = None,
     holdout: Holdout = None,
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
     evaluate: Evaluate = None,
     attack: Attacks = None,
@@ -70,6 +74,8 @@ def publish(
             method=method,
             settings=output.parse_settings(set_),
             holdout=holdout,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
             out=out,
             ledger=ledger,
             evaluate=evaluate,

@@ -31,6 +31,9 @@ class Schema:
             the empty text and ``NA`` in CSV files, nothing elsewhere.
         encoding: Of CSV files.
         delimiter: Of CSV files.
+        unit: Column of the files that says whom a row is of, where a person may have several; none
+            of ``columns``, and never released. Guarantees are then for that person.
+        rows_per_unit: How many rows of one person are used, at most.
 
     Raises:
         InputError: If a name is there twice or the target is none of the columns.
@@ -43,6 +46,8 @@ class Schema:
     na_values: tuple[str, ...] | None = None
     encoding: str = "utf-8"
     delimiter: str = ","
+    unit: str | None = None
+    rows_per_unit: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -50,9 +55,12 @@ class Schema:
         if not self.columns:
             raise InputError("the schema has no columns", "Declare at least one.")
         seen: set[str] = set()
-        for name in (*self.names, *self.drop):
+        for name in (*self.names, *self.drop, *self._unit):
             if name in seen:
-                where = "declared and dropped" if name in self.drop else "declared twice"
+                if name == self.unit:
+                    where = "the unit, which is never released, and declared or dropped, too"
+                else:
+                    where = "declared and dropped" if name in self.drop else "declared twice"
                 raise InputError(f"column {name!r} is {where}", "Keep one of the two.")
             seen.add(name)
         if self.target is not None and self.target not in self.names:
@@ -61,6 +69,16 @@ class Schema:
             isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 1
         ):
             raise InputError(f"records is {self.records!r}", "Give the public number of rows.")
+        if self.unit is not None and (not isinstance(self.unit, str) or not self.unit):
+            raise InputError(f"unit is {self.unit!r}", "Name the column of the person's id.")
+        rows = self.rows_per_unit
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+            raise InputError(f"rows_per_unit is {rows!r}", "Give a whole number from 1 up.")
+        if self.unit is None and rows != 1:
+            raise InputError(
+                f"rows_per_unit is {rows}, and no unit is named",
+                "Name the column of the person's id: unit.",
+            )
         if len(self.delimiter) != 1:
             raise InputError(f"delimiter is {self.delimiter!r}", "Give one character.")
         _check_encoding(self.encoding)
@@ -69,6 +87,15 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """Column names in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Columns that are read from the data: the declared ones, and the unit's."""
+        return (*self.names, *self._unit)
+
+    @property
+    def _unit(self) -> tuple[str, ...]:
+        return () if self.unit is None else (self.unit,)
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -103,6 +130,46 @@ class Schema:
         """The same facts with the number of rows declared public."""
         return replace(self, records=records)
 
+    def with_unit(self, column: str, rows: int | None = None) -> Schema:
+        """The same facts for data in which a person may have several rows.
+
+        Args:
+            column: The column of the person's id; no longer among ``columns`` or ``drop``.
+            rows: How many of a person's rows are used at most; None takes the schema's, or 1.
+
+        Raises:
+            InputError: If the column is the target, or the number is none.
+        """
+        if column == self.target:
+            raise InputError(
+                f"unit {column!r} is the target", "An id is never released, so never predicted."
+            )
+        if rows is None:
+            rows = self.rows_per_unit if self.unit is not None else 1
+        others = tuple(c for c in self.columns if c.name != column)
+        drop = tuple(name for name in self.drop if name != column)
+        if self.unit is not None and self.unit != column:
+            drop = (*drop, self.unit)
+        return replace(self, columns=others, drop=drop, unit=column, rows_per_unit=rows)
+
+    def without_unit(self) -> Schema:
+        """The same facts for rows that belong to nobody: the unit's column is dropped."""
+        if self.unit is None:
+            return self
+        return replace(self, drop=(*self.drop, self.unit), unit=None, rows_per_unit=1)
+
+    def released(self) -> Schema:
+        """What is stated of a table as it is written: of its columns, and of no private file."""
+        return replace(
+            self,
+            drop=(),
+            na_values=None,
+            encoding="utf-8",
+            delimiter=",",
+            unit=None,
+            rows_per_unit=1,
+        )
+
     def select(self, *names: str) -> Schema:
         """The facts of some of the columns, in the order given; the others are dropped."""
         gone = tuple(name for name in self.names if name not in names)
@@ -115,12 +182,14 @@ class Schema:
         return [_meaning(c) for c in self.columns] == [_meaning(c) for c in other.columns]
 
     def as_facts(self) -> tuple[Fact, ...]:
-        """One fact a column, and the target and number of rows where they are declared."""
+        """One fact a column; the target, number of rows and unit where they are declared."""
         facts = [_fact(column) for column in self.columns]
         if self.target is not None:
             facts.append(Fact("target", self.target))
         if self.records is not None:
             facts.append(Fact("records", self.records))
+        if self.unit is not None:
+            facts.append(Fact("unit", {"column": self.unit, "rows": self.rows_per_unit}))
         return tuple(facts)
 
     def to_yaml(self) -> str:

@@ -29,7 +29,17 @@ _PLAIN = re.compile(r"[A-Za-z](?:[\w .()/&<>=+*%'-]|:(?! |$))*", re.UNICODE)
 _WIDTH = 100
 _SHORT = 6  # lists of texts up to this long are wrapped, longer ones get a line an item
 
-_TOP = ("sfumato_schema", "target", "records", "drop", "na_values", "encoding", "delimiter")
+_TOP = (
+    "sfumato_schema",
+    "target",
+    "unit",
+    "rows_per_unit",
+    "records",
+    "drop",
+    "na_values",
+    "encoding",
+    "delimiter",
+)
 _COMMON = ("type", "missing", "outside", "provenance")
 _KEYS = {
     "integer": (*_COMMON, "lower", "upper", "granularity"),
@@ -113,6 +123,8 @@ def read(text: str, name: str = "the schema") -> Schema:
         na_values=_optional(values, "na_values", lambda x: texts(x, "na_values")),
         encoding=values.get("encoding", "utf-8"),
         delimiter=values.get("delimiter", ","),
+        unit=_optional(values, "unit", str),
+        rows_per_unit=_optional(values, "rows_per_unit", lambda x: whole(x, "rows_per_unit")) or 1,
     )
 
 
@@ -121,6 +133,10 @@ def write(schema: Schema) -> str:
     top: dict[str, Any] = {"sfumato_schema": int(FORMAT)}
     if schema.target is not None:
         top["target"] = schema.target
+    if schema.unit is not None:
+        top["unit"] = schema.unit
+        if schema.rows_per_unit != 1:
+            top["rows_per_unit"] = schema.rows_per_unit
     if schema.records is not None:
         top["records"] = schema.records
     if schema.drop:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import counting, sources
+from sfumato.data import counting, persons, sources
 from sfumato.data.axes import Axis
 from sfumato.data.columns import narrowest
 from sfumato.data.schema import Schema
@@ -44,10 +44,13 @@ class Table:
         schema: Schema,
         source: Source | None,
         codes: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        bounded: bool = False,
     ) -> None:
         self.schema = schema
         self._source = source
         self._codes = dict(codes) if codes is not None else None
+        self.bounded = bounded
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -83,7 +86,7 @@ class Table:
         _check_columns(table.column_names, schema, "the table")
         if table.num_rows == 0:
             raise InputError("the table has no rows", "Give at least one.")
-        return cls(schema, sources.ArrowSource(table.select(list(schema.names))))
+        return cls(schema, sources.ArrowSource(table.select(list(schema.stored))))
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame, schema: Schema) -> Table:
@@ -99,7 +102,7 @@ class Table:
         _check_columns(names, schema, "the data frame")
         arrays = {}
         for place, name in enumerate(names):
-            if name in schema:
+            if name in schema.stored:
                 series = frame.iloc[:, place]
                 try:
                     arrays[name] = pa.array(series, from_pandas=True)
@@ -119,6 +122,11 @@ class Table:
         Raises:
             InputError: If columns, lengths or codes do not fit the schema.
         """
+        if schema.unit is not None:
+            raise InputError(
+                f"codes do not say whom a row is of, and the schema names unit {schema.unit!r}",
+                "Open the data with Table.open, from_pandas or from_arrow.",
+            )
         _check_columns(list(codes), replace(schema, drop=()), "the codes")
         lengths = {name: len(values) for name, values in codes.items()}
         if len(set(lengths.values())) != 1:
@@ -278,6 +286,8 @@ class Table:
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
 
+        Where the schema names a unit, by a hash of the person: all rows of one are on one side.
+
         Args:
             fraction: Of the rows to hold out, in (0, 1).
             seed: Of the hash.
@@ -288,8 +298,13 @@ class Table:
         Raises:
             InputError: If a part would be empty.
         """
-        threshold = sources.split_threshold(seed, self.num_rows, fraction)
         schema = self.schema.with_records(None)
+        if schema.unit is not None:
+            assert self._source is not None
+            parts_of = persons.held_out(self._source, schema.unit, seed, fraction)
+            rest, held_out = (self._some(part) for part in parts_of)
+            return rest, held_out
+        threshold = sources.split_threshold(seed, self.num_rows, fraction)
         if self._codes is not None:
             low = sources.row_hashes(seed, 0, self.num_rows) < np.uint64(threshold)
             parts = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
@@ -307,14 +322,57 @@ class Table:
         if rows < 1:
             raise InputError(f"the first {rows} rows were asked for", "Ask for at least one.")
         schema = self.schema.with_records(None)
+        codes = None
         if self._codes is not None:
-            return Table(schema, None, {n: c[:rows] for n, c in self._codes.items()})
-        assert self._source is not None
-        return Table(schema, sources.Head(self._source, rows))
+            codes = {n: c[:rows] for n, c in self._codes.items()}
+        source = None if self._source is None else sources.Head(self._source, rows)
+        return Table(schema, source, codes, bounded=self.bounded)
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        return Table(self.schema.with_target(name), self._source, self._codes)
+        schema = self.schema.with_target(name)
+        return Table(schema, self._source, self._codes, bounded=self.bounded)
+
+    # -- persons -------------------------------------------------------------------------------
+
+    def bound(self, key: bytes) -> Table:
+        """At most ``rows_per_unit`` rows of each person, drawn at random by a secret key.
+
+        Args:
+            key: 32 secret bytes; the same key keeps the same rows.
+
+        Raises:
+            InputError: If the schema names no unit, or a row is of nobody.
+        """
+        unit = self.schema.unit
+        if unit is None or self._source is None:
+            raise InputError("the schema names no unit", "Name the column of the person's id.")
+        if self.bounded:
+            return self
+        kept = self._some(persons.bound(self._source, unit, self.schema.rows_per_unit, key))
+        kept.bounded = True
+        return kept
+
+    def without_unit(self) -> Table:
+        """The same rows, of nobody."""
+        return Table(self.schema.without_unit(), self._source, self._codes)
+
+    def shared_persons(self, other: Table) -> int:
+        """How many persons have rows in both tables; 0 where one names no unit."""
+        unit = self.schema.unit
+        if unit is None or unit != other.schema.unit:
+            return 0
+        assert self._source is not None
+        assert other._source is not None
+        return persons.shared(self._source, other._source, unit)
+
+    def _some(self, kept: persons.Kept) -> Table:
+        """The rows that are kept, with codes that are known already."""
+        codes = self._codes
+        if codes is not None:
+            mask = kept.mask(0, self.num_rows)
+            codes = {name: values[mask] for name, values in codes.items()}
+        return Table(self.schema.with_records(None), kept, codes, bounded=self.bounded)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -344,9 +402,7 @@ class Table:
         finally:
             if writer is not None:
                 writer.close()
-        replace(self.schema, drop=(), na_values=None, encoding="utf-8", delimiter=",").save(
-            folder / SCHEMA
-        )
+        self.schema.released().save(folder / SCHEMA)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -389,18 +445,18 @@ class Table:
 
 
 def _reads_csv(source: Source) -> bool:
-    while isinstance(source, sources.Subset | sources.Head):
+    while isinstance(source, sources.Subset | sources.Head | persons.Kept):
         source = source.source
     return isinstance(source, sources.CsvSource)
 
 
 def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
-    missing = [name for name in schema.names if name not in names]
+    missing = [name for name in schema.stored if name not in names]
     if missing:
         raise InputError(
             f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
         )
-    extra = [name for name in names if name not in schema and name not in schema.drop]
+    extra = [name for name in names if name not in (*schema.stored, *schema.drop)]
     if extra:
         raise InputError(
             f"{where} has {_few(extra)}, which the schema does not declare",

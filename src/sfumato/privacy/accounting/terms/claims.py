@@ -44,7 +44,7 @@ class Concentrated(Term):
         check_size(2 * reach, interval)
         top = math.ceil(reach / interval) + 1
         index = np.unique(np.linspace(0, top, 4096).astype(np.int64))
-        return symmetric(_from_profile(index, self._delta(losses_at(index, interval)), interval))
+        return symmetric(from_profile(index, self._delta(losses_at(index, interval)), interval))
 
     def _delta(self, epsilons: Array) -> Array:
         """The best bound on delta at each epsilon (Canonne, Kamath, Steinke 2020, Prop. 12).
@@ -96,7 +96,7 @@ class Bounded(Term):
         return self.delta
 
 
-def _from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Loss:
+def from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Loss:
     """The loss of the worst mechanism whose delta at ``index * interval`` is at most ``deltas``.
 
     The true divergence is convex in ``gamma = e^epsilon``, so it lies below the lower convex hull
