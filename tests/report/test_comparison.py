@@ -22,6 +22,7 @@ class Row:
     proven: str
     seed: int
     seconds: float
+    peak_mebibytes: float | None
     utility: dict[str, Any] | None
     findings: tuple[dict[str, Any], ...]
     marginals: dict[str, Any] | None
@@ -45,6 +46,7 @@ def compared(make_finding: Make, make_utility: Make) -> Compared:
             f"{method} proves something at {epsilon}.",
             seed,
             1.5,
+            300.0,
             make_utility().to_dict(),
             (make_finding().to_dict(),),
             {"one_way_mean": 0.05 / epsilon},

@@ -18,6 +18,7 @@ from sfumato.measure.score import Utility
 if TYPE_CHECKING:
     from sfumato.data.imageset import ImageSet
     from sfumato.data.table import Table
+    from sfumato.measure.baseline import Baseline
     from sfumato.measure.utility import Limits
     from sfumato.release.release import Release
 
@@ -110,6 +111,7 @@ def evaluate(
     attacks: Sequence[str] | None = None,
     limits: Limits | None = None,
     seed: int = 0,
+    baseline: Baseline | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Attacks a release and measures its utility and its likeness to the real data.
@@ -122,6 +124,7 @@ def evaluate(
         attacks: Registered names; None runs all that fit, an empty list runs none.
         limits: How much data the models of the utility matrix use.
         seed: Of attacks, samples and models.
+        baseline: Models of the real records, fitted before for releases of the same task.
         progress: Told how far the evaluation is.
 
     Returns:
@@ -154,6 +157,7 @@ def evaluate(
             non_members,
             seed=seed,
             limits=limits,
+            baseline=baseline,
             progress=part(progress, parts - 2, parts),
         )
         progress(parts, parts, "evaluated")
@@ -166,6 +170,7 @@ def evaluate(
             non_members,
             seed=seed,
             limits=limits,
+            baseline=baseline,
             progress=part(progress, parts - 2, parts),
         )
     rest = part(progress, parts - 1, parts)
