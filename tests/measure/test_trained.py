@@ -60,7 +60,7 @@ def test_a_model_of_images_is_judged_too(
     found = model_utility(constant(train.schema, 1), train, test, limits=Limits(epochs=1))
     value = found.score(RELEASED, "p2", "accuracy").value
     assert value == pytest.approx(float((test.labels == 1).mean()))
-    assert len(found.models) == 3
+    assert len(found.models) == 4
 
 
 def test_limits_bound_the_records_that_are_used(make_people: Any) -> None:

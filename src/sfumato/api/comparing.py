@@ -44,7 +44,8 @@ class Row:
             not tell.
         utility: The utility matrix, as plain values.
         findings: Each attack's finding, as plain values.
-        marginals: Marginal errors, as plain values.
+        marginals: Marginal errors, as plain values; None for images.
+        fidelity: Likeness to real images, as plain values; None for tables.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Row:
     utility: Mapping[str, Any] | None
     findings: tuple[Mapping[str, Any], ...]
     marginals: Mapping[str, Any] | None
+    fidelity: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,7 @@ def _run(
             utility=judged["utility"],
             findings=tuple(judged["findings"]),
             marginals=judged["marginals"],
+            fidelity=judged["fidelity"],
         )
     )
 

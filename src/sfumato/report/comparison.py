@@ -39,6 +39,8 @@ class Row(Protocol):
     def findings(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
     @property
     def marginals(self) -> Mapping[str, Any] | None: ...  # noqa: D102
+    @property
+    def fidelity(self) -> Mapping[str, Any] | None: ...  # noqa: D102
 
 
 class Comparison(Protocol):
@@ -75,6 +77,9 @@ def comparison_page(comparison: Comparison) -> str:
             "title": f"{kind[:1].upper()}{kind[1:]} guarantees" if kind else "Guarantees",
             "charts": _charts(rows, methods),
             "summary": _summary(rows),
+            "unlike": "Fréchet distance"
+            if any(row.fidelity is not None for row in rows)
+            else "Marginal error",
             "keys": [charts.key(methods.index(m), m) for m in _methods(rows)],
             "rows": [
                 _line(row) for row in sorted(rows, key=lambda r: (r.method, r.epsilon, r.seed))
@@ -147,6 +152,17 @@ def _charts(rows: list[Row], methods: list[str]) -> list[dict[str, Any]]:
     ]
     if errors:
         drawn.append(_chart("Mean error of one-way marginals", errors, methods, floor=0.0))
+    alike = [(row, row.fidelity) for row in rows if row.fidelity is not None]
+    for extractor in dict.fromkeys(str(found["extractor"]) for _, found in alike):
+        same = [(row, found) for row, found in alike if found["extractor"] == extractor]
+        drawn.append(
+            _chart(
+                f"Fréchet distance to real pictures ({extractor})",
+                [(row, float(found["frechet"])) for row, found in same],
+                methods,
+                floor=float(same[0][1]["frechet_floor"]),
+            )
+        )
     return drawn
 
 
@@ -252,13 +268,18 @@ def _line(row: Row) -> dict[str, Any]:
         "metric": metric or "",
         "attacks": attacks,
         "tone": tone,
-        "marginal": wording.figure(
-            None if row.marginals is None else float(row.marginals["one_way_mean"])
-        ),
+        "error": wording.figure(_error(row)),
         "seconds": f"{row.seconds:.1f}",
         "memory": "" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f} MiB",
         "proven": row.proven,
     }
+
+
+def _error(row: Row) -> float | None:
+    """How unlike the real data the release is: of tables, the mean error of one-way marginals."""
+    if row.marginals is not None:
+        return float(row.marginals["one_way_mean"])
+    return None if row.fidelity is None else float(row.fidelity["frechet"])
 
 
 def _utility(row: Row) -> Utility | None:
