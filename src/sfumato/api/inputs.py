@@ -99,7 +99,8 @@ def _bounded(inputs: Inputs, key: bytes | None) -> Inputs:
     members = bounded(inputs.members, inputs.facts, key=key)
     held_out = inputs.held_out
     if held_out is not None:
-        held_out = bounded(held_out, inputs.facts)
+        other = None if key is None else hashlib.sha256(key + b"held out").digest()
+        held_out = bounded(held_out, inputs.facts, key=other)
     return replace(inputs, members=members, held_out=held_out)
 
 
