@@ -9,11 +9,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from sfumato.data.columns import Categorical, Column, Numeric, Ordinal, Policy
+from sfumato.data.columns import (
+    Categorical,
+    Column,
+    Date,
+    Numeric,
+    Ordinal,
+    Policy,
+    as_written,
+    stored,
+)
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 
-__all__ = ["Categorical", "Column", "Numeric", "Ordinal", "Policy", "Schema"]
+__all__ = ["Categorical", "Column", "Date", "Numeric", "Ordinal", "Policy", "Schema"]
 
 _LEVELS_SHOWN = 100
 
@@ -91,7 +100,7 @@ class Schema:
     @property
     def stored(self) -> tuple[str, ...]:
         """Columns that are read from the data: the declared ones, and the unit's."""
-        return (*self.names, *self._unit)
+        return tuple(dict.fromkeys((*map(stored, self.columns), *self._unit)))
 
     @property
     def _unit(self) -> tuple[str, ...]:
@@ -162,6 +171,7 @@ class Schema:
         """What is stated of a table as it is written: of its columns, and of no private file."""
         return replace(
             self,
+            columns=tuple(map(as_written, self.columns)),
             drop=(),
             na_values=None,
             encoding="utf-8",
@@ -230,7 +240,7 @@ class Schema:
 
 
 def _meaning(column: Column) -> Column:
-    return replace(column, provenance="public", outside="error")
+    return replace(as_written(column), provenance="public", outside="error")
 
 
 def _fact(column: Column) -> Fact:
@@ -243,6 +253,9 @@ def _fact(column: Column) -> Fact:
             "upper": column.upper,
             "granularity": column.granularity,
         }
+        if isinstance(column, Date):
+            value |= {"type": "date", "lower": column.day(0).isoformat()}
+            value["upper"] = column.day(column.cardinality - 1).isoformat()
     else:
         name = f"levels of {column.name}"
         value = {"type": "ordinal" if column.ordered else "categorical"}
@@ -252,6 +265,11 @@ def _fact(column: Column) -> Fact:
             digest = hashlib.sha256("\n".join(column.levels).encode()).hexdigest()
             value |= {"count": len(column.levels), "sha256": digest}
     value |= {"missing": column.missing, "outside": column.outside}
+    if stored(column) != column.name:
+        value |= {"from": stored(column)}
+    if column.reading is not None and column.reading.how not in ("as is", "date"):
+        value |= {"as": column.reading.how}
+        value |= {"at": column.reading.at} if column.reading.at else {}
     return Fact(name, value, column.provenance)
 
 

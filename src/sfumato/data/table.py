@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sfumato.data import counting, persons, sources
 from sfumato.data.axes import Axis
-from sfumato.data.columns import narrowest
+from sfumato.data.columns import narrowest, stored
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.errors import InputError
@@ -71,7 +71,7 @@ class Table:
         source = sources.file_source(path, schema.encoding, schema.delimiter)
         _check_columns(source.names, schema, str(path))
         # A file with a header and nothing else is found now rather than at the first pass.
-        if next(iter(source.batches(schema.names[:1], 1)), None) is None:
+        if next(iter(source.batches(schema.stored[:1], 1)), None) is None:
             raise InputError(f"{path} has no rows", "Give a file with rows.")
         return cls(schema, source)
 
@@ -113,7 +113,7 @@ class Table:
                         for x, gone in zip(series, series.isna(), strict=True)
                     ]
                     arrays[name] = pa.array(spelt, pa.string())
-        return cls.from_arrow(pa.table(arrays), replace(schema, drop=()))
+        return cls.from_arrow(pa.table(arrays), schema)
 
     @classmethod
     def from_codes(cls, codes: Mapping[str, NDArray[Any]], schema: Schema) -> Table:
@@ -127,7 +127,7 @@ class Table:
                 f"codes do not say whom a row is of, and the schema names unit {schema.unit!r}",
                 "Open the data with Table.open, from_pandas or from_arrow.",
             )
-        _check_columns(list(codes), replace(schema, drop=()), "the codes")
+        _check_columns(list(codes), schema.released(), "the codes")
         lengths = {name: len(values) for name, values in codes.items()}
         if len(set(lengths.values())) != 1:
             raise InputError(f"columns have different lengths: {lengths}", "Give one code a row.")
@@ -242,7 +242,8 @@ class Table:
             self._keep()
         if self._codes is not None:
             return [counting.from_codes(self._codes, axes, self.schema) for axes in lists]
-        if isinstance(self._source, sources.ParquetSource):
+        as_is = all(self.schema[axis.column].reading is None for axes in lists for axis in axes)
+        if isinstance(self._source, sources.ParquetSource) and as_is:
             counted = counting.from_parquet(self._source.files, lists, self.schema)
             if counted is not None:
                 return counted
@@ -419,10 +420,13 @@ class Table:
         tokens = self.schema.na_values
         if tokens is None:
             tokens = _CSV_NA if _reads_csv(self._source) else ()
-        for batch in self._source.batches(names, rows):
-            arrays = [
-                counting.blank(batch.column(name), self.schema[name], tokens) for name in names
-            ]
+        columns = [self.schema[name] for name in names]
+        read = list(dict.fromkeys(map(stored, columns)))
+        for batch in self._source.batches(read, rows):
+            arrays = []
+            for column in columns:
+                array = counting.blank(batch.column(stored(column)), column, tokens)
+                arrays.append(array if column.reading is None else column.reading.read(array))
             yield pa.record_batch(arrays, names=list(names))
 
     def _small(self) -> bool:
@@ -455,6 +459,12 @@ def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
     if missing:
         raise InputError(
             f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
+        )
+    both = [c.name for c in schema if stored(c) != c.name and c.name in names]
+    if both:
+        raise InputError(
+            f"{where} has {_few(both)}, which the schema derives from another column",
+            "Give the derived column another name.",
         )
     extra = [name for name in names if name not in (*schema.stored, *schema.drop)]
     if extra:
