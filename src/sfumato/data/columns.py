@@ -224,7 +224,9 @@ class Date(Numeric):
         for key in ("lower", "upper"):
             value = getattr(self, key)
             if isinstance(value, datetime.date | str):
-                object.__setattr__(self, key, (day(value, f"column {self.name!r}: {key} ") - _EPOCH).days)
+                object.__setattr__(
+                    self, key, (day(value, f"column {self.name!r}: {key} ") - _EPOCH).days
+                )
         if not self.integer:
             raise InputError(f"column {self.name!r}: dates are whole days", "Leave integer out.")
         if self.reading is None:

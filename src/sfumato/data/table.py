@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sfumato.data import counting, persons, sources
 from sfumato.data.axes import Axis
 from sfumato.data.columns import narrowest, stored
+from sfumato.data.impossible import check_rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.errors import InputError
@@ -276,13 +277,14 @@ class Table:
                 f"the schema declares {schema.records} records, the table has {self.num_rows}",
                 "Correct records in the schema.",
             )
-        if self._codes is not None:
-            return
-        if self._small():
+        if self._codes is None and self._small():
             self._keep()
+        if self._codes is not None and not schema.impossible:
             return
-        for _ in self.codes_batches():
-            pass
+        first_row = 0
+        for codes in self.codes_batches():
+            check_rows(codes, schema, first_row)
+            first_row += len(next(iter(codes.values())))
 
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
@@ -333,6 +335,12 @@ class Table:
         """The same rows with another column to predict."""
         schema = self.schema.with_target(name)
         return Table(schema, self._source, self._codes, bounded=self.bounded)
+
+    def select(self, *names: str) -> Table:
+        """The same rows with some of the columns, in the order given."""
+        codes = None if self._codes is None else {name: self._codes[name] for name in names}
+        schema = self.schema.select(*names)
+        return Table(schema, self._source, codes, bounded=self.bounded)
 
     # -- persons -------------------------------------------------------------------------------
 
