@@ -427,7 +427,7 @@ class Table:
         assert self._source is not None
         tokens = self.schema.na_values
         if tokens is None:
-            tokens = _CSV_NA if _reads_csv(self._source) else ()
+            tokens = _CSV_NA if isinstance(persons.origin(self._source), sources.CsvSource) else ()
         columns = [self.schema[name] for name in names]
         read = list(dict.fromkeys(map(stored, columns)))
         for batch in self._source.batches(read, rows):
@@ -454,12 +454,6 @@ class Table:
                 kept[name][start : start + len(codes[name])] = codes[name]
             start += len(codes[names[0]])
         return kept
-
-
-def _reads_csv(source: Source) -> bool:
-    while isinstance(source, sources.Subset | sources.Head | persons.Kept):
-        source = source.source
-    return isinstance(source, sources.CsvSource)
 
 
 def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
