@@ -129,13 +129,13 @@ def _open(
     elif path.suffix == ".npz":
         _need_file(path)
         _no_unit(unit)
-        facts = facts or _beside(path)
+        facts = facts or beside(path)
         return _labelled(ImageSet.from_npz(path, _classes(facts)), facts)
     elif "idx" in path.name and path.is_file():
         _no_unit(unit)
-        facts = facts or _beside(path)
+        facts = facts or beside(path)
         return _labelled(_idx(path, facts), facts)
-    facts = facts or _beside(path)
+    facts = facts or beside(path)
     if facts is None:
         raise InputError(
             f"{path} has no schema" if path.exists() or "*" in str(path) else f"there is no {path}",
@@ -201,7 +201,8 @@ def _holds_tables(path: Path) -> bool:
     )
 
 
-def _beside(path: Path) -> Facts | None:
+def beside(path: Path) -> Facts | None:
+    """The facts in ``NAME.schema.yaml`` beside ``NAME.csv``; None if there is no such file."""
     file = path.with_name(_schema_name(path))
     return load_schema(file) if file.is_file() else None
 
