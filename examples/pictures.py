@@ -1,6 +1,7 @@
 """Publish labelled pictures: a generator is fitted to one noisy mean, and drawn from.
 
-8×8 digits that come with sfumato, with a short training; real sets want the defaults. Run as it stands.
+8×8 digits that come with sfumato, with a short training; real sets want the defaults. Run as it
+stands.
 """
 
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import sfumato
 
-QUICK = {"steps": 100, "features": 2000, "samples": 400}
+QUICK = {"steps": 60, "features": 1000, "samples": 400}
 
 
 def main(folder: Path) -> None:

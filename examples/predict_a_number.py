@@ -1,7 +1,7 @@
 """Publish a table so that others can learn to predict a number from it.
 
-A numeric target is cut into public bins while the table is made, and released as a number. Here: the
-age in a census sample, from five other columns. Run as it stands.
+A numeric target is cut into public bins while the table is made, and released as a number. Here:
+the age in a census sample, from five other columns. Run as it stands.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Publish a table in which a person has several rows, with a guarantee for the person.
 
-The column of the person's id is named as the unit. It is never released; at most so many rows of each
-person are used, drawn at random; members and held-out rows are parted by person. Run as it stands.
+The column of the person's id is named as the unit. It is never released; at most so many rows of
+each person are used, drawn at random; members and held-out rows are parted by person. Run as it
+stands.
 """
 
 import sys
@@ -24,7 +25,7 @@ SCHEMA = Schema(
 )
 
 
-def visits(rows: int = 6000, patients: int = 1500) -> pd.DataFrame:
+def visits(rows: int = 4000, patients: int = 1000) -> pd.DataFrame:
     """Made-up visits; nobody is real."""
     rng = np.random.default_rng(0)
     who = rng.integers(patients, size=rows)

@@ -1,7 +1,7 @@
 """Publish a model instead of data: trained by noisy gradients, then used on new rows.
 
-A census sample that comes with sfumato. If it is interrupted, the same call goes on from the checkpoint
-and pays nothing anew. Run as it stands.
+A census sample that comes with sfumato. If it is interrupted, the same call goes on from the
+checkpoint and pays nothing anew. Run as it stands.
 """
 
 import sys
@@ -21,7 +21,8 @@ def main(folder: Path) -> None:
         epsilon=2.0,
         delta=1e-5,
         method="learn.dpsgd",
-        settings={"epochs": 5, "seed": 0},
+        settings={"epochs": 3, "seed": 0},
+        evaluate=False,
         out=folder / "release",
         ledger=folder / "ledger.db",
         checkpoint=folder / "checkpoint",
