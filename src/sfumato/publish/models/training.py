@@ -8,7 +8,6 @@ in.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -169,11 +168,8 @@ class Training:
         )
         folder = None if workspace is None else workspace / TRAINING
         try:
-            if folder is not None and folder.exists():
-                if checkpoint.is_whole(folder):
-                    trainer.resume(folder)
-                else:  # the first checkpoint, before any step, was not finished
-                    shutil.rmtree(folder)
+            if folder is not None and checkpoint.found(folder):
+                trainer.resume(folder)
             if trainer.steps_taken < self.mechanism.steps:
                 trainer.fit(progress=_Told(progress), checkpoint=folder)
         finally:
