@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli import output
 from sfumato.cli.output import (
     AsJson,
     Attacks,
@@ -25,7 +24,7 @@ from sfumato.cli.output import (
     Settings,
     Target,
 )
-from sfumato.cli.publish import show
+from sfumato.cli.publish import release
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,26 +64,4 @@ def train(
     DIR holds the weights (safetensors), the card and the report, and may be handed over whole.
     The evaluation, computed on private records, is written beside it in DIR.evaluation.
     """
-    import sfumato.api as api
-
-    with output.progress_bar(quiet=as_json) as progress:
-        release = api.train(
-            data,
-            epsilon=epsilon,
-            delta=delta,
-            target=target,
-            schema=schema,
-            method=method,
-            settings=output.parse_settings(set_),
-            holdout=holdout,
-            out=out,
-            ledger=ledger,
-            checkpoint=checkpoint,
-            evaluate=evaluate,
-            attacks=attack,
-            disclose_evaluation=disclose_evaluation,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
-    show(release, as_json=as_json)
+    release("train", **locals())
