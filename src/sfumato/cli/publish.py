@@ -14,6 +14,7 @@ from sfumato.cli.output import (
     Delta,
     Device,
     DiscloseEvaluation,
+    Engine,
     Epsilon,
     Evaluate,
     Holdout,
@@ -51,6 +52,7 @@ def publish(
     disclose_evaluation: DiscloseEvaluation = False,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Publish private DATA for one task, prove what it can leak, and attack it.

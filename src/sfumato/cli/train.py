@@ -13,6 +13,7 @@ from sfumato.cli.output import (
     Delta,
     Device,
     DiscloseEvaluation,
+    Engine,
     Epsilon,
     Evaluate,
     Holdout,
@@ -57,6 +58,7 @@ def train(
     disclose_evaluation: DiscloseEvaluation = False,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train a model on private DATA under a guarantee, publish it, and attack it.
