@@ -403,3 +403,13 @@ def test_epsilon_falls_with_delta_and_delta_inverts_it(
     assert accounting.epsilon(event, delta * factor, RO) >= epsilon
     if math.isfinite(epsilon):
         assert accounting.delta(event, epsilon, RO) <= delta * (1 + 1e-6) + 1e-13
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.99997, 2.0, 30.0])
+@pytest.mark.parametrize("delta", [1e-12, 1e-6, 0.3])
+def test_one_claim_is_read_as_it_was_stated(epsilon: float, delta: float) -> None:
+    """On the grid it would be rounded up, above the budget it was calibrated for."""
+    event = ev.ApproximateDpEvent(epsilon, delta, "replace-one")
+    assert accounting.epsilon(event, delta, Neighbours.REPLACE_ONE) == epsilon
+    assert accounting.epsilon(event, delta / 2, Neighbours.REPLACE_ONE) == math.inf
+    assert accounting.epsilon(event, min(0.9, 2 * delta), Neighbours.REPLACE_ONE) <= epsilon + 2e-4

@@ -138,14 +138,17 @@ def mostly_importance() -> MethodRow:
 
 def uncharged_steps(made: Calibrated) -> Calibrated:
     """Noise is drawn anew in nine times as many steps as are charged."""
-    model = replace(made.run.model, steps=9 * made.run.model.steps)
-    return replace(made, run=replace(made.run, model=model))
+    model = made.run.learner.model
+    regression = replace(model.regression, steps=9 * model.regression.steps)
+    learner = replace(made.run.learner, model=replace(model, regression=regression))
+    return replace(made, run=replace(made.run, learner=learner))
 
 
 def another_count(made: Calibrated) -> Calibrated:
     """The mean is over few records, its noise that of a mean over thirty times as many."""
-    noise = DiscreteLaplace(made.run.noise.scale / 30, made.run.noise.contribution)
-    return replace(made, run=replace(made.run, noise=noise))
+    learner = made.run.learner
+    noise = DiscreteLaplace(learner.noise.scale / 30, learner.noise.contribution)
+    return replace(made, run=replace(made.run, learner=replace(learner, noise=noise)))
 
 
 COUNTS = "tables.independent: pure"

@@ -199,6 +199,9 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
         return pure
     if mu is not None:
         return gaussian.epsilon(delta, mu)
+    claimed = terms.claimed
+    if claimed is not None and delta == claimed[1]:
+        return claimed[0]  # as it was stated: a grid would round it up, or lose it
     pair = _pair(key, neighbours, interval)
     value = pair.epsilon(delta)
     if pure < math.inf and value >= pure - min(2 * delta, _GRAIN):

@@ -39,6 +39,14 @@ class Terms:
         return math.sqrt(math.fsum(squares))
 
     @property
+    def claimed(self) -> tuple[float, float] | None:
+        """``(epsilon, delta)`` if one claim of that kind is all there is, else None."""
+        if self.revealed or list(self.counts.values()) != [1]:
+            return None
+        (term,) = self.counts
+        return (term.epsilon, term.delta) if isinstance(term, terms.Bounded) else None
+
+    @property
     def pure_epsilon(self) -> float:
         """Epsilon at delta 0: the sum; infinite where a part has none."""
         if self.revealed:
