@@ -41,10 +41,6 @@ class Parts:
         """``count`` mechanisms of which only epsilon-DP is known."""
         return self._with(epsilon, ("bounded", epsilon), count)
 
-    def approximate(self, epsilon: float, delta: float, count: int = 1) -> Parts:
-        """``count`` mechanisms of which only (epsilon, delta)-DP is known."""
-        return self._with(math.inf, ("approximate", epsilon, delta), count)
-
     def gaussian(self, distance: float, stddev: float, count: int = 1) -> Parts:
         """Continuous Gaussian noise on values ``distance`` apart in L2."""
         if distance == 0:
@@ -130,8 +126,6 @@ def _loss(key: tuple[Any, ...]) -> Any:
         return pld.from_two_probability_mass_functions(*_directions(*numbers), **grid)
     if kind == "bounded":
         return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(numbers[0]), **grid)
-    if kind == "approximate":
-        return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(*numbers), **grid)
     if kind == "response":
         relation = NeighboringRelation.REPLACE_ONE
         return pld.from_randomized_response(*numbers, neighboring_relation=relation, **grid)
@@ -170,6 +164,10 @@ def of_card(guarantee: Mapping[str, Any], delta: float | None = None) -> float:
     is a little less: there the card's figure may be larger, and must not be smaller.
     """
     guarantee = guarantee.get("worst_case", guarantee)  # of a metric
+    if guarantee["event"]["type"] == "ParallelDpEvent":  # a record is in one part
+        return max(
+            of_card({**guarantee, "event": part}, delta) for part in guarantee["event"]["events"]
+        )
     far = 2 if guarantee["neighbours"] == "replace-one" else 1
     parts = _of_event(Parts(), guarantee["event"], far, guarantee["neighbours"], 1)
     return parts.epsilon(guarantee["delta"] if delta is None else delta)
@@ -209,9 +207,6 @@ def _of_event(parts: Parts, event: Mapping[str, Any], far: int, relation: str, n
         case "PureDpEvent":
             steps = 1 if event["neighbours"] == relation else far
             return parts.bounded(event["epsilon"] * steps, n)
-        case "ApproximateDpEvent":
-            assert event["neighbours"] == relation
-            return parts.approximate(event["epsilon"], event["delta"], n)
         case "DiscreteGaussianDpEvent":
             stddev, contribution = event["stddev"], event["contribution"]
             if event["shape"] == "cell":  # out of one cell and into another

@@ -32,6 +32,7 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
     paid = settings.get("importance", "public") != "public"
     split = settings.get("importance") == "split"
     sampled = settings.get("sampled") is not None
+    network = settings.get("attribution", "squared") != "squared"
     # Extreme public weights, so that how they are used shows.
     public = {} if paid else {"weights": {"age": 0.5, "income": 0.3, "city": 0.05}}
     settings = public | settings
@@ -83,12 +84,11 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         "label_share": 0.3,
         "wide": "k-rr" if settings.get("wide") == "oue" else "oue",
     }
-    plain = {"allocation", "weights", "importance", "wide", "noise"}
     if sampled:
         alternatives = {"sampled": 3, "seed": 4, "label_share": 0.3, "noise": "piecewise"}
     elif split:
         alternatives = {"held_out": 0.4, "seed": 4, "importance": "paid", "model_share": 0.3}
-    elif paid and settings.keys() - plain:
+    elif network:
         alternatives = {"attribution": "squared"}
     elif settings.get("noise") in ("piecewise", "duchi"):
         alternatives = {"noise": "laplace", "sampled": 2}
@@ -120,8 +120,9 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         runs=0 if paid else 20_000,
         slow_runs=600 if paid else 0,
         error=lambda made, source: _share_changed(made, source),
-        # With Gaussian noise on numbers, too, the paid release has no other draws.
-        noise=_report_noise if not paid else None if gaussian else step_noise(base, 20),
+        # With Gaussian noise on numbers, too, the paid release has no other draws; a network's
+        # steps are those of learn.dpsgd.
+        noise=_report_noise if not paid else None if gaussian or network else step_noise(base, 20),
         reports=None if paid else reports,
         records=records,
         stretch=lambda codes, i: _with_row(codes, i, [data.LAST[n] for n in PEOPLE.names]),
@@ -129,8 +130,9 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         # noise has a row of its own.
         identity=_adaptive_identity if exact else None,
         huge=Budget(500.0, 0.5),
-        one_run=one_run,
-        batched=batched,
+        # A part of the rows is not released, and a network's sampling wants the declared number.
+        one_run=None if split else one_run,
+        batched=None if split or network else batched,
     )
 
 
@@ -151,8 +153,8 @@ def _adaptive_parts(plan: Mapping[str, Any], facts: Schema) -> Parts:
         for entry in entries(plan):
             parts = _reported(parts, entry, facts)
     if "held_out_records" in plan:  # two parts of the records: the dearer one counts
-        costs = parts.epsilon(DELTA), _learnt(Parts(), plan, facts).epsilon(DELTA)
-        return Parts().approximate(max(costs), DELTA)
+        both = parts, _learnt(Parts(), plan, facts)
+        return max(both, key=lambda part: part.epsilon(DELTA))
     return _learnt(parts, plan, facts) if "model" in plan else parts
 
 
@@ -199,6 +201,8 @@ def _share_changed(made: Calibrated, source: NoiseSource) -> float:
     if made.facts.records is not None:
         made = made.method.calibrate(made.budget, made.facts.with_records(3000))
     released = made.run(table, source, silent).data
+    if made.method.importance == "split":
+        table, _ = table.split(made.method.held_out, made.method.seed)
     return float((matrix(released) != matrix(table)).mean())
 
 

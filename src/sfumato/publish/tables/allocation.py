@@ -12,6 +12,7 @@ Lagrange solutions of the two objectives named below.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -111,6 +112,11 @@ def split(total: float, parts: NDArray[np.float64]) -> tuple[float, ...]:
     exact = Fraction(total) - others
     divided[largest] = _at_most(exact)
     return tuple(divided)
+
+
+def total(parts: Sequence[float]) -> float:
+    """The sum of parts, rounded down, so that sums of sums exceed nothing either."""
+    return _at_most(sum(map(Fraction, parts), Fraction(0)))
 
 
 def part(total: float, count: int) -> float:

@@ -113,49 +113,35 @@ class Number:
 class Sampled:
     """A report that is made of some rows only: the others' cells say nothing of the row.
 
-    Which rows report the attribute is chosen beforehand, by coins that know nothing of the rows
-    (:mod:`sfumato.publish.tables.sampling`); a cell that is not reported has code ``size``. It is
-    released as missing where the schema declares that values may be missing; as the middle of the
-    public grid for a number that may not be, which moves no average; and else as a uniform level,
-    which is what randomised response says of a row when it says nothing.
+    Which rows report the attribute is chosen beforehand, by coins that know nothing of the rows,
+    and so is what the others' cells are released as (:mod:`sfumato.publish.tables.sampling`): code
+    ``size + c`` stands for a cell that is not reported, and released as code ``c``.
 
     Args:
         report: Of the rows that report the attribute.
-        column: Its public facts.
+        size: How many codes the column has.
+        otherwise: What a cell that is not reported is released as, in words.
     """
 
     report: Report
-    column: Column
+    size: int
+    otherwise: str
 
     @property
     def events(self) -> tuple[DpEvent, ...]:
-        """Of a row that reports the attribute; any other row's cell is drawn from nothing."""
+        """Of a row that reports the attribute; any other row's cell says nothing of it."""
         return self.report.events
 
     def randomise(self, codes: Codes, source: NoiseSource) -> Codes:
-        """A report for each row that makes one, (n,); a public stand-in for the others."""
-        made = codes < self.column.size
-        released = np.empty(len(codes), np.int64)
+        """A report for each row that makes one, (n,), and the stand-ins of the others."""
+        made = codes < self.size
+        released = codes - self.size
         released[made] = self.report.randomise(codes[made], source)
-        released[~made] = self._stand_in(int((~made).sum()), source)
         return released
 
     def describe(self) -> dict[str, Any]:
         """Its public parameters, for a card."""
-        return {**self.report.describe(), "otherwise": self._otherwise}
-
-    @property
-    def _otherwise(self) -> str:
-        if self.column.missing:
-            return "missing"
-        return "the middle of the range" if is_number(self.column) else "a uniform level"
-
-    def _stand_in(self, n: int, source: NoiseSource) -> Codes:
-        if self.column.missing:
-            return np.full(n, self.column.cardinality, np.int64)
-        if is_number(self.column):
-            return np.full(n, self.column.cardinality // 2, np.int64)
-        return source.integers(self.column.size, n)
+        return {**self.report.describe(), "otherwise": self.otherwise}
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,9 @@ class Row:
                 report = number_report(column, *epsilons, stddev=stddev, noise=self.noise)
             else:
                 report = levels_report(column, epsilons[0], self.wide)
-            sampled = self.sampled and column.name != self.facts.target
-            reports[column.name] = Sampled(report, column) if sampled else report
+            if self.sampled and column.name != self.facts.target:
+                report = Sampled(report, column.size, sampling.otherwise(column))
+            reports[column.name] = report
         return reports
 
     def chances(self, weights: NDArray[np.float64]) -> dict[str, float]:
@@ -187,7 +188,7 @@ class Row:
             entry: dict[str, Any] = {"name": name, "importance": importance[name]}
             if name in gaussian:
                 entry["mu"] = (self.facts[name].cardinality - 1) / gaussian[name]
-            entry["epsilon"] = math.fsum(budgets.get(name, ()))
+            entry["epsilon"] = allocation.total(budgets.get(name, ()))
             if name in chances:
                 entry["reported"] = chances[name]
                 entry["epsilon_where_reported"] = entry["epsilon"]

@@ -7,6 +7,11 @@ public probabilities (importance that is public or paid for decides them), by co
 nothing of the rows: whatever is drawn, the row's reports cost ``s`` parts, and the coins may be
 published. Nothing is claimed for their being secret.
 
+What a row does not report is released as missing where the schema declares that values may be; as
+the middle of the public range for an ordered value that may not, which moves no average; and else
+as a level drawn uniformly, which is what randomised response says of a row when it says nothing.
+All three follow from the schema and the coins.
+
 Source: perturbation.md A.1, step 7 (Nguyen et al. 2016 and Wang et al., ICDE 2019, for numbers).
 """
 
@@ -19,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sfumato.data import Table
+    from sfumato.data import Column, Table
 
 WORTH = 2.5
 """About the epsilon from which one report is better shared between two attributes."""
@@ -73,20 +78,40 @@ def chosen(chances: NDArray[np.float64], rows: int, rng: np.random.Generator) ->
     Returns:
         (rows, d) bool with ``round(chances.sum())`` True in each row.
     """
+    return _picked(chances, rng.random((rows, len(chances) + 1)))
+
+
+def _picked(chances: NDArray[np.float64], coins: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The choice by (rows, d + 1) uniform coins."""
     d, count = len(chances), round(float(chances.sum()))
-    coins = rng.random((rows, d + 1))
     order = np.argsort(coins[:, :d], axis=1)
     reached = np.cumsum(chances[order], axis=1)
     reached[:, -1] = count  # whatever rounding made of the sum
     steps = np.floor(reached + coins[:, d:])
     taken = np.diff(steps, axis=1, prepend=0.0) > 0
-    picked = np.zeros((rows, d), np.bool_)
+    picked = np.zeros((len(coins), d), np.bool_)
     np.put_along_axis(picked, order, taken, axis=1)
     return picked
 
 
+def otherwise(column: Column) -> str:
+    """What a cell of this column is released as where it is not reported, in words."""
+    if column.missing:
+        return "missing"
+    return "the middle of the range" if column.ordered else "a uniform level"
+
+
+def stand_ins(column: Column, coins: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Codes that say nothing of a row, one for each uniform coin."""
+    if column.missing:
+        return np.full(len(coins), column.cardinality, np.int64)
+    if column.ordered:
+        return np.full(len(coins), column.cardinality // 2, np.int64)
+    return np.minimum((coins * column.size).astype(np.int64), column.size - 1)
+
+
 class SampledTable:
-    """A private table in which the cells that are not to be reported carry the code ``size``.
+    """A private table whose cells that are not to be reported hold ``size`` plus a stand-in.
 
     Args:
         table: The private rows.
@@ -109,11 +134,14 @@ class SampledTable:
     def codes_batches(self, *given: Any, **named: Any) -> Iterator[dict[str, NDArray[np.int64]]]:
         """The table's batches, cells that are not reported blotted out."""
         rng = np.random.default_rng(self._seed)
+        d = len(self._names)
         for batch in self._table.codes_batches(*given, **named):
             rows = len(next(iter(batch.values())))
-            picked = chosen(self._chances, rows, rng)
-            blotted = {
-                name: np.where(picked[:, j], batch[name], self._table.schema[name].size)
-                for j, name in enumerate(self._names)
-            }
+            coins = rng.random((rows, 2 * d + 1))
+            picked = _picked(self._chances, coins[:, : d + 1])
+            blotted = {}
+            for j, name in enumerate(self._names):
+                column = self._table.schema[name]
+                hidden = column.size + stand_ins(column, coins[:, d + 1 + j])
+                blotted[name] = np.where(picked[:, j], batch[name], hidden)
             yield {name: blotted.get(name, codes) for name, codes in batch.items()}

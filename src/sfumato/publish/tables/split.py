@@ -60,7 +60,7 @@ def calibrate(method: Adaptive, budget: Budget, facts: Schema) -> Calibrated:
         InputError: If there is no target or no public number of rows, delta is 0, or a part is
             too small.
     """
-    from sfumato.privacy import accounting
+    from sfumato.privacy import accounting, events
 
     records = learning.check(facts, budget)
     held = round(method.held_out * records)
@@ -79,19 +79,15 @@ def calibrate(method: Adaptive, budget: Budget, facts: Schema) -> Calibrated:
     equal = importance.declared(None, tuple(c.name for c in facts.features), facts.target)
     row = method.row(for_rows, facts, equal, beside=(_nothing(), for_rows))
     run = Run(learner, row, method.held_out, method.seed)
-    costs = [
-        accounting.epsilon(event, budget.delta, Neighbours.REPLACE_ONE)
-        for event in (learner.event, row.cost)
-    ]
+    event = events.ParallelDpEvent((learner.event, row.cost))
+    costs = [accounting.epsilon(e, budget.delta, Neighbours.REPLACE_ONE) for e in event.events]
     described = learner.describe(held)
     described["importance"]["epsilon"] = for_importance
     return Calibrated(
         method=method,
         budget=budget,
         facts=facts,
-        guarantee=Central(
-            larger(costs, budget.delta), budget.delta, "record", Neighbours.REPLACE_ONE
-        ),
+        guarantee=Central(event, budget.delta, "record", Neighbours.REPLACE_ONE),
         plan={
             **described,
             "row_epsilon": for_rows.epsilon,
@@ -101,13 +97,6 @@ def calibrate(method: Adaptive, budget: Budget, facts: Schema) -> Calibrated:
         run=run,
         caveats=CAVEATS,
     )
-
-
-def larger(costs: list[float], delta: float) -> DpEvent:
-    """What parallel composition claims: the largest of the parts' epsilons, at one delta."""
-    from sfumato.privacy import events
-
-    return events.ApproximateDpEvent(max(costs), delta, Neighbours.REPLACE_ONE.value)
 
 
 def _nothing() -> DpEvent:
