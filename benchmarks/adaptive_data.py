@@ -106,10 +106,8 @@ def _breast() -> Table:
     found = load_breast_cancer(as_frame=True)
     columns: list[Any] = []
     for feature in found.feature_names:
-        stem = next(s for s in _BREAST_TOPS if feature.replace("mean ", "").startswith(s))
+        stem = feature.removeprefix("mean ").removeprefix("worst ").removesuffix(" error")
         place = 1 if feature.endswith("error") else 2 if feature.startswith("worst") else 0
-        if feature.startswith("worst"):
-            stem = next(s for s in _BREAST_TOPS if feature == f"worst {s}")
         top = float(_BREAST_TOPS[stem][place])
         columns.append(Numeric(feature, 0.0, top, top / 100, outside="clamp"))
     columns.append(Categorical("diagnosis", ("malignant", "benign")))
