@@ -41,7 +41,7 @@ from sfumato.learn.von_mises_fisher import unit
 from sfumato.privacy import mechanisms
 
 SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
-REPORTS = ("RandomizedResponse", "UnaryEncoding", "LocalNumeric")
+REPORTS = ("RandomizedResponse", "UnaryEncoding", "LocalNumeric", "BoundedNumeric")
 _FINE = 1000
 """Steps of a grid beyond which discrete Laplace noise is accounted as continuous."""
 
@@ -420,6 +420,9 @@ def _one_number(parts: Parts, draw: Draw, shift: float, count: int) -> Parts:
             return parts.response(response.noise_probability, levels, count)
         case mechanisms.UnaryEncoding(epsilon=epsilon):
             return parts.bounded(epsilon, count)
+        case mechanisms.BoundedNumeric() as number:
+            # Two codes, however near, are at most this far apart.
+            return parts.bounded(number.epsilon, count)
         case mechanisms.LocalNumeric(noise="laplace") as number:
             return parts.discrete_laplace(shift, number.scale, count)
         case mechanisms.LocalNumeric() as number:
