@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
 from sfumato.api.inputs import Inputs, file_ledger, resolve
+from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
+from sfumato.publish import units
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import is_paid
+from sfumato.publish.workspace import is_paid, selected, selection
 from sfumato.release.release import Release, check_new
 
 if TYPE_CHECKING:
@@ -42,12 +45,14 @@ class Plan:
         calibrated: The run, which knows its guarantee.
         ledger: Takes the debit.
         chosen: Why this method, where the caller left the choice open.
+        key: Secret, of which rows of each person are used, where there is a unit.
     """
 
     inputs: Inputs
     calibrated: Calibrated
     ledger: Ledger
     chosen: str = ""
+    key: bytes = field(default=b"", repr=False)
 
 
 def plan(
@@ -66,6 +71,8 @@ def plan(
     gives: str = "data",
     checkpoint: str | Path | None = None,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
@@ -79,7 +86,19 @@ def plan(
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
-    inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed, engine=engine)
+    kept = None if checkpoint is None else selected(Path(checkpoint).expanduser())
+    key = kept or secrets.token_bytes(KEY_BYTES)
+    inputs = resolve(
+        data,
+        target=target,
+        schema=schema,
+        holdout=holdout,
+        seed=seed,
+        engine=engine,
+        unit=unit,
+        rows_per_unit=rows_per_unit,
+        key=key,
+    )
     kind = inputs.members.kind
     chosen = ""
     if method == "auto":
@@ -100,11 +119,11 @@ def plan(
     records = len(inputs.members)
     budget.check_records(records)
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
-    calibrated = configured.calibrate(budget, facts)
-    kept = _ledger(ledger, inputs, data)
-    if checkpoint is None or not is_paid(Path(checkpoint), kept):
-        kept.check(calibrated.guarantee)
-    return Plan(inputs, calibrated, kept, chosen)
+    calibrated = units.calibrate(configured, budget, facts)
+    account = _ledger(ledger, inputs, data)
+    if checkpoint is None or not is_paid(Path(checkpoint), account):
+        account.check(calibrated.guarantee)
+    return Plan(inputs, calibrated, account, chosen, key)
 
 
 def publish(
@@ -127,6 +146,8 @@ def publish(
     gives: str = "data",
     checkpoint: str | Path | None = None,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
     progress: Progress = silent,
 ) -> Release:
     """Publishes private data for one task, with its proof, and attacks what it published.
@@ -156,6 +177,10 @@ def publish(
             For methods that keep one.
         engine: Who reads a table's files: ``"auto"`` (this process), ``"duckdb"``, ``"spark"``, or
             Spark with a master (``"spark://host:7077"``, ``"spark:yarn"``).
+        unit: The column that says whom a row is of, where a person may have several; None takes
+            the schema's. At most ``rows_per_unit`` rows of each are used, drawn at random; the
+            budget is the person's, and the column is never released.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's, or 1.
         progress: Told how far the work is.
 
     Returns:
@@ -185,12 +210,16 @@ def publish(
         gives=gives,
         checkpoint=checkpoint,
         engine=engine,
+        unit=unit,
+        rows_per_unit=rows_per_unit,
     )
     inputs = ready.inputs
     if evaluate is None:
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
+    if checkpoint is not None and ready.calibrated.per_unit:
+        selection(Path(checkpoint).expanduser(), ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,

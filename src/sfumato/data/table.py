@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import addresses, counting, encoding, sources
+from sfumato.data import addresses, counting, encoding, persons, sources
 from sfumato.data.ahead import ahead
 from sfumato.data.axes import Axis
-from sfumato.data.columns import narrowest
+from sfumato.data.columns import Column, narrowest, stored
 from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
 from sfumato.data.schema import Schema
@@ -48,10 +48,13 @@ class Table:
         schema: Schema,
         source: Source | None,
         codes: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        bounded: bool = False,
     ) -> None:
         self.schema = schema
         self._source = source
         self._codes = dict(codes) if codes is not None else None
+        self.bounded = bounded
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -98,7 +101,7 @@ class Table:
         _check_columns(table.column_names, schema, "the table")
         if table.num_rows == 0:
             raise InputError("the table has no rows", "Give at least one.")
-        return cls(schema, sources.ArrowSource(table.select(list(schema.names))))
+        return cls(schema, sources.ArrowSource(table.select(list(schema.stored))))
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame, schema: Schema) -> Table:
@@ -114,7 +117,7 @@ class Table:
         _check_columns(names, schema, "the data frame")
         arrays = {}
         for place, name in enumerate(names):
-            if name in schema:
+            if name in schema.stored:
                 series = frame.iloc[:, place]
                 try:
                     arrays[name] = pa.array(series, from_pandas=True)
@@ -125,7 +128,7 @@ class Table:
                         for x, gone in zip(series, series.isna(), strict=True)
                     ]
                     arrays[name] = pa.array(spelt, pa.string())
-        return cls.from_arrow(pa.table(arrays), replace(schema, drop=()))
+        return cls.from_arrow(pa.table(arrays), schema)
 
     @classmethod
     def from_codes(cls, codes: Mapping[str, NDArray[Any]], schema: Schema) -> Table:
@@ -134,7 +137,12 @@ class Table:
         Raises:
             InputError: If columns, lengths or codes do not fit the schema.
         """
-        _check_columns(list(codes), replace(schema, drop=()), "the codes")
+        if schema.unit is not None:
+            raise InputError(
+                f"codes do not say whom a row is of, and the schema names unit {schema.unit!r}",
+                "Open the data with Table.open, from_pandas or from_arrow.",
+            )
+        _check_columns(list(codes), schema.released(), "the codes")
         lengths = {name: len(values) for name, values in codes.items()}
         if len(set(lengths.values())) != 1:
             raise InputError(f"columns have different lengths: {lengths}", "Give one code a row.")
@@ -245,7 +253,9 @@ class Table:
             return []
         engine = self._source if isinstance(self._source, EngineSource) else None
         # An engine in this process gives rows faster than it makes many aggregates of them.
-        if engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES):
+        as_is = all(self.schema[axis.column].reading is None for axes in lists for axis in axes)
+        few = engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES)
+        if engine is not None and as_is and few:
             return engine.count(lists, self.schema, self._tokens)
         if self._codes is None and engine is None and self._small():
             self._keep()
@@ -281,7 +291,8 @@ class Table:
             )
         if self._codes is not None:
             return
-        if isinstance(self._source, EngineSource):
+        as_is = all(column.reading is None for column in self.schema)
+        if isinstance(self._source, EngineSource) and as_is:
             self._source.check(self.schema, self._tokens)
         elif self._small():
             self._keep()
@@ -295,6 +306,8 @@ class Table:
         Rows of a database or of Spark have no number: there the values are hashed, so that equal
         rows stay together and the parts are about, not exactly, as large as asked for.
 
+        Where the schema names a unit, by a hash of the person: all rows of one are on one side.
+
         Args:
             fraction: Of the rows to hold out, in (0, 1).
             seed: Of the hash.
@@ -306,6 +319,12 @@ class Table:
             InputError: If a part would be empty.
         """
         schema = self.schema.with_records(None)
+        if schema.unit is not None:
+            self._check_order(schema.unit)
+            assert self._source is not None
+            parts_of = persons.held_out(self._source, schema.unit, seed, fraction)
+            rest, held_out = (self._some(part) for part in parts_of)
+            return rest, held_out
         if isinstance(self._source, EngineSource) and not self._source.ordered:
             return self._engine_split(self._source, fraction, seed)
         threshold = sources.split_threshold(seed, self.num_rows, fraction)
@@ -378,14 +397,67 @@ class Table:
         if rows < 1:
             raise InputError(f"the first {rows} rows were asked for", "Ask for at least one.")
         schema = self.schema.with_records(None)
+        codes = None
         if self._codes is not None:
-            return Table(schema, None, {n: c[:rows] for n, c in self._codes.items()})
-        assert self._source is not None
-        return Table(schema, sources.Head(self._source, rows))
+            codes = {n: c[:rows] for n, c in self._codes.items()}
+        source = None if self._source is None else sources.Head(self._source, rows)
+        return Table(schema, source, codes, bounded=self.bounded)
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        return Table(self.schema.with_target(name), self._source, self._codes)
+        schema = self.schema.with_target(name)
+        return Table(schema, self._source, self._codes, bounded=self.bounded)
+
+    # -- persons -------------------------------------------------------------------------------
+
+    def bound(self, key: bytes) -> Table:
+        """At most ``rows_per_unit`` rows of each person, drawn at random by a secret key.
+
+        Args:
+            key: 32 secret bytes; the same key keeps the same rows.
+
+        Raises:
+            InputError: If the schema names no unit, or a row is of nobody.
+        """
+        unit = self.schema.unit
+        if unit is None or self._source is None:
+            raise InputError("the schema names no unit", "Name the column of the person's id.")
+        if self.bounded:
+            return self
+        self._check_order(unit)
+        kept = self._some(persons.bound(self._source, unit, self.schema.rows_per_unit, key))
+        kept.bounded = True
+        return kept
+
+    def without_unit(self) -> Table:
+        """The same rows, of nobody."""
+        return Table(self.schema.without_unit(), self._source, self._codes)
+
+    def shared_persons(self, other: Table) -> int:
+        """How many persons have rows in both tables; 0 where one names no unit."""
+        unit = self.schema.unit
+        if unit is None or unit != other.schema.unit:
+            return 0
+        assert self._source is not None
+        assert other._source is not None
+        return persons.shared(self._source, other._source, unit)
+
+    def _check_order(self, unit: str) -> None:
+        """Refuses to tell rows apart by their place where they have none."""
+        source = _base(self._source)
+        if isinstance(source, EngineSource) and not source.ordered:
+            raise InputError(
+                f"{source.name}: {source.engine} gives rows in no order, and {unit!r} is a unit",
+                "Keep one row a person in a view there, or export the table to Parquet.",
+            )
+
+    def _some(self, kept: persons.Kept) -> Table:
+        """The rows that are kept, with codes that are known already."""
+        codes = self._codes
+        if codes is not None:
+            mask = kept.mask(0, self.num_rows)
+            codes = {name: values[mask] for name, values in codes.items()}
+        return Table(self.schema.with_records(None), kept, codes, bounded=self.bounded)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -415,9 +487,7 @@ class Table:
         finally:
             if writer is not None:
                 writer.close()
-        replace(self.schema, drop=(), na_values=None, encoding="utf-8", delimiter=",").save(
-            folder / SCHEMA
-        )
+        self.schema.released().save(folder / SCHEMA)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -437,13 +507,14 @@ class Table:
         """Codes in their narrowest type, batch by batch."""
         assert self._source is not None
         columns, tokens = [self.schema[name] for name in names], self._tokens
+        read = list(dict.fromkeys(map(stored, columns)))
         numbered = not isinstance(self._source, EngineSource)
         first_row = 0
-        for batch in self._source.batches(names, rows):
+        for batch in self._source.batches(read, rows):
             yield {
                 column.name: encoding.narrow(
                     column,
-                    batch.column(column.name),
+                    _as_read(column, batch.column(stored(column)), tokens),
                     tokens,
                     first_row=first_row if numbered else None,
                 )
@@ -477,9 +548,16 @@ class Table:
         return kept
 
 
+def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
+    """What a column is read from, as the declared reading of it."""
+    if column.reading is None:
+        return array
+    return column.reading.read(encoding.blank(array, column, tokens))
+
+
 def _base(source: Source | None) -> Source | None:
     """What a part of the rows is a part of."""
-    while isinstance(source, sources.Subset | sources.Head):
+    while isinstance(source, sources.Subset | sources.Head | persons.Kept):
         source = source.source
     return source
 
@@ -495,16 +573,22 @@ def _is_spelt(source: Source | None) -> bool:
 def _is_empty(source: Source, schema: Schema) -> bool:
     if isinstance(source, EngineSource):
         return source.num_rows == 0
-    return next(iter(source.batches(schema.names[:1], 1)), None) is None
+    return next(iter(source.batches(schema.stored[:1], 1)), None) is None
 
 
 def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
-    missing = [name for name in schema.names if name not in names]
+    missing = [name for name in schema.stored if name not in names]
     if missing:
         raise InputError(
             f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
         )
-    extra = [name for name in names if name not in schema and name not in schema.drop]
+    both = [c.name for c in schema if stored(c) != c.name and c.name in names]
+    if both:
+        raise InputError(
+            f"{where} has {_few(both)}, which the schema derives from another column",
+            "Give the derived column another name.",
+        )
+    extra = [name for name in names if name not in (*schema.stored, *schema.drop)]
     if extra:
         raise InputError(
             f"{where} has {_few(extra)}, which the schema does not declare",

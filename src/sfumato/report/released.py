@@ -82,18 +82,19 @@ def distributions(table: Table) -> list[Multiple]:
 
 def _multiple(column: Column, counts: NDArray[Any], *, target: bool) -> Multiple:
     """The drawing of one column from its counts, a missing level last."""
-    from sfumato.data import Numeric
+    from sfumato.data import Date, Numeric
 
     shares = _shares(counts)
     note = ""
     if column.missing:
         note = f"{charts.percent_tick(shares[-1])} missing"
         shares = shares[:-1]
-    labels = (
-        [wording.fact_value(end) for end in (column.lower, column.upper)]
-        if isinstance(column, Numeric)
-        else list(column.levels)
-    )
+    if isinstance(column, Date):
+        labels = [column.day(code).isoformat() for code in (0, column.cardinality - 1)]
+    elif isinstance(column, Numeric):
+        labels = [wording.fact_value(end) for end in (column.lower, column.upper)]
+    else:
+        labels = list(column.levels)
     drawn = drawing(column.name, labels, shares, ordered=column.ordered)
     return Multiple(column.name, note, drawn, target)
 
