@@ -137,7 +137,7 @@ PLANTED: tuple[Planted, ...] = (
     ),
     Planted(
         "one attribute's epsilon printed as the row's",
-        "an objection to task-specific adaptive DP (Utaliyeva et al. 2023)",
+        "AdDP (Utaliyeva et al. 2023), as an expert reads its figures",
         spoilt(tables.PUBLIC, tables.largest_part),
         ("check_parts_sum", "check_realised_loss"),
     ),
@@ -169,6 +169,31 @@ PLANTED: tuple[Planted, ...] = (
         "noise for another count than is averaged over",
         "AdLM (a mean over 2,000 images, noise for 60,000)",
         spoilt(tables.mostly_importance(), tables.another_count),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "attributions of mean 1, noise for a sum of 1",
+        "AdLM's weights (d times the share), were they averaged under noise",
+        tables.mostly_importance(),
+        ("check_realised_loss",),
+        tables.mean_of_one,
+    ),
+    Planted(
+        "importance learnt from the rows that are released, charged as if from others",
+        "our own: parallel composition of parts that overlap",
+        spoilt(tables.SPLIT, tables.taught_by_all),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a record's part chosen by its value",
+        "our own: stratified splits, charged as parallel composition",
+        spoilt(tables.SPLIT, tables.parted_by_value),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the whole budget for each attribute that a row reports",
+        "our own",
+        spoilt(tables.SAMPLED, tables.whole_budget_for_each_sampled),
         ("check_realised_loss",),
     ),
     Planted(

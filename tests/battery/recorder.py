@@ -42,7 +42,7 @@ from sfumato.privacy import mechanisms
 
 SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
 CHOICES = ("NoisyMax", "ExponentialMechanism")
-REPORTS = ("RandomizedResponse", "UnaryEncoding", "LocalNumeric")
+REPORTS = ("RandomizedResponse", "UnaryEncoding", "LocalNumeric", "BoundedNumeric")
 _FINE = 1000
 """Steps of a grid beyond which discrete Laplace noise is accounted as continuous."""
 
@@ -440,6 +440,9 @@ def _one_number(parts: Parts, draw: Draw, shift: float, count: int) -> Parts:
             return parts.response(response.noise_probability, levels, count)
         case mechanisms.UnaryEncoding(epsilon=epsilon):
             return parts.bounded(epsilon, count)
+        case mechanisms.BoundedNumeric() as number:
+            # Two codes, however near, are at most this far apart.
+            return parts.bounded(number.epsilon, count)
         case mechanisms.LocalNumeric(noise="laplace") as number:
             return parts.discrete_laplace(shift, number.scale, count)
         case mechanisms.LocalNumeric() as number:

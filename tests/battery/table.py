@@ -28,8 +28,13 @@ METHODS: tuple[MethodRow, ...] = (
     adaptive("tables.adaptive: public", PURE),
     adaptive("tables.adaptive: public, unary encoding", PURE, wide="oue"),
     adaptive("tables.adaptive: public, gaussian", noise="gaussian", allocation="sqrt"),
+    adaptive("tables.adaptive: public, piecewise", PURE, noise="piecewise"),
+    adaptive("tables.adaptive: public, duchi", PURE, noise="duchi"),
+    adaptive("tables.adaptive: public, sampled", PURE, sampled=2, seed=0),
+    adaptive("tables.adaptive: split", importance="split", held_out=0.5, seed=0),
     adaptive("tables.adaptive: paid", importance="paid"),
     adaptive("tables.adaptive: paid, gaussian", importance="paid", noise="gaussian"),
+    adaptive("tables.adaptive: paid, network", importance="paid", attribution="shap", seed=0),
     independent("tables.independent: pure", PURE),
     # With a delta like this, Gaussian noise is less than Laplace noise for four tables.
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),

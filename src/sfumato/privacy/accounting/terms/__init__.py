@@ -13,7 +13,7 @@ from sfumato.privacy.accounting.terms.additive import (
     Laplace,
     discrete_gaussian,
 )
-from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated
+from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated, Worst
 from sfumato.privacy.accounting.terms.direction import Direction, Shown
 from sfumato.privacy.accounting.terms.response import Response
 from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
@@ -33,5 +33,6 @@ __all__ = [
     "Shown",
     "Term",
     "TruncatedGaussian",
+    "Worst",
     "discrete_gaussian",
 ]
