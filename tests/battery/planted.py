@@ -11,7 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
+from battery.defects import (
+    adlm,
+    finetune,
+    generators,
+    house,
+    marginals,
+    mechanisms,
+    pate,
+    tables,
+    trained,
+)
 from battery.row import Row
 from battery.rows.vmf import vmf
 from battery.table import ROWS
@@ -258,6 +268,36 @@ PLANTED: tuple[Planted, ...] = (
         "our own",
         replace(house.method(tables.COUNTS), make=tables.bins_by_budget),
         ("check_bounds_are_fixed",),
+    ),
+    Planted(
+        "pairs chosen by scores that nobody paid for",
+        "our own; PrivBayes implementations that leave the network's choice out of the budget",
+        spoilt(marginals.PAIRS, marginals.free_choices),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "pairs chosen without noise",
+        "our own",
+        spoilt(marginals.PAIRS, marginals.exact_choices),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "half the sensitivity of a score",
+        "a fork of a synthesiser by marginals (its L1 scores under replace-one)",
+        spoilt(marginals.PURE, marginals.half_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "scores against exact counts instead of released ones",
+        "our own",
+        spoilt(marginals.PAIRS, marginals.scored_against_exact),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "counts measured twice and paid for once",
+        "our own",
+        spoilt(marginals.PURE, marginals.measured_twice),
+        ("check_realised_loss",),
     ),
     Planted(
         "sensitivity 1 / n under replace-one",
