@@ -224,6 +224,24 @@ PLANTED: tuple[Planted, ...] = (
         ("check_nonsense_refused",),
     ),
     Planted(
+        "noise divided by the number of records",
+        "MC-GEN (scales over both n and the cluster's size)",
+        spoilt(tables.MCGEN, tables.published_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "clusters computed from the rows for free",
+        "MC-GEN (micro-aggregation that is charged nothing)",
+        spoilt(tables.MCGEN, tables.clusters_of_the_rows),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "noise drawn again until a covariance is positive",
+        "MC-GEN",
+        spoilt(tables.MCGEN, tables.until_positive),
+        ("check_realised_loss",),
+    ),
+    Planted(
         "noise forgotten on one marginal",
         "DP-UTIL (votes that are noise-free at any epsilon)",
         spoilt(tables.COUNTS, tables.forgets_noise),

@@ -14,6 +14,7 @@ from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
+from battery.rows.mcgen import mcgen
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
@@ -38,6 +39,8 @@ METHODS: tuple[MethodRow, ...] = (
     # With a delta like this, Gaussian noise is less than Laplace noise for four tables.
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
+    mcgen("tables.mcgen"),
+    mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
