@@ -8,11 +8,12 @@ compared (it is no dependency of this project):
 
 Ways: ``plain`` (contiguous and channels-last, the faster one counts; the optimiser's step included
 in all), ``compiled`` (the plain step under torch.compile; reported, not the measure), ``ours``
-(clip, secure noise, optimiser step), ``vmap`` (torch.func's per-example gradients, no noise), and
-Opacus's hooks and ghost modes. A ratio is the median over rounds of a way's time over the fastest
-plain step's in the same round; the same of processor time stands beside it. Peak memory is the
-growth of the process's resident memory over two steps, in a process of its own. ``differences``
-compares the sums themselves (``step_oracles.py``).
+(clip, secure noise, optimiser step), on request ``engine_compiled`` (ours of a compiled module),
+``vmap`` (torch.func's per-example gradients, no noise), and Opacus's hooks and ghost modes. A
+ratio is the median over rounds of a way's time over the fastest plain step's in the same round; the
+same of processor time stands beside it. Peak memory is the growth of the process's resident memory
+over two steps, in a process of its own. ``differences`` compares the sums themselves
+(``step_oracles.py``).
 
 Each model is measured in a process of its own. ``--only`` takes some of the models or parts and
 leaves the others in the file as they were. On a shared machine ``--models`` splits the run.
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step_ways import MODELS, WAYS, Step, build, noise, prepare, ways_of
+from step_ways import MODELS, ON_REQUEST, WAYS, Step, build, noise, prepare, ways_of
 
 PARTS = ("time", "memory", "differences")
 FEWEST = 3  # rounds of every way, however slow
@@ -190,7 +191,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    ways = options.ways or [w for w in WAYS if not w.startswith("opacus") or find_spec("opacus")]
+    ways = options.ways or [
+        w
+        for w in WAYS
+        if w not in ON_REQUEST and (not w.startswith("opacus") or find_spec("opacus"))
+    ]
     if options.child:
         part, model, *way = options.child
         if part == "time":

@@ -8,7 +8,7 @@ import torch
 
 from sfumato.measure import cnn
 
-FAMILIES = (cnn.CONVOLUTIONAL, cnn.LINEAR)
+FAMILIES = (cnn.CONVOLUTIONAL, cnn.DENSE, cnn.LINEAR)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ def resolve(
     schema: SchemaLike | None,
     holdout: float | str | Path | None,
     seed: int,
+    engine: str = "auto",
 ) -> Inputs:
     """Loads and checks what was named; reads private rows, keeps nothing of them.
 
@@ -59,11 +61,12 @@ def resolve(
         holdout: A share of the rows, another file, 0 for none; None takes the data set's own
             test part, or a fifth of the rows.
         seed: Of the split.
+        engine: Who reads a table's files; see :meth:`sfumato.data.Table.open`.
 
     Raises:
         InputError: If anything named is missing, contradicts the schema or cannot be read.
     """
-    whole = load(data, target=target, schema=schema)
+    whole = load(data, target=target, schema=schema, engine=engine)
     validate(whole)
     # A number of records is public only where the method's relation says so; see `plan`.
     facts = whole.schema.with_records(None)
@@ -71,7 +74,7 @@ def resolve(
     name = "in-memory data" if in_memory else _name(str(data))
     share, other = _holdout(data, holdout)
     if other is not None:
-        held_out = load(other, target=target, schema=schema or facts)
+        held_out = load(other, target=target, schema=schema or facts, engine=engine)
         validate(held_out)
         return Inputs(whole, held_out, facts, name, in_memory)
     if share == 0:
@@ -80,7 +83,13 @@ def resolve(
     return Inputs(members, rest, facts, name, in_memory)
 
 
-def load(data: DataLike, *, target: str | None = None, schema: SchemaLike | None = None) -> Data:
+def load(
+    data: DataLike,
+    *,
+    target: str | None = None,
+    schema: SchemaLike | None = None,
+    engine: str = "auto",
+) -> Data:
     """One private data set, whole.
 
     Raises:
@@ -90,7 +99,9 @@ def load(data: DataLike, *, target: str | None = None, schema: SchemaLike | None
     from sfumato.data.load import load_schema
 
     if isinstance(data, str | Path):
-        return load_data(data, target=target, schema=schema)
+        return load_data(data, target=target, schema=schema, engine=engine)
+    if engine != "auto":
+        raise InputError("an engine was given for data in memory", "Leave it out.")
     facts: Any = load_schema(schema) if isinstance(schema, str | Path) else schema
     if isinstance(data, ImageSet):
         return data
@@ -134,7 +145,7 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
         return ledger
     name = _name(str(data))
     if not str(data).startswith("dataset:"):
-        whole = str(Path(str(data)).expanduser().resolve())
+        whole = _whole(str(data))
         name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return Ledger.open(Ledger.default_path(name))
 
@@ -158,6 +169,21 @@ def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float,
 
 
 def _name(data: str) -> str:
+    from sfumato.data import addresses
+
     if data.startswith("dataset:"):
         return data.removeprefix("dataset:").partition("/")[0]
-    return Path(data).stem or "data"
+    if addresses.is_address(data):
+        return re.sub(r"[^\w.-]", "-", addresses.table_name(data)) or "data"
+    path = Path(data)
+    # A glob is named after its folder.
+    return re.sub(r"[*?\[\]]", "", path.stem) or path.resolve().parent.name or "data"
+
+
+def _whole(data: str) -> str:
+    """The one name of a data set, however it is written; it holds no password."""
+    from sfumato.data import addresses
+
+    if addresses.is_address(data):
+        return addresses.plain(data)
+    return str(Path(data).expanduser().resolve())

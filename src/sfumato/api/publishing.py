@@ -65,6 +65,7 @@ def plan(
     device: str = "auto",
     gives: str = "data",
     checkpoint: str | Path | None = None,
+    engine: str = "auto",
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
@@ -78,7 +79,7 @@ def plan(
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
-    inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed)
+    inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed, engine=engine)
     kind = inputs.members.kind
     chosen = ""
     if method == "auto":
@@ -125,12 +126,14 @@ def publish(
     device: str = "auto",
     gives: str = "data",
     checkpoint: str | Path | None = None,
+    engine: str = "auto",
     progress: Progress = silent,
 ) -> Release:
     """Publishes private data for one task, with its proof, and attacks what it published.
 
     Args:
-        data: A path, ``dataset:NAME``, a ``Table``, an ``ImageSet`` or a data frame.
+        data: A path, ``dataset:NAME``, the address of a database's table, a ``Table``, an
+            ``ImageSet`` or a data frame.
         epsilon: The budget; above 0.
         delta: The budget's other half, below 1/records; None takes the method's default.
         target: The column to predict; None takes the schema's.
@@ -151,6 +154,8 @@ def publish(
         checkpoint: A private folder to go on from if the work is interrupted: the same call
             continues there, and pays nothing anew. It is deleted once the release is written.
             For methods that keep one.
+        engine: Who reads a table's files: ``"auto"`` (this process), ``"duckdb"``, ``"spark"``, or
+            Spark with a master (``"spark://host:7077"``, ``"spark:yarn"``).
         progress: Told how far the work is.
 
     Returns:
@@ -179,6 +184,7 @@ def publish(
         device=device,
         gives=gives,
         checkpoint=checkpoint,
+        engine=engine,
     )
     inputs = ready.inputs
     if evaluate is None:

@@ -1,10 +1,10 @@
-"""The DATA argument: a path or ``dataset:NAME``, to a table or a set of images."""
+"""The DATA argument: a path, ``dataset:NAME`` or a database's table, to a table or images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sfumato.data import schema_file
+from sfumato.data import addresses, schema_file
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.imageset import DATA as IMAGE_DATA
 from sfumato.data.imageset import ImageSet
@@ -20,7 +20,11 @@ Facts = Schema | ImageSchema
 
 
 def load_data(
-    path: str | Path, *, target: str | None = None, schema: str | Path | Facts | None = None
+    path: str | Path,
+    *,
+    target: str | None = None,
+    schema: str | Path | Facts | None = None,
+    engine: str = "auto",
 ) -> Table | ImageSet:
     """Opens what a user calls DATA.
 
@@ -28,10 +32,12 @@ def load_data(
         path: ``dataset:NAME`` (its training part), ``dataset:NAME/test``, or a path: a CSV or
             Parquet file, folder or glob; a folder of images by class; a folder of images with
             ``labels.csv`` (columns ``file``, ``label`` and, optionally, ``identity``); an npz
-            archive; an IDX file of images beside its labels; a folder that ``save`` wrote.
+            archive; an IDX file of images beside its labels; a folder that ``save`` wrote; the
+            address of a table, ``duckdb:///FILE?table=NAME`` or the like for any Ibis backend.
         target: Column to predict; ``label`` (or None) for images.
         schema: Public facts, or the file that holds them. By default the facts of the named data
             set, or ``NAME.schema.yaml`` beside a file ``NAME.csv``.
+        engine: Who reads a table's files; see :meth:`Table.open`.
 
     Raises:
         InputError: If nothing can be opened, or the target is not there.
@@ -39,10 +45,14 @@ def load_data(
     facts = load_schema(schema) if isinstance(schema, str | Path) else schema
     data: Table | ImageSet
     if str(path).startswith(_PREFIX):
+        if engine != "auto":
+            raise InputError(f"{path} is read without an engine", "Leave --engine out.")
         from sfumato.data.datasets import load
 
         name, _, split = str(path)[len(_PREFIX) :].partition("/")
         data = load(name, split=split or "train", schema=facts)
+    elif engine != "auto" or addresses.is_address(str(path)):
+        data = _through_engine(path, facts, engine)
     else:
         data = _open(Path(path).expanduser(), facts)
     if isinstance(data, Table):
@@ -114,6 +124,18 @@ def _open(path: Path, facts: Facts | None) -> Table | ImageSet:
     return Table.open(path, facts)
 
 
+def _through_engine(path: str | Path, facts: Facts | None, engine: str) -> Table:
+    """A table that a query engine holds or reads."""
+    address = addresses.is_address(str(path))
+    shown = addresses.plain(str(path))
+    facts = facts or (None if address else _beside(Path(path).expanduser()))
+    if facts is None:
+        raise InputError(f"{shown} has no schema", "Give its public facts: --schema FILE.")
+    if isinstance(facts, ImageSchema):
+        raise InputError(f"{shown} is a table, its schema describes images", "Give a table's.")
+    return Table.open(path if address else Path(path).expanduser(), facts, engine=engine)
+
+
 def _image_folder(path: Path, facts: Facts | None) -> ImageSet:
     if not (path / _LABELS).is_file():
         return ImageSet.from_folder(path, _classes(facts))
@@ -158,6 +180,8 @@ def _holds_tables(path: Path) -> bool:
 
 
 def _beside(path: Path) -> Facts | None:
+    if "*" in path.name:  # a glob's files have the schema of their folder
+        path = path.parent
     file = path.with_name(_schema_name(path))
     return load_schema(file) if file.is_file() else None
 

@@ -152,7 +152,7 @@ def _image_task(schema: ImageSchema, seed: int, epochs: int) -> Task:
             ).predict
         )
 
-    families = (cnn.CONVOLUTIONAL, cnn.LINEAR)
+    families = (cnn.CONVOLUTIONAL, cnn.DENSE, cnn.LINEAR)
     return Task("classification", "label", {f: fit(f) for f in families}, tuple(schema.classes))
 
 
