@@ -310,6 +310,13 @@ PLANTED: tuple[Planted, ...] = (
         house.loose_conversion,
     ),
     Planted(
+        "any delta is taken",
+        "CADP (delta = 1)",
+        house.method("tables.adaptive: paid"),
+        ("check_loose_delta_refused",),
+        house.any_delta,
+    ),
+    Planted(
         "shards that overlap",
         "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
         house.method(pate.GAUSSIAN),
