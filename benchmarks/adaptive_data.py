@@ -109,7 +109,7 @@ def _breast() -> Table:
         stem = feature.removeprefix("mean ").removeprefix("worst ").removesuffix(" error")
         place = 1 if feature.endswith("error") else 2 if feature.startswith("worst") else 0
         top = float(_BREAST_TOPS[stem][place])
-        columns.append(Numeric(feature, 0.0, top, top / 100, outside="clamp"))
+        columns.append(Numeric(str(feature), 0.0, top, top / 100, outside="clamp"))
     columns.append(Categorical("diagnosis", ("malignant", "benign")))
     frame = found.data.assign(diagnosis=[str(found.target_names[t]) for t in found.target])
     return Table.from_pandas(frame, Schema(tuple(columns), target="diagnosis"))

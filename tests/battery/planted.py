@@ -234,6 +234,24 @@ PLANTED: tuple[Planted, ...] = (
         ("check_nonsense_refused",),
     ),
     Planted(
+        "noise divided by the number of records",
+        "MC-GEN (scales over both n and the cluster's size)",
+        spoilt(tables.MCGEN, tables.published_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "clusters computed from the rows for free",
+        "MC-GEN (micro-aggregation that is charged nothing)",
+        spoilt(tables.MCGEN, tables.clusters_of_the_rows),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "noise drawn again until a covariance is positive",
+        "MC-GEN",
+        spoilt(tables.MCGEN, tables.until_positive),
+        ("check_realised_loss",),
+    ),
+    Planted(
         "noise forgotten on one marginal",
         "DP-UTIL (votes that are noise-free at any epsilon)",
         spoilt(tables.COUNTS, tables.forgets_noise),
@@ -330,6 +348,13 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["Gaussian: add-remove"],
         ("check_renyi_is_above",),
         house.loose_conversion,
+    ),
+    Planted(
+        "any delta is taken",
+        "CADP (delta = 1)",
+        house.method("tables.adaptive: paid"),
+        ("check_loose_delta_refused",),
+        house.any_delta,
     ),
     Planted(
         "shards that overlap",

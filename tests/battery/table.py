@@ -15,6 +15,7 @@ from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
 from battery.rows.marginals import marginals
+from battery.rows.mcgen import mcgen
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
@@ -43,6 +44,8 @@ METHODS: tuple[MethodRow, ...] = (
     marginals("tables.marginals: gaussian", Budget(1.0, 1e-2)),
     marginals("tables.marginals: pairs", Budget(1.0, 1e-2), many=True),
     marginals("tables.marginals: numeric target", facts=PEOPLE.with_target("age")),
+    mcgen("tables.mcgen"),
+    mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),

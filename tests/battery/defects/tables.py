@@ -220,6 +220,54 @@ def mean_of_one() -> Iterator[None]:
         yield
 
 
+MCGEN = "tables.mcgen"
+
+
+def published_sensitivity(made: Calibrated) -> Calibrated:
+    """Divides the scale of the noise by the number of records, as the published code does."""
+
+    def run(table: Table, source: NoiseSource, progress: Any) -> Artefact:
+        noise = replace(
+            made.run.noise,
+            stddev=made.run.noise.stddev / table.num_rows,
+            granularity=made.run.noise.granularity / 2**8,
+        )
+        return replace(made.run, noise=noise)(table, source, progress)
+
+    return replace(made, run=run)
+
+
+def clusters_of_the_rows(made: Calibrated) -> Calibrated:
+    """Cuts clusters through the rows' own mean, for nothing."""
+    from sfumato.publish.tables import mcgen
+
+    def run(table: Table, source: NoiseSource, progress: Any) -> Artefact:
+        codes = table.codes()
+        means = {one: one.vectors(codes).mean(axis=0) for one in made.run.sets}
+
+        def sides(one: Any, vectors: Any, planes: Any) -> Any:
+            return ((vectors - means[one]) @ planes > 0) @ (1 << np.arange(planes.shape[1]))
+
+        with patch.object(mcgen, "sides", sides):
+            return made.run(table, source, progress)
+
+    return replace(made, run=run)
+
+
+def until_positive(made: Calibrated) -> Calibrated:
+    """Draws noise again until the variances are positive, and charges the last draw."""
+    cls = type(made.run)
+
+    def measure(self: Any, table: Table, source: NoiseSource, seed: int) -> Any:
+        for _ in range(9):
+            measured = cls.measure(self, table, source, seed)
+            if (measured[0][:, 1 + self.sets[0].width] > 0).all():
+                break
+        return measured
+
+    return with_run(made, measure=measure)
+
+
 COUNTS = "tables.independent: pure"
 
 

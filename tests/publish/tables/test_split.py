@@ -63,7 +63,7 @@ def test_rows_get_more_than_where_importance_is_paid_for() -> None:
 
 def test_the_records_that_taught_importance_are_not_released() -> None:
     table = predictive(1000, 2)
-    made = calibrated(budget=Budget(500.0, 0.4), label_share=0.3)
+    made = calibrated(budget=Budget(500.0, 1e-4), label_share=0.3)
     released = made(table, ledger=Ledger.in_memory(), source=SeededSource(0))
     rest, held = table.split(0.3, 1)
     assert len(released.data) == len(rest) == 700
@@ -157,5 +157,7 @@ def test_facts_it_needs_are_asked_for() -> None:
         Adaptive(importance="split").calibrate(BUDGET, schema.with_records(None))
     with pytest.raises(InputError, match="target"):
         Adaptive(importance="split").calibrate(BUDGET, replace(schema, target=None))
+    with pytest.raises(InputError, match="delta"):
+        Adaptive(importance="split").calibrate(Budget(1.0, 0.02), schema)
     with pytest.raises(InputError, match="delta is 0"):
         Adaptive(importance="split").calibrate(Budget(1.0), schema)

@@ -161,7 +161,8 @@ def check(facts: Schema, budget: Budget) -> int:
     """The public number of records, of facts that importance can be learnt under.
 
     Raises:
-        InputError: If there is no target or no public number of rows, or delta is 0.
+        InputError: If there is no target or no public number of rows, or delta is 0, or not small
+            against one over that number.
     """
     if facts.target is None:
         raise InputError(
@@ -176,6 +177,7 @@ def check(facts: Schema, budget: Budget) -> int:
             "delta is 0, but the importance model is trained under Gaussian noise",
             "Give a delta, or use importance=public.",
         )
+    budget.check_records(facts.records)
     return facts.records
 
 
