@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
+from sfumato.data.writing import Writer
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class Table:
         self.schema = schema
         self._source = source
         self._codes = dict(codes) if codes is not None else None
+        self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -401,19 +405,20 @@ class Table:
         return frame
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream."""
-        import pyarrow.parquet as pq
+        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream.
 
+        A table that is such a file already is linked or copied, not read.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        writer = None
-        try:
-            for batch in self.batches():
-                if writer is None:
-                    writer = pq.ParquetWriter(folder / DATA, batch.schema, compression="zstd")
-                writer.write_batch(batch)
-        finally:
-            if writer is not None:
+        if self.stored_at is not None:
+            _same_file(self.stored_at, folder / DATA)
+        else:
+            writer = Writer(folder / DATA, self.schema)
+            try:
+                for codes in self.codes_batches():
+                    writer.add(codes)
+            finally:
                 writer.close()
         replace(self.schema, drop=(), na_values=None, encoding="utf-8", delimiter=",").save(
             folder / SCHEMA
@@ -475,6 +480,14 @@ class Table:
                 kept[name][start : start + len(codes[name])] = codes[name]
             start += len(codes[names[0]])
         return kept
+
+
+def _same_file(file: Path, path: Path) -> None:
+    """The file under another name, or a copy of it where a name will not do."""
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
 
 
 def _base(source: Source | None) -> Source | None:
