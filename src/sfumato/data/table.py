@@ -55,6 +55,7 @@ class Table:
         self.schema = schema
         self._source = source
         self._codes = dict(codes) if codes is not None else None
+        self._shuffled = False
         self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
@@ -168,6 +169,12 @@ class Table:
             return len(next(iter(self._codes.values())))
         assert self._source is not None
         return self._source.num_rows
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every pass gives the rows in the same order, that of the data."""
+        base = _base(self._source)
+        return not self._shuffled and (not isinstance(base, EngineSource) or base.ordered)
 
     @property
     def source(self) -> Source | None:
@@ -358,7 +365,9 @@ class Table:
         if isinstance(source, EngineSource) and not source.ordered:
             # About as many rows leave the engine as are wanted, and a tenth more.
             source = source.part(seed + 1, 0.0, min(1.0, 1.1 * limit / total + 1e-5))
-            return Table(self.schema.with_records(None), source).picked(limit, rng)
+            few = Table(self.schema.with_records(None), source).picked(limit, rng)
+            few._shuffled = True
+            return few
         return self.picked(limit, rng)
 
     def picked(self, limit: int, rng: np.random.Generator) -> Table:
