@@ -115,7 +115,7 @@ def test_large_tables_are_read_in_part_and_the_evaluation_says_so(
     assert found.findings[0].details["game"] == "rank-1"
     assert found.findings[0].value > 0.95
     said = _banner(False, found)["text"]
-    assert "They are about a sample: 200 of 300 released rows, 200 of 300 members rows." in said
+    assert "They are about a sample: 200 of 300 rows (released), 200 of 300 rows (members)." in said
     whole = evaluate(release, members.head(200), make_people(150, 2), attacks=())
     assert set(whole.sampled) == {"released"}
 

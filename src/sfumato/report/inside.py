@@ -197,7 +197,7 @@ def _banner(disclosed: bool, evaluation: Evaluation) -> dict[str, str]:
     reason = "sections marked so are computed on private rows and are covered by no guarantee."
     if evaluation.sampled:
         parts = [
-            f"{read:,} of {total:,} {name} rows"
+            f"{read:,} of {total:,} rows ({name})"
             for name, (read, total) in evaluation.sampled.items()
         ]
         reason += f" They are about a sample: {', '.join(parts)}."
