@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
+from sfumato.data.writing import Writer
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ class Table:
         self._source = source
         self._codes = dict(codes) if codes is not None else None
         self.bounded = bounded
+        self._shuffled = False
+        self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -172,6 +177,12 @@ class Table:
             return len(next(iter(self._codes.values())))
         assert self._source is not None
         return self._source.num_rows
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every pass gives the rows in the same order, that of the data."""
+        base = _base(self._source)
+        return not self._shuffled and (not isinstance(base, EngineSource) or base.ordered)
 
     @property
     def source(self) -> Source | None:
@@ -373,7 +384,9 @@ class Table:
         if isinstance(source, EngineSource) and not source.ordered:
             # About as many rows leave the engine as are wanted, and a tenth more.
             source = source.part(seed + 1, 0.0, min(1.0, 1.1 * limit / total + 1e-5))
-            return Table(self.schema.with_records(None), source).picked(limit, rng)
+            few = Table(self.schema.with_records(None), source).picked(limit, rng)
+            few._shuffled = True
+            return few
         return self.picked(limit, rng)
 
     def picked(self, limit: int, rng: np.random.Generator) -> Table:
@@ -473,19 +486,20 @@ class Table:
         return frame
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream."""
-        import pyarrow.parquet as pq
+        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream.
 
+        A table that is such a file already is linked or copied, not read.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        writer = None
-        try:
-            for batch in self.batches():
-                if writer is None:
-                    writer = pq.ParquetWriter(folder / DATA, batch.schema, compression="zstd")
-                writer.write_batch(batch)
-        finally:
-            if writer is not None:
+        if self.stored_at is not None:
+            _same_file(self.stored_at, folder / DATA)
+        else:
+            writer = Writer(folder / DATA, self.schema)
+            try:
+                for codes in self.codes_batches():
+                    writer.add(codes)
+            finally:
                 writer.close()
         self.schema.released().save(folder / SCHEMA)
 
@@ -553,6 +567,14 @@ def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
     if column.reading is None:
         return array
     return column.reading.read(encoding.blank(array, column, tokens))
+
+
+def _same_file(file: Path, path: Path) -> None:
+    """The file under another name, or a copy of it where a name will not do."""
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
 
 
 def _base(source: Source | None) -> Source | None:
