@@ -17,6 +17,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,13 @@ def features(method: ScatterLinear, name: str, split: str) -> tuple[Tensor, Tens
     return found, torch.from_numpy(data.labels), clock.read()
 
 
-def measured(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of a data set."""
+def measured(name: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of a data set, one by one."""
     changed = dict(yaml.safe_load(item.replace("=", ": ", 1)).popitem() for item in args.set)
     methods = {
-        epsilon: ScatterLinear(classes=10, **{**settings, **changed})
-        for (data, epsilon), settings in SETTINGS.items()
-        if data == name and epsilon in args.epsilon
+        epsilon: ScatterLinear(classes=10, **{**SETTINGS[name, epsilon], **changed})
+        for epsilon in args.epsilon
+        if (name, epsilon) in SETTINGS
     }
     (shaped,) = {replace(METHOD, upright=method.upright) for method in methods.values()}
     inputs, labels, seconds = features(shaped, name, "train")
@@ -96,7 +97,6 @@ def measured(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
         inputs, labels = inputs[:-HELD_OUT], labels[:-HELD_OUT]
     else:
         judged, truth, _ = features(shaped, name, "test")
-    rows = []
     for epsilon, method in methods.items():
         calibrated = method.calibrate(Budget(epsilon, DELTA), records=len(labels))
         clock = Clock()
@@ -126,8 +126,7 @@ def measured(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
         row["target"] = TARGETS[name, epsilon]
         row["met"] = row["mean"] >= row["target"]
         row["load"] = os.getloadavg()
-        rows.append(row)
-    return rows
+        yield row
 
 
 def main() -> None:
@@ -142,24 +141,23 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     for name in args.data:
-        rows = measured(name, args)
-        if args.holdout:
-            print(json.dumps(rows, indent=1))
-        else:
-            keep(args.out, rows, args.threads)
+        for row in measured(name, args):
+            if args.holdout:
+                print(json.dumps(row, indent=1), flush=True)
+            else:
+                keep(args.out, {**row, "threads": args.threads})
 
 
-def keep(file: Path, rows: list[dict[str, Any]], threads: int) -> None:
-    """Puts rows into the report, in place of those of the same data and epsilon."""
+def keep(file: Path, row: dict[str, Any]) -> None:
+    """Puts a row into the report, in place of that of the same data and epsilon."""
     report = json.loads(file.read_text()) if file.exists() else {"runs": []}
-    old = {(row["data"], row["epsilon"]): row for row in report["runs"]}
-    new = {(row["data"], row["epsilon"]): {**row, "threads": threads} for row in rows}
+    rows = {(row["data"], row["epsilon"]): row for row in [*report["runs"], row]}
     report = {
         "command": "python benchmarks/recipe.py",
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
         "seeds": "none: sampling and noise come from the operating system's entropy in every run",
         "tuned_on": "the last 10,000 records of each training part, trained on the first 50,000",
-        "runs": [{**old, **new}[key] for key in SETTINGS if key in {**old, **new}],
+        "runs": [rows[key] for key in SETTINGS if key in rows],
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1) + "\n")
