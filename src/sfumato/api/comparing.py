@@ -20,7 +20,7 @@ from sfumato.errors import InputError
 from sfumato.measure.progress import part
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish import units
+from sfumato.publish import constraints
 from sfumato.publish.method import Progress, silent
 from sfumato.versions import versions
 
@@ -211,7 +211,7 @@ def _plans(
             budget = Budget(epsilon, method.default_delta if delta is None else delta)
             budget.check_records(records)
             started = time.perf_counter()
-            calibrated = units.calibrate(method, budget, facts)
+            calibrated = constraints.calibrate(method, budget, facts)
             plans.append(_Plan(variant.label, budget, calibrated, time.perf_counter() - started))
     return plans
 

@@ -17,7 +17,7 @@ from sfumato.api.inputs import Inputs, file_ledger, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
-from sfumato.publish import units
+from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated, Progress, silent
 from sfumato.publish.workspace import is_paid, selected, selection
 from sfumato.release.release import Release, check_new
@@ -119,7 +119,7 @@ def plan(
     records = len(inputs.members)
     budget.check_records(records)
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
-    calibrated = units.calibrate(configured, budget, facts)
+    calibrated = constraints.calibrate(configured, budget, facts)
     account = _ledger(ledger, inputs, data)
     if checkpoint is None or not is_paid(Path(checkpoint), account):
         account.check(calibrated.guarantee)

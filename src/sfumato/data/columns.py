@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.data.arrays import flatten, read_numbers, show, spelt
+from sfumato.data.personal import looks_personal
 from sfumato.data.reading import Reading, day
 from sfumato.errors import InputError
 
@@ -295,6 +296,11 @@ class Categorical:
             raise InputError(f"column {self.name!r} has no levels", "Declare every public level.")
         seen: set[str] = set()
         for level in self.levels:
+            if isinstance(level, str) and "@" in level and "." in level.partition("@")[2]:
+                raise InputError(
+                    f"column {self.name!r}: level {level!r} looks like an e-mail address",
+                    "Contact details are not published: list the column under drop:.",
+                )
             if not isinstance(level, str):
                 raise InputError(f"column {self.name!r}: level {level!r} is no text", "Quote it.")
             if level in seen:
@@ -359,10 +365,16 @@ class Categorical:
             raise _missing(self.name, flat, absent, first_row)
         if unknown.any() and self.outside == "error":
             at = int(np.argmax(unknown))
+            remedy = "Correct the value, declare the level, or declare outside: missing."
+            if looks_personal(str(flat[at].as_py())):
+                remedy = (
+                    "Names, contact details and free text are not published: list the column "
+                    "under drop:. If it is a level all the same, declare it."
+                )
             raise InputError(
                 f"column {self.name!r}: {show(flat, at)}{_row(first_row, at)} is none of "
                 f"its {self.cardinality} declared levels",
-                "Correct the value, declare the level, or declare outside: missing.",
+                remedy,
             )
         codes[codes < 0] = self.cardinality
         return codes

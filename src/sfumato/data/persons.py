@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.sources import ROWS, Source
+from sfumato.data.sources import ROWS, Head, Source, Subset
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ class Kept:
             start += batch.num_rows
             if kept.num_rows:
                 yield kept
+
+
+def origin(source: Source | None) -> Source | None:
+    """The files or table that a part of it is read from; None of what is in memory."""
+    while isinstance(source, Subset | Head | Kept):
+        source = source.source
+    return source
 
 
 def bound(source: Source, unit: str, rows: int, key: bytes) -> Kept:

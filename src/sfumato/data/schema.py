@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +20,7 @@ from sfumato.data.columns import (
     stored,
 )
 from sfumato.data.facts import Fact
+from sfumato.data.impossible import Impossible
 from sfumato.errors import InputError
 
 __all__ = ["Categorical", "Column", "Date", "Numeric", "Ordinal", "Policy", "Schema"]
@@ -43,6 +44,10 @@ class Schema:
         unit: Column of the files that says whom a row is of, where a person may have several; none
             of ``columns``, and never released. Guarantees are then for that person.
         rows_per_unit: How many rows of one person are used, at most.
+        pass_through: Columns whose values are public, for every row: methods that publish a noisy
+            version of each row copy them, others model them like any other.
+        impossible: Combinations of values that no row has, and no released row gets: mappings from
+            columns to values; see :class:`~sfumato.data.impossible.Impossible`.
 
     Raises:
         InputError: If a name is there twice or the target is none of the columns.
@@ -57,6 +62,8 @@ class Schema:
     delimiter: str = ","
     unit: str | None = None
     rows_per_unit: int = 1
+    pass_through: tuple[str, ...] = ()
+    impossible: tuple[Impossible, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", tuple(self.columns))
@@ -88,6 +95,14 @@ class Schema:
                 f"rows_per_unit is {rows}, and no unit is named",
                 "Name the column of the person's id: unit.",
             )
+        object.__setattr__(self, "pass_through", tuple(self.pass_through))
+        for name in self.pass_through:
+            if name not in self.names:
+                raise InputError(f"{name!r} is passed through and no column", self._near(name))
+        rules = (r if isinstance(r, Impossible) else Impossible(r) for r in self.impossible)
+        object.__setattr__(self, "impossible", tuple(rules))
+        for rule in self.impossible:
+            rule.check(self)
         if len(self.delimiter) != 1:
             raise InputError(f"delimiter is {self.delimiter!r}", "Give one character.")
         _check_encoding(self.encoding)
@@ -155,11 +170,11 @@ class Schema:
             )
         if rows is None:
             rows = self.rows_per_unit if self.unit is not None else 1
-        others = tuple(c for c in self.columns if c.name != column)
         drop = tuple(name for name in self.drop if name != column)
         if self.unit is not None and self.unit != column:
             drop = (*drop, self.unit)
-        return replace(self, columns=others, drop=drop, unit=column, rows_per_unit=rows)
+        others = self._without((column,))
+        return replace(others, drop=drop, unit=column, rows_per_unit=rows)
 
     def without_unit(self) -> Schema:
         """The same facts for rows that belong to nobody: the unit's column is dropped."""
@@ -178,14 +193,25 @@ class Schema:
             delimiter=",",
             unit=None,
             rows_per_unit=1,
+            pass_through=(),
         )
 
     def select(self, *names: str) -> Schema:
         """The facts of some of the columns, in the order given; the others are dropped."""
         gone = tuple(name for name in self.names if name not in names)
-        target = self.target if self.target in names else None
         columns = tuple(self[name] for name in names)
-        return replace(self, columns=columns, target=target, drop=(*self.drop, *gone))
+        left = self._without(gone)
+        return replace(left, columns=columns, drop=(*self.drop, *gone))
+
+    def _without(self, gone: Sequence[str]) -> Schema:
+        """The facts that are about none of these columns."""
+        return replace(
+            self,
+            columns=tuple(column for column in self.columns if column.name not in gone),
+            target=None if self.target in gone else self.target,
+            pass_through=tuple(name for name in self.pass_through if name not in gone),
+            impossible=tuple(rule for rule in self.impossible if not set(rule.values) & set(gone)),
+        )
 
     def encodes_like(self, other: Schema) -> bool:
         """Whether a code means the same under both: equal columns, provenance aside."""
@@ -198,6 +224,8 @@ class Schema:
             facts.append(Fact("target", self.target))
         if self.records is not None:
             facts.append(Fact("records", self.records))
+        if self.impossible:
+            facts.append(Fact("impossible", [str(rule) for rule in self.impossible]))
         if self.unit is not None:
             facts.append(Fact("unit", {"column": self.unit, "rows": self.rows_per_unit}))
         return tuple(facts)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.data.columns import Categorical, Column, Date, Numeric, Ordinal
+from sfumato.data.impossible import Impossible
 from sfumato.data.reading import Reading
 from sfumato.errors import InputError
 
@@ -37,6 +38,8 @@ _TOP = (
     "rows_per_unit",
     "records",
     "drop",
+    "pass_through",
+    "impossible",
     "na_values",
     "encoding",
     "delimiter",
@@ -136,6 +139,8 @@ def read(text: str, name: str = "the schema") -> Schema:
         encoding=values.get("encoding", "utf-8"),
         delimiter=values.get("delimiter", ","),
         unit=_optional(values, "unit", str),
+        pass_through=texts(values.get("pass_through", []), "pass_through"),
+        impossible=_impossible(values.get("impossible", [])),
         rows_per_unit=_optional(values, "rows_per_unit", lambda x: whole(x, "rows_per_unit")) or 1,
     )
 
@@ -153,6 +158,10 @@ def write(schema: Schema) -> str:
         top["records"] = schema.records
     if schema.drop:
         top["drop"] = list(schema.drop)
+    if schema.pass_through:
+        top["pass_through"] = list(schema.pass_through)
+    if schema.impossible:
+        top["impossible"] = [dict(rule.values) for rule in schema.impossible]
     if schema.na_values is not None:
         top["na_values"] = list(schema.na_values)
     if schema.encoding != "utf-8":
@@ -174,7 +183,10 @@ def dump(values: Mapping[str, Any], indent: str = "") -> str:
         if not isinstance(value, list | tuple):
             lines.append(f"{start} {scalar(value)}")
             continue
-        items = [scalar(item) for item in value]
+        items = [_flow(item) if isinstance(item, Mapping) else scalar(item) for item in value]
+        if any(isinstance(item, Mapping) for item in value):
+            lines += [start, *(f"{indent}- {item}" for item in items)]
+            continue
         if max(map(len, items), default=0) <= _SHORT or len(", ".join(items)) <= _WIDTH // 2:
             lines += textwrap.wrap(
                 f"{start} [{', '.join(items)}]",
@@ -186,6 +198,12 @@ def dump(values: Mapping[str, Any], indent: str = "") -> str:
         else:
             lines += [start, *(f"{indent}- {item}" for item in items)]
     return "\n".join(lines) + ("" if indent else "\n")
+
+
+def _flow(values: Mapping[str, Any]) -> str:
+    """A mapping to lists of texts, on one line."""
+    parts = (f"{scalar(k)}: [{', '.join(scalar(x) for x in v)}]" for k, v in values.items())
+    return "{" + ", ".join(parts) + "}"
 
 
 def scalar(value: Any) -> str:
@@ -282,6 +300,14 @@ def _column(name: str, facts: Any) -> Column:
     levels = texts(_need(facts, "levels", where), f"{where}: levels")
     make = Ordinal if kind == "ordinal" else Categorical
     return make(name, levels, dtype=facts.get("dtype", "string"), **common)
+
+
+def _impossible(items: Any) -> tuple[Impossible, ...]:
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InputError(
+            f"impossible is {items!r}", "Give combinations: - {sex: male, pregnant: yes}."
+        )
+    return tuple(map(Impossible, items))
 
 
 def _reading(facts: Mapping[str, Any], kind: str, where: str) -> Reading | None:

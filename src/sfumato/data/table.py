@@ -18,6 +18,7 @@ from sfumato.data.axes import Axis
 from sfumato.data.columns import Column, narrowest, stored
 from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
+from sfumato.data.impossible import check_rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.data.writing import Writer
@@ -181,7 +182,7 @@ class Table:
     @property
     def ordered(self) -> bool:
         """Whether every pass gives the rows in the same order, that of the data."""
-        base = _base(self._source)
+        base = persons.origin(self._source)
         return not self._shuffled and (not isinstance(base, EngineSource) or base.ordered)
 
     @property
@@ -300,16 +301,20 @@ class Table:
                 f"the schema declares {schema.records} records, the table has {self.num_rows}",
                 "Correct records in the schema.",
             )
-        if self._codes is not None:
-            return
         as_is = all(column.reading is None for column in self.schema)
-        if isinstance(self._source, EngineSource) and as_is:
-            self._source.check(self.schema, self._tokens)
-        elif self._small():
+        engine = self._source if isinstance(self._source, EngineSource) and as_is else None
+        if self._codes is None and engine is not None:
+            engine.check(self.schema, self._tokens)
+        elif self._codes is None and self._small():
             self._keep()
-        else:
-            for _ in self._encoded(self.schema.names, ROWS):
-                pass
+        if (self._codes is not None or engine is not None) and not schema.impossible:
+            return
+        first_row = 0
+        known = self._codes is not None
+        passing = self.codes_batches() if known else self._passing(self.schema.names, ROWS)
+        for codes in passing:
+            check_rows(codes, schema, first_row)
+            first_row += len(next(iter(codes.values())))
 
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
@@ -421,6 +426,12 @@ class Table:
         schema = self.schema.with_target(name)
         return Table(schema, self._source, self._codes, bounded=self.bounded)
 
+    def select(self, *names: str) -> Table:
+        """The same rows with some of the columns, in the order given."""
+        codes = None if self._codes is None else {name: self._codes[name] for name in names}
+        schema = self.schema.select(*names)
+        return Table(schema, self._source, codes, bounded=self.bounded)
+
     # -- persons -------------------------------------------------------------------------------
 
     def bound(self, key: bytes) -> Table:
@@ -457,7 +468,7 @@ class Table:
 
     def _check_order(self, unit: str) -> None:
         """Refuses to tell rows apart by their place where they have none."""
-        source = _base(self._source)
+        source = persons.origin(self._source)
         if isinstance(source, EngineSource) and not source.ordered:
             raise InputError(
                 f"{source.name}: {source.engine} gives rows in no order, and {unit!r} is a unit",
@@ -512,7 +523,7 @@ class Table:
 
     def _passing(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
         """Codes batch by batch, the next one being read while one is worked on."""
-        source = _base(self._source)
+        source = persons.origin(self._source)
         alone = isinstance(source, EngineSource) and not source.threads
         encoded = self._encoded(names, rows)
         return encoded if alone else ahead(encoded)
@@ -577,16 +588,9 @@ def _same_file(file: Path, path: Path) -> None:
         shutil.copyfile(file, path)
 
 
-def _base(source: Source | None) -> Source | None:
-    """What a part of the rows is a part of."""
-    while isinstance(source, sources.Subset | sources.Head | persons.Kept):
-        source = source.source
-    return source
-
-
 def _is_spelt(source: Source | None) -> bool:
     """Whether every value comes as text."""
-    source = _base(source)
+    source = persons.origin(source)
     if isinstance(source, EngineSource):
         return source.spelt
     return isinstance(source, sources.CsvSource)
