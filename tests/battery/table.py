@@ -18,6 +18,7 @@ from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.taught import taught
 from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
@@ -34,6 +35,7 @@ METHODS: tuple[MethodRow, ...] = (
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    taught("generators.taught"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),
