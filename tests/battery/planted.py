@@ -20,16 +20,20 @@ from battery.defects import (
     mechanisms,
     pate,
     tables,
+    taught,
     trained,
 )
 from battery.row import Row
+from battery.rows.taught import taught as taught_row
 from battery.rows.vmf import vmf
 from battery.table import ROWS
+from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
 )
 
 HONEST: Mapping[str, Row] = {row.name: row for row in ROWS}
+LARGE = Budget(60.0, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -328,6 +332,40 @@ PLANTED: tuple[Planted, ...] = (
         "our own; DP-MERF's class balance has a doubtful noise",
         spoilt(generators.MERF, generators.by_class),
         ("check_realised_loss",),
+    ),
+    Planted(
+        "a teacher trained with a tenth of its noise",
+        "PATE-GAN's teachers (trained on the records, accounted as if they were not)",
+        spoilt(taught.TAUGHT, taught.quiet_teacher),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the teacher's training left out of the total",
+        "our own: the description is what is published, so what taught is forgotten",
+        spoilt(taught.TAUGHT, taught.only("description")),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "the description left out of the total",
+        "DP-FETA's class counts; central images as a free warm-up",
+        spoilt(taught.TAUGHT, taught.only("teacher")),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "private pictures among those that the teacher labels",
+        "our own: labelling is private, what is labelled is not",
+        spoilt(taught.TAUGHT, taught.into(taught.PrivatePictures)),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "classes balanced as the private labels are",
+        "DP-FETA and the DP-CVAE of a published challenge (exact class counts)",
+        # At a budget where the teacher tells the classes apart, else there is nothing to balance.
+        spoilt(
+            replace(taught_row(taught.TAUGHT, samples=40, candidates=4, steps=40), budget=LARGE),
+            taught.into(taught.PrivateShares),
+        ),
+        ("check_only_draws_leak",),
     ),
     Planted(
         "the event is not what runs",

@@ -20,6 +20,7 @@ from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.taught import taught
 from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
@@ -47,6 +48,7 @@ METHODS: tuple[MethodRow, ...] = (
     mcgen("tables.mcgen"),
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    taught("generators.taught"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),
