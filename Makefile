@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-crash bench-recipe bench-s001 \
-	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-finetune clean
+	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-finetune bench-adaptive \
+	bench-mcgen clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -45,8 +46,11 @@ bench-s001: $(VENV)/.bench
 bench-step: $(VENV)/.bench
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.json
 
-bench-dynamic bench-vmf bench-pate bench-adlm: bench-%: $(VENV)/.core
+bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
+
+bench-adaptive: $(VENV)/.bench
+	$(BIN)/python benchmarks/adaptive.py
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache
@@ -63,7 +67,7 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.core
-	$(PIP) --editable '.[bench,finetune]'
+	$(PIP) --editable '.[bench,finetune,explain]'
 	touch $@
 
 clean:

@@ -8,7 +8,7 @@ import pytest
 
 from sfumato.data import Axis, Categorical, ImageSchema, Numeric, Schema, Table, load_released
 from sfumato.data import table as table_module
-from sfumato.data.sources import Head, Subset
+from sfumato.data.sources import Head, ParquetSource, Subset
 from sfumato.errors import InputError
 
 SCHEMA = Schema(
@@ -151,16 +151,20 @@ def test_many_counts_are_the_single_ones(table):
         assert many.sum() == 400
 
 
-def test_large_parquet_is_counted_without_reading_rows(tmp_path, monkeypatch):
+def test_large_files_are_counted_in_one_pass_over_the_columns_asked_for(tmp_path, monkeypatch):
     frame().to_parquet(tmp_path / "a.parquet")
     monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
-    table = Table.open(tmp_path / "a.parquet", SCHEMA)
+    table, passes = Table.open(tmp_path / "a.parquet", SCHEMA), []
+    read = ParquetSource.batches
 
-    def unread(*args, **kwargs):
-        raise AssertionError("rows were read")
+    def noted(self, columns, *rest):
+        passes.append(set(columns))
+        return read(self, columns, *rest)
 
-    monkeypatch.setattr(Table, "codes_batches", unread)
-    assert table.counts(["city", Axis("height", 3)]).sum() == 400
+    monkeypatch.setattr(ParquetSource, "batches", noted)
+    counted = table.many_counts([["city", Axis("height", 3)], ["city"], ["kids", "city"]])
+    assert [table.sum() for table in counted] == [400] * 3
+    assert passes == [{"city", "height", "kids"}]
 
 
 POLICIES = {

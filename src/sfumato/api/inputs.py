@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ def resolve(
     schema: SchemaLike | None,
     holdout: float | str | Path | None,
     seed: int,
+    engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
     key: bytes | None = None,
@@ -62,6 +64,7 @@ def resolve(
         holdout: A share of the rows, another file, 0 for none; None takes the data set's own
             test part, or a fifth of the rows.
         seed: Of the split.
+        engine: Who reads a table's files; see :meth:`sfumato.data.Table.open`.
         unit: Column of whom a row is of; None takes the schema's.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's.
         key: Secret, of which rows of each person are used; None draws one.
@@ -72,7 +75,14 @@ def resolve(
         InputError: If anything named is missing, contradicts the schema or cannot be read, or a
             person is on both sides.
     """
-    whole = load(data, target=target, schema=schema, unit=unit, rows_per_unit=rows_per_unit)
+    whole = load(
+        data,
+        target=target,
+        schema=schema,
+        engine=engine,
+        unit=unit,
+        rows_per_unit=rows_per_unit,
+    )
     validate(whole)
     # A number of records is public only where the method's relation says so; see `plan`.
     facts = whole.schema.with_records(None)
@@ -81,7 +91,12 @@ def resolve(
     share, other = _holdout(data, holdout)
     if other is not None:
         held_out = load(
-            other, target=target, schema=schema or facts, unit=unit, rows_per_unit=rows_per_unit
+            other,
+            target=target,
+            schema=schema or facts,
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
         )
         validate(held_out)
         check_apart(whole, held_out)
@@ -127,6 +142,7 @@ def load(
     *,
     target: str | None = None,
     schema: SchemaLike | None = None,
+    engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
 ) -> Data:
@@ -146,7 +162,16 @@ def load(
     from sfumato.data.load import load_schema, per_unit
 
     if isinstance(data, str | Path):
-        return load_data(data, target=target, schema=schema, unit=unit, rows_per_unit=rows_per_unit)
+        return load_data(
+            data,
+            target=target,
+            schema=schema,
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
+        )
+    if engine != "auto":
+        raise InputError("an engine was given for data in memory", "Leave it out.")
     facts: Any = load_schema(schema) if isinstance(schema, str | Path) else schema
     if isinstance(data, ImageSet):
         per_unit(data.schema, unit, rows_per_unit)
@@ -198,7 +223,7 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
         return ledger
     name = _name(str(data))
     if not str(data).startswith("dataset:"):
-        whole = str(Path(str(data)).expanduser().resolve())
+        whole = _whole(str(data))
         name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return Ledger.open(Ledger.default_path(name))
 
@@ -222,6 +247,21 @@ def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float,
 
 
 def _name(data: str) -> str:
+    from sfumato.data import addresses
+
     if data.startswith("dataset:"):
         return data.removeprefix("dataset:").partition("/")[0]
-    return Path(data).stem or "data"
+    if addresses.is_address(data):
+        return re.sub(r"[^\w.-]", "-", addresses.table_name(data)) or "data"
+    path = Path(data)
+    # A glob is named after its folder.
+    return re.sub(r"[*?\[\]]", "", path.stem) or path.resolve().parent.name or "data"
+
+
+def _whole(data: str) -> str:
+    """The one name of a data set, however it is written; it holds no password."""
+    from sfumato.data import addresses
+
+    if addresses.is_address(data):
+        return addresses.plain(data)
+    return str(Path(data).expanduser().resolve())

@@ -70,6 +70,7 @@ def plan(
     device: str = "auto",
     gives: str = "data",
     checkpoint: str | Path | None = None,
+    engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
 ) -> Plan:
@@ -93,6 +94,7 @@ def plan(
         schema=schema,
         holdout=holdout,
         seed=seed,
+        engine=engine,
         unit=unit,
         rows_per_unit=rows_per_unit,
         key=key,
@@ -143,6 +145,7 @@ def publish(
     device: str = "auto",
     gives: str = "data",
     checkpoint: str | Path | None = None,
+    engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
     progress: Progress = silent,
@@ -150,7 +153,8 @@ def publish(
     """Publishes private data for one task, with its proof, and attacks what it published.
 
     Args:
-        data: A path, ``dataset:NAME``, a ``Table``, an ``ImageSet`` or a data frame.
+        data: A path, ``dataset:NAME``, the address of a database's table, a ``Table``, an
+            ``ImageSet`` or a data frame.
         epsilon: The budget; above 0.
         delta: The budget's other half, below 1/records; None takes the method's default.
         target: The column to predict; None takes the schema's.
@@ -171,6 +175,8 @@ def publish(
         checkpoint: A private folder to go on from if the work is interrupted: the same call
             continues there, and pays nothing anew. It is deleted once the release is written.
             For methods that keep one.
+        engine: Who reads a table's files: ``"auto"`` (this process), ``"duckdb"``, ``"spark"``, or
+            Spark with a master (``"spark://host:7077"``, ``"spark:yarn"``).
         unit: The column that says whom a row is of, where a person may have several; None takes
             the schema's. At most ``rows_per_unit`` rows of each are used, drawn at random; the
             budget is the person's, and the column is never released.
@@ -203,6 +209,7 @@ def publish(
         device=device,
         gives=gives,
         checkpoint=checkpoint,
+        engine=engine,
         unit=unit,
         rows_per_unit=rows_per_unit,
     )

@@ -17,7 +17,8 @@ app = typer.Typer(
     name="sfumato",
     help=(
         "Publish what a task needs, not the people it came from.\n\n"
-        "DATA is a file, a folder of pictures, or dataset:NAME (see `sfumato data list`).\n\n"
+        "DATA is a file, a glob, a folder, dataset:NAME (see `sfumato data list`), or a table of a "
+        "database: duckdb:///FILE?table=NAME.\n\n"
         "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
         "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · 130 interrupted."
     ),

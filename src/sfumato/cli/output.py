@@ -21,7 +21,12 @@ SHOW_AFTER = 2.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DataArgument = Annotated[
-    str, typer.Argument(metavar="DATA", help="A file, a folder of pictures, or dataset:NAME.")
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A file, a glob, a folder, dataset:NAME, or a table: duckdb:///FILE?table=NAME, "
+        "postgres://HOST/DB?table=NAME.",
+    ),
 ]
 Target = Annotated[
     str | None, typer.Option("--target", help="The column or label to predict.", metavar="COL")
@@ -97,6 +102,14 @@ Attacks = Annotated[
 ]
 Seed = Annotated[
     int, typer.Option("--seed", help="Of splits, attacks and models; never of privacy noise.")
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Who reads a table's files: auto, duckdb, spark, or Spark with a master "
+        "(spark://host:7077, spark:yarn).",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 

@@ -14,6 +14,7 @@ from sfumato.cli.output import (
     Delta,
     Device,
     DiscloseEvaluation,
+    Engine,
     Epsilon,
     Evaluate,
     Holdout,
@@ -55,6 +56,7 @@ def publish(
     disclose_evaluation: DiscloseEvaluation = False,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Publish private DATA for one task, prove what it can leak, and attack it.
@@ -62,30 +64,25 @@ def publish(
     DIR may be handed over whole. The evaluation, computed on private rows, is written beside
     it in DIR.evaluation and stays with you.
     """
+    release("publish", **locals())
+
+
+def release(
+    call: str,
+    *,
+    set_: list[str] | None,
+    attack: list[str] | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Calls ``sfumato.api`` by the name of a command, with its options, and shows the release."""
     import sfumato.api as api
 
     with output.progress_bar(quiet=as_json) as progress:
-        release = api.publish(
-            data,
-            epsilon=epsilon,
-            delta=delta,
-            target=target,
-            schema=schema,
-            method=method,
-            settings=output.parse_settings(set_),
-            holdout=holdout,
-            unit=unit,
-            rows_per_unit=rows_per_unit,
-            out=out,
-            ledger=ledger,
-            evaluate=evaluate,
-            attacks=attack,
-            disclose_evaluation=disclose_evaluation,
-            seed=seed,
-            device=device,
-            progress=progress,
+        made = getattr(api, call)(
+            settings=output.parse_settings(set_), attacks=attack, progress=progress, **options
         )
-    show(release, as_json=as_json)
+    show(made, as_json=as_json)
 
 
 def show(release: Release, *, as_json: bool) -> None:

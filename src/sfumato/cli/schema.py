@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, DataArgument, Target, Unit
+from sfumato.cli.output import AsJson, DataArgument, Engine, Target, Unit
 from sfumato.errors import InputError
 
 app = typer.Typer(help="Draft and check the public facts of a table.", no_args_is_help=True)
@@ -79,17 +79,19 @@ def check(
         str | None, typer.Option("--schema", help="The YAML file of public facts.")
     ] = None,
     target: Target = None,
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Check every value of DATA against its schema; nothing is spent."""
     from sfumato.api.inputs import load, validate
+    from sfumato.data import addresses
 
-    loaded = load(data, target=target, schema=schema)
+    loaded = load(data, target=target, schema=schema, engine=engine)
     validate(loaded)
     if as_json:
         output.emit({"fits": True, "records": len(loaded), "target": target or _target(loaded)})
         return
-    output.plain(f"{data} fits its schema: {len(loaded):,} records")
+    output.plain(f"{addresses.plain(data)} fits its schema: {len(loaded):,} records")
 
 
 def _types(pairs: list[str] | None) -> dict[str, str]:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli import output
 from sfumato.cli.output import (
     AsJson,
     Attacks,
@@ -14,6 +13,7 @@ from sfumato.cli.output import (
     Delta,
     Device,
     DiscloseEvaluation,
+    Engine,
     Epsilon,
     Evaluate,
     Holdout,
@@ -27,7 +27,7 @@ from sfumato.cli.output import (
     Target,
     Unit,
 )
-from sfumato.cli.publish import show
+from sfumato.cli.publish import release
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,6 +62,7 @@ def train(
     disclose_evaluation: DiscloseEvaluation = False,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train a model on private DATA under a guarantee, publish it, and attack it.
@@ -69,28 +70,4 @@ def train(
     DIR holds the weights (safetensors), the card and the report, and may be handed over whole.
     The evaluation, computed on private records, is written beside it in DIR.evaluation.
     """
-    import sfumato.api as api
-
-    with output.progress_bar(quiet=as_json) as progress:
-        release = api.train(
-            data,
-            epsilon=epsilon,
-            delta=delta,
-            target=target,
-            schema=schema,
-            method=method,
-            settings=output.parse_settings(set_),
-            holdout=holdout,
-            unit=unit,
-            rows_per_unit=rows_per_unit,
-            out=out,
-            ledger=ledger,
-            checkpoint=checkpoint,
-            evaluate=evaluate,
-            attacks=attack,
-            disclose_evaluation=disclose_evaluation,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
-    show(release, as_json=as_json)
+    release("train", **locals())

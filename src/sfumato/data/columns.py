@@ -132,12 +132,13 @@ class Numeric:
         """How far past a bound a value may lie before it counts as outside (rounding error)."""
         return 1e-9 * self.granularity
 
-    def encode(self, array: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Codes:
+    def encode(self, array: pa.Array | pa.ChunkedArray, *, first_row: int | None = 0) -> Codes:
         """Codes of an Arrow array of numbers, or of texts that spell numbers.
 
         Args:
             array: (n,) values; nulls and NaN are missing.
-            first_row: Rows before this array, so that an error names the right row.
+            first_row: Rows before this array, so that an error names the right row; None where rows
+                have no order, and an error names none.
 
         Returns:
             (n,) codes in ``[0, size)``.
@@ -158,7 +159,7 @@ class Numeric:
         if self.outside != "missing" and refused.any():
             at = int(np.argmax(refused))
             raise InputError(
-                f"column {self.name!r}: {show(flat, at)} in row {first_row + at + 1} is not a "
+                f"column {self.name!r}: {show(flat, at)}{_row(first_row, at)} is not a "
                 f"number within the declared {self.lower:g}..{self.upper:g}",
                 "Correct the value, widen the public bounds, or declare outside: clamp.",
             )
@@ -328,12 +329,13 @@ class Categorical:
         """Number of codes, the missing level included."""
         return self.cardinality + self.missing
 
-    def encode(self, array: pa.Array | pa.ChunkedArray, *, first_row: int = 0) -> Codes:
+    def encode(self, array: pa.Array | pa.ChunkedArray, *, first_row: int | None = 0) -> Codes:
         """Codes of an Arrow array of texts, integers or truth values.
 
         Args:
             array: (n,) values; nulls (and NaN) are missing.
-            first_row: Rows before this array, so that an error names the right row.
+            first_row: Rows before this array, so that an error names the right row; None where rows
+                have no order, and an error names none.
 
         Returns:
             (n,) codes in ``[0, size)``.
@@ -370,7 +372,7 @@ class Categorical:
                     "under drop:. If it is a level all the same, declare it."
                 )
             raise InputError(
-                f"column {self.name!r}: {show(flat, at)} in row {first_row + at + 1} is none of "
+                f"column {self.name!r}: {show(flat, at)}{_row(first_row, at)} is none of "
                 f"its {self.cardinality} declared levels",
                 remedy,
             )
@@ -475,11 +477,17 @@ def check_provenance(where: str, provenance: str) -> None:
         )
 
 
-def _missing(name: str, array: pa.Array, absent: NDArray[np.bool_], first_row: int) -> InputError:
+def _row(first_row: int | None, at: int) -> str:
+    return "" if first_row is None else f" in row {first_row + at + 1}"
+
+
+def _missing(
+    name: str, array: pa.Array, absent: NDArray[np.bool_], first_row: int | None
+) -> InputError:
     at = int(np.argmax(absent))
     what = "NaN" if array[at].is_valid else "no value"
     return InputError(
-        f"column {name!r}: {what} in row {first_row + at + 1}",
+        f"column {name!r}: {what}{_row(first_row, at)}",
         "Fill it in, or declare missing: true in the schema.",
     )
 

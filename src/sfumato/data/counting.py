@@ -1,26 +1,26 @@
-"""Contingency tables: one aggregate in the query engine, or a count over codes in memory."""
+"""Contingency tables over codes in memory, however many in one pass."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data import wide
 from sfumato.data.axes import Axis
-from sfumato.data.columns import Column, Numeric
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
-    import ibis.expr.types as ir
-
     from sfumato.data.schema import Schema
 
-_LARGEST_TABLE = 1 << 27
 Counts = NDArray[np.int64]
+
+_LARGEST_TABLE = 1 << 27
+_CACHED = 1 << 13  # cells of a table taken for several narrower ones; 64 KiB stay in the cache
+_ROWS = 1 << 15  # rows counted at a time, so that their codes stay in the cache too
 
 
 def shape_of(axes: Sequence[Axis], schema: Schema) -> tuple[int, ...]:
@@ -40,109 +40,74 @@ def shape_of(axes: Sequence[Axis], schema: Schema) -> tuple[int, ...]:
     return shape
 
 
-def from_codes(codes: Mapping[str, NDArray[Any]], axes: Sequence[Axis], schema: Schema) -> Counts:
-    """Counts (n,) codes a column into a table of ``shape_of(axes)``."""
-    shape = shape_of(axes, schema)
-    flat: NDArray[np.int64] | None = None
-    for axis, size in zip(axes, shape, strict=True):
-        column = schema[axis.column]
-        index = axis.index(codes[axis.column], column)
-        flat = index if flat is None else flat * size + index
-    assert flat is not None
-    return np.bincount(flat, minlength=math.prod(shape)).astype(np.int64).reshape(shape)
+class Tally:
+    """Several contingency tables, filled batch by batch.
 
+    Args:
+        requests: The axes of each table.
+        schema: The public facts.
+        budget: Cells of a table that stands for several narrower ones.
 
-def from_parquet(
-    files: Sequence[Path], axes_lists: Sequence[Sequence[Axis]], schema: Schema
-) -> list[Counts] | None:
-    """One aggregate a table, in DuckDB through Ibis; only group counts leave the engine.
-
-    Returns:
-        A table for each list of axes, or None if a value lies outside the declared facts (the
-        caller's pass over the rows then names it).
+    Raises:
+        InputError: If an axis does not fit its column, or a table would not fit in memory.
     """
-    import ibis
 
-    connection = ibis.duckdb.connect()
-    try:
-        rows = connection.read_parquet([str(path) for path in files])
-        tables = [_aggregate(rows, axes, schema) for axes in axes_lists]
-    finally:
-        connection.disconnect()
-    found = [table for table in tables if table is not None]
-    return found if len(found) == len(tables) else None
+    def __init__(
+        self, requests: Sequence[Sequence[Axis]], schema: Schema, budget: int = _CACHED
+    ) -> None:
+        for request in requests:
+            shape_of(request, schema)
+        self._schema = schema
+        self._requests = requests
+        axes = dict.fromkeys(axis for request in requests for axis in request)
+        self._sizes = {axis: axis.size(schema[axis.column]) for axis in axes}
+        self.groups, self._holder = wide.cover(requests, self._sizes, budget)
+        self._totals = [np.zeros(self._cells(group), np.int64) for group in self.groups]
 
+    def add(self, codes: Mapping[str, NDArray[Any]]) -> None:
+        """Counts rows, (b,) codes a column."""
+        height = len(next(iter(codes.values())))
+        for start in range(0, height, _ROWS):
+            places = {
+                axis: np.asarray(
+                    axis.index(codes[axis.column][start : start + _ROWS], self._schema[axis.column])
+                )
+                for axis in self._sizes
+            }
+            for total, group in zip(self._totals, self.groups, strict=True):
+                self._count(total, [places[axis] for axis in group], group)
 
-def _aggregate(rows: ir.Table, axes: Sequence[Axis], schema: Schema) -> Counts | None:
-    import pyarrow as pa
+    def add_cells(self, number: int, places: Sequence[NDArray[Any]], records: Counts) -> None:
+        """Adds an engine's counts: (k,) places on each axis of a group, and (k,) records."""
+        group = self.groups[number]
+        flat = np.zeros(len(records), np.int64)
+        for axis, place in zip(group, places, strict=True):
+            flat = flat * self._sizes[axis] + place
+        np.add.at(self._totals[number], flat, records)
 
-    shape = shape_of(axes, schema)
-    keys = {
-        f"axis{i}": _key(rows[axis.column], axis, schema[axis.column])
-        for i, axis in enumerate(axes)
-    }
-    groups: pa.Table = rows.group_by(**keys).aggregate(records=rows.count()).to_pyarrow()
-    flat = np.zeros(groups.num_rows, np.int64)
-    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        index = _index(groups.column(f"axis{i}"), axis, schema[axis.column], schema)
-        if index is None:
-            return None
-        flat = flat * size + index
-    counts = np.zeros(math.prod(shape), np.int64)
-    np.add.at(counts, flat, groups.column("records").to_numpy())
-    return counts.reshape(shape)
+    def tables(self) -> list[Counts]:
+        """The tables asked for, in their order."""
+        shaped = [
+            total.reshape([self._sizes[axis] for axis in group])
+            for total, group in zip(self._totals, self.groups, strict=True)
+        ]
+        return [
+            wide.summed(shaped[held], self.groups[held], request)
+            for held, request in zip(self._holder, self._requests, strict=True)
+        ]
 
+    def _count(self, total: Counts, places: Sequence[Counts], group: wide.Group) -> None:
+        flat = places[0]
+        if len(group) > 1:
+            flat = flat * self._sizes[group[1]]
+            flat += places[1]
+            for axis, place in zip(group[2:], places[2:], strict=True):
+                flat *= self._sizes[axis]
+                flat += place
+        if len(total) <= len(flat):
+            total += np.bincount(flat, minlength=len(total))
+        else:  # a table of that many cells is not walked through for each few rows
+            np.add.at(total, flat, 1)
 
-def _key(value: ir.Value, axis: Axis, column: Column) -> ir.Value:
-    """What the engine groups by: a number's place on the axis, any other value as it stands."""
-    import ibis
-
-    if not isinstance(column, Numeric):
-        return value
-    number = (
-        value.strip().try_cast("float64") if value.type().is_string() else value.cast("float64")
-    )
-    place = (number.clip(column.lower, column.upper) - column.lower) / column.granularity + 0.5
-    code = place.floor().cast("int64")
-    if axis.bins is not None:
-        code = code * axis.groups(column) // column.cardinality
-    missing = ibis.literal(axis.groups(column) if column.missing else -1, "int64")
-    inside = number.between(column.lower - column.tolerance, column.upper + column.tolerance)
-    if column.outside == "clamp":
-        outside = code
-    elif column.outside == "missing":
-        outside = missing
-    else:
-        outside = ibis.literal(-1, "int64")
-    absent = number.isnull() | number.isnan()
-    unreadable = number.isnull() & value.notnull()
-    bad = ibis.literal(-1, "int64") if column.outside == "error" else missing
-    return ibis.cases((unreadable, bad), (absent, missing), (inside, code), else_=outside)
-
-
-def _index(keys: Any, axis: Axis, column: Column, schema: Schema) -> NDArray[np.int64] | None:
-    if isinstance(column, Numeric):
-        places: NDArray[np.int64] = keys.to_numpy()
-        return None if (places < 0).any() else places
-    try:
-        codes = column.encode(blank(keys, column, schema.na_values or ()))
-    except InputError:
-        return None
-    return axis.index(codes, column)
-
-
-def blank(array: Any, column: Column | None, tokens: Sequence[str]) -> Any:
-    """Nulls in place of the texts that mean "missing", unless they are declared levels."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    levels = () if column is None or isinstance(column, Numeric) else column.levels
-    tokens = [token for token in tokens if token not in levels]
-    if not tokens:
-        return array
-    if pa.types.is_dictionary(array.type):
-        array = pc.cast(array, array.type.value_type)
-    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
-        return array
-    means_missing = pc.is_in(array, value_set=pa.array(tokens, array.type))
-    return pc.if_else(means_missing, pa.scalar(None, array.type), array)
+    def _cells(self, group: Iterable[Axis]) -> int:
+        return math.prod(self._sizes[axis] for axis in group)

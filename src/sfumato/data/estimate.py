@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.data.arrays import is_text, read_numbers
-from sfumato.data.counting import blank
+from sfumato.data.encoding import blank
 from sfumato.data.persons import origin
 from sfumato.data.schema_file import UNKNOWN
 from sfumato.data.sources import CsvSource, Source

@@ -1,10 +1,10 @@
-"""The DATA argument: a path or ``dataset:NAME``, to a table or a set of images."""
+"""The DATA argument: a path, ``dataset:NAME`` or a database's table, to a table or images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sfumato.data import schema_file
+from sfumato.data import addresses, schema_file
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.imageset import DATA as IMAGE_DATA
 from sfumato.data.imageset import ImageSet
@@ -24,6 +24,7 @@ def load_data(
     *,
     target: str | None = None,
     schema: str | Path | Facts | None = None,
+    engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
 ) -> Table | ImageSet:
@@ -33,10 +34,14 @@ def load_data(
         path: ``dataset:NAME`` (its training part), ``dataset:NAME/test``, or a path: a CSV or
             Parquet file, folder or glob; a folder of images by class; a folder of images with
             ``labels.csv`` (columns ``file``, ``label`` and, optionally, ``identity``); an npz
-            archive; an IDX file of images beside its labels; a folder that ``save`` wrote.
+            archive; an IDX file of images beside its labels; a folder that ``save`` wrote; the
+            address of a table, ``duckdb:///FILE?table=NAME`` or the like for any Ibis backend.
         target: Column to predict; ``label`` (or None) for images.
         schema: Public facts, or the file that holds them. By default the facts of the named data
             set, or ``NAME.schema.yaml`` beside a file ``NAME.csv``.
+        engine: Who reads a table's files; see :meth:`Table.open`.
+        unit: Column of whom a row is of; None takes the schema's.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's.
 
     Raises:
         InputError: If nothing can be opened, or the target is not there.
@@ -44,6 +49,8 @@ def load_data(
     facts = load_schema(schema) if isinstance(schema, str | Path) else schema
     data: Table | ImageSet
     if str(path).startswith(_PREFIX):
+        if engine != "auto":
+            raise InputError(f"{path} is read without an engine", "Leave --engine out.")
         from sfumato.data.datasets import load
 
         name, _, split = str(path)[len(_PREFIX) :].partition("/")
@@ -52,6 +59,8 @@ def load_data(
             raise InputError(
                 f"in {path} every row is of another person, and unit is {unit!r}", "Leave it out."
             )
+    elif engine != "auto" or addresses.is_address(str(path)):
+        data = _through_engine(path, facts, engine, unit, rows_per_unit)
     else:
         data = _open(Path(path).expanduser(), facts, unit, rows_per_unit)
     if isinstance(data, Table):
@@ -158,6 +167,22 @@ def _no_unit(unit: str | None) -> None:
         )
 
 
+def _through_engine(
+    path: str | Path, facts: Facts | None, engine: str, unit: str | None, rows: int | None
+) -> Table:
+    """A table that a query engine holds or reads."""
+    address = addresses.is_address(str(path))
+    shown = addresses.plain(str(path))
+    facts = facts or (None if address else beside(Path(path).expanduser()))
+    if facts is None:
+        raise InputError(f"{shown} has no schema", "Give its public facts: --schema FILE.")
+    if isinstance(facts, ImageSchema):
+        raise InputError(f"{shown} is a table, its schema describes images", "Give a table's.")
+    opened = per_unit(facts, unit, rows)
+    assert isinstance(opened, Schema)
+    return Table.open(path if address else Path(path).expanduser(), opened, engine=engine)
+
+
 def _image_folder(path: Path, facts: Facts | None) -> ImageSet:
     if not (path / _LABELS).is_file():
         return ImageSet.from_folder(path, _classes(facts))
@@ -203,6 +228,8 @@ def _holds_tables(path: Path) -> bool:
 
 def beside(path: Path) -> Facts | None:
     """The facts in ``NAME.schema.yaml`` beside ``NAME.csv``; None if there is no such file."""
+    if "*" in path.name:  # a glob's files have the schema of their folder
+        path = path.parent
     file = path.with_name(_schema_name(path))
     return load_schema(file) if file.is_file() else None
 

@@ -74,8 +74,8 @@ class Kept:
                 yield kept
 
 
-def origin(source: Source) -> Source:
-    """The files or table that a part of it is read from."""
+def origin(source: Source | None) -> Source | None:
+    """The files or table that a part of it is read from; None of what is in memory."""
     while isinstance(source, Subset | Head | Kept):
         source = source.source
     return source

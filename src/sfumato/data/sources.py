@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.arrays import is_text
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,18 +96,26 @@ class ParquetSource:
 
         for path in self.files:
             try:
-                yield from self._open(path).iter_batches(batch_size=rows, columns=list(columns))
+                file = self._open(path, columns)
+                yield from file.iter_batches(batch_size=rows, columns=list(columns))
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(path, error) from None
 
-    def _open(self, path: Path) -> Any:
+    def _open(self, path: Path, columns: Sequence[str] = ()) -> Any:
+        """A file; texts of these columns come as dictionaries, which is how they are stored."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty", "Give a file with rows.")
         try:
-            return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+            options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20}
+            file = pq.ParquetFile(path, **options)
+            texts = [f.name for f in file.schema_arrow if f.name in columns and is_text(f.type)]
+            if texts:
+                metadata = file.metadata
+                file = pq.ParquetFile(path, metadata=metadata, read_dictionary=texts, **options)
+            return file
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import counting, persons, sources
+from sfumato.data import addresses, counting, encoding, persons, sources
+from sfumato.data.ahead import ahead
 from sfumato.data.axes import Axis
-from sfumato.data.columns import narrowest, stored
+from sfumato.data.columns import Column, narrowest, stored
+from sfumato.data.encoding import Narrow
+from sfumato.data.engine import EngineSource
 from sfumato.data.impossible import check_rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
+from sfumato.data.writing import Writer
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ DATA = "data.parquet"
 SCHEMA = "schema.yaml"
 _KEPT_CELLS = 1 << 26  # tables up to this many cells keep their codes in memory once computed
 _CSV_NA = ("", "NA")
+_AGGREGATES = 32  # measured on 41 columns: DuckDB is faster for the columns, not for their pairs
 
 
 class Table:
@@ -52,28 +59,41 @@ class Table:
         self._source = source
         self._codes = dict(codes) if codes is not None else None
         self.bounded = bounded
+        self._shuffled = False
+        self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: str | Path, schema: Schema, *, encoding: str | None = None) -> Table:
-        """Files as one table; nothing but headers and metadata is read yet.
+    def open(
+        cls,
+        path: str | Path,
+        schema: Schema,
+        *,
+        encoding: str | None = None,
+        engine: str = "auto",
+    ) -> Table:
+        """Files, or a database's table, as one table; only headers and metadata are read yet.
 
         Args:
-            path: A CSV or Parquet file, a folder of them, or a glob.
+            path: A CSV or Parquet file, a folder of them, a glob, or the address of a table:
+                ``duckdb:///FILE?table=NAME`` and the like for every Ibis backend.
             schema: The public facts.
             encoding: Of CSV files, in place of the schema's.
+            engine: Who reads files: ``auto`` (this process), ``duckdb``, ``spark``, or ``spark``
+                with a master (``spark://host:7077``, ``spark:yarn``).
 
         Raises:
-            InputError: If a file cannot be read, is empty, or its columns are not the schema's.
+            InputError: If it cannot be read, is empty, or its columns are not the schema's.
         """
         if encoding is not None:
             schema = replace(schema, encoding=encoding)
-        source = sources.file_source(path, schema.encoding, schema.delimiter)
-        _check_columns(source.names, schema, str(path))
-        # A file with a header and nothing else is found now rather than at the first pass.
-        if next(iter(source.batches(schema.stored[:1], 1)), None) is None:
-            raise InputError(f"{path} has no rows", "Give a file with rows.")
+        source = addresses.open_source(path, schema, engine)
+        where = addresses.plain(str(path))
+        _check_columns(source.names, schema, where)
+        # A table with a header and nothing else is found now rather than at the first pass.
+        if _is_empty(source, schema):
+            raise InputError(f"{where} has no rows", "Give a table with rows.")
         return cls(schema, source)
 
     @classmethod
@@ -160,6 +180,12 @@ class Table:
         return self._source.num_rows
 
     @property
+    def ordered(self) -> bool:
+        """Whether every pass gives the rows in the same order, that of the data."""
+        base = persons.origin(self._source)
+        return not self._shuffled and (not isinstance(base, EngineSource) or base.ordered)
+
+    @property
     def source(self) -> Source | None:
         """Where rows are read from; None for a table made of codes."""
         return self._source
@@ -183,13 +209,8 @@ class Table:
             for start in range(0, self.num_rows, rows):
                 yield {n: self._codes[n][start : start + rows].astype(np.int64) for n in names}
             return
-        first_row = 0
-        for batch in self._raw(names, rows):
-            yield {
-                name: self.schema[name].encode(batch.column(i), first_row=first_row)
-                for i, name in enumerate(names)
-            }
-            first_row += batch.num_rows
+        for narrow in self._passing(names, rows):
+            yield {name: narrow[name].astype(np.int64) for name in names}
 
     def codes(self, columns: Sequence[str] | None = None) -> dict[str, Codes]:
         """All codes, (n,) int64 a column; the whole table in memory.
@@ -218,7 +239,7 @@ class Table:
     def counts(self, axes: Sequence[Axis | str]) -> NDArray[np.int64]:
         """The exact contingency table over some columns; private unless the table is public.
 
-        Parquet files are counted by one DuckDB aggregate, without loading rows.
+        A table in a query engine is aggregated there; only counts leave it.
 
         Args:
             axes: Columns, or columns with bins.
@@ -234,26 +255,29 @@ class Table:
     def many_counts(self, axes_lists: Sequence[Sequence[Axis | str]]) -> list[NDArray[np.int64]]:
         """Several contingency tables in as few passes as the source allows.
 
-        Small tables are encoded once and counted in memory; Parquet files are aggregated in
-        DuckDB, reading only the columns a table needs; other files are streamed once.
+        Small tables are encoded once and counted in memory; files are streamed once, reading only
+        the columns that are asked for; a table in a query engine is aggregated there, several of
+        the tables at a time.
         """
         lists = [[Axis(a) if isinstance(a, str) else a for a in axes] for axes in axes_lists]
-        shapes = [counting.shape_of(axes, self.schema) for axes in lists]
-        if self._codes is None and self._small():
-            self._keep()
-        if self._codes is not None:
-            return [counting.from_codes(self._codes, axes, self.schema) for axes in lists]
+        tally = counting.Tally(lists, self.schema)
+        if not lists:
+            return []
+        engine = self._source if isinstance(self._source, EngineSource) else None
+        # An engine in this process gives rows faster than it makes many aggregates of them.
         as_is = all(self.schema[axis.column].reading is None for axes in lists for axis in axes)
-        if isinstance(self._source, sources.ParquetSource) and as_is:
-            counted = counting.from_parquet(self._source.files, lists, self.schema)
-            if counted is not None:
-                return counted
-        totals = [np.zeros(shape, np.int64) for shape in shapes]
+        few = engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES)
+        if engine is not None and as_is and few:
+            return engine.count(lists, self.schema, self._tokens)
+        if self._codes is None and engine is None and self._small():
+            self._keep()
         names = list(dict.fromkeys(axis.column for axes in lists for axis in axes))
-        for codes in self.codes_batches(columns=names):
-            for total, axes in zip(totals, lists, strict=True):
-                total += counting.from_codes(codes, axes, self.schema)
-        return totals
+        if self._codes is not None:
+            tally.add({name: self._codes[name] for name in names})
+        else:
+            for codes in self._passing(names, ROWS):
+                tally.add(codes)
+        return tally.tables()
 
     def validate(self, schema: Schema) -> None:
         """Checks every value against the schema in one streaming pass.
@@ -277,17 +301,26 @@ class Table:
                 f"the schema declares {schema.records} records, the table has {self.num_rows}",
                 "Correct records in the schema.",
             )
-        if self._codes is None and self._small():
+        as_is = all(column.reading is None for column in self.schema)
+        engine = self._source if isinstance(self._source, EngineSource) and as_is else None
+        if self._codes is None and engine is not None:
+            engine.check(self.schema, self._tokens)
+        elif self._codes is None and self._small():
             self._keep()
-        if self._codes is not None and not schema.impossible:
+        if (self._codes is not None or engine is not None) and not schema.impossible:
             return
         first_row = 0
-        for codes in self.codes_batches():
+        known = self._codes is not None
+        passing = self.codes_batches() if known else self._passing(self.schema.names, ROWS)
+        for codes in passing:
             check_rows(codes, schema, first_row)
             first_row += len(next(iter(codes.values())))
 
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
+
+        Rows of a database or of Spark have no number: there the values are hashed, so that equal
+        rows stay together and the parts are about, not exactly, as large as asked for.
 
         Where the schema names a unit, by a hash of the person: all rows of one are on one side.
 
@@ -303,10 +336,13 @@ class Table:
         """
         schema = self.schema.with_records(None)
         if schema.unit is not None:
+            self._check_order(schema.unit)
             assert self._source is not None
             parts_of = persons.held_out(self._source, schema.unit, seed, fraction)
             rest, held_out = (self._some(part) for part in parts_of)
             return rest, held_out
+        if isinstance(self._source, EngineSource) and not self._source.ordered:
+            return self._engine_split(self._source, fraction, seed)
         threshold = sources.split_threshold(seed, self.num_rows, fraction)
         if self._codes is not None:
             low = sources.row_hashes(seed, 0, self.num_rows) < np.uint64(threshold)
@@ -319,6 +355,60 @@ class Table:
             for below in (False, True)
         )
         return rest, held_out
+
+    def _engine_split(
+        self, source: EngineSource, fraction: float, seed: int
+    ) -> tuple[Table, Table]:
+        sources.split_threshold(
+            seed, min(self.num_rows, 1000), fraction
+        )  # refuses what is no share
+        schema = self.schema.with_records(None)
+        rest, held_out = (
+            Table(schema, source.part(seed, *ends)) for ends in ((fraction, 1.0), (0.0, fraction))
+        )
+        for part in (rest, held_out):
+            if not part.num_rows:
+                raise InputError(
+                    f"holding out {fraction:g} of {self.num_rows} rows leaves one part empty",
+                    "Give more rows or another fraction, or another table to hold out.",
+                )
+        return rest, held_out
+
+    def sample(self, limit: int, seed: int) -> Table:
+        """At most so many rows, drawn by a seed, with their codes in memory; one pass.
+
+        Args:
+            limit: At least 1.
+            seed: Of the draw.
+        """
+        total = self.num_rows
+        if total <= limit:
+            return self
+        rng = np.random.default_rng(seed)
+        source: Source | None = self._source
+        if isinstance(source, EngineSource) and not source.ordered:
+            # About as many rows leave the engine as are wanted, and a tenth more.
+            source = source.part(seed + 1, 0.0, min(1.0, 1.1 * limit / total + 1e-5))
+            few = Table(self.schema.with_records(None), source).picked(limit, rng)
+            few._shuffled = True
+            return few
+        return self.picked(limit, rng)
+
+    def picked(self, limit: int, rng: np.random.Generator) -> Table:
+        """At most so many rows, by the generator, with their codes in memory."""
+        total = self.num_rows
+        rows = np.sort(rng.choice(total, size=min(limit, total), replace=False))
+        kept: dict[str, list[NDArray[Any]]] = {name: [] for name in self.schema.names}
+        start = 0
+        for codes in self.codes_batches():
+            height = len(codes[self.schema.names[0]])
+            first, last = np.searchsorted(rows, [start, start + height])
+            here = rows[first:last] - start
+            for name, parts in kept.items():
+                parts.append(codes[name][here].astype(narrowest(self.schema[name].size)))
+            start += height
+        whole = {name: np.concatenate(parts) for name, parts in kept.items()}
+        return Table(self.schema.with_records(None), None, whole)
 
     def head(self, rows: int) -> Table:
         """The first rows."""
@@ -358,6 +448,7 @@ class Table:
             raise InputError("the schema names no unit", "Name the column of the person's id.")
         if self.bounded:
             return self
+        self._check_order(unit)
         kept = self._some(persons.bound(self._source, unit, self.schema.rows_per_unit, key))
         kept.bounded = True
         return kept
@@ -374,6 +465,15 @@ class Table:
         assert self._source is not None
         assert other._source is not None
         return persons.shared(self._source, other._source, unit)
+
+    def _check_order(self, unit: str) -> None:
+        """Refuses to tell rows apart by their place where they have none."""
+        source = persons.origin(self._source)
+        if isinstance(source, EngineSource) and not source.ordered:
+            raise InputError(
+                f"{source.name}: {source.engine} gives rows in no order, and {unit!r} is a unit",
+                "Keep one row a person in a view there, or export the table to Parquet.",
+            )
 
     def _some(self, kept: persons.Kept) -> Table:
         """The rows that are kept, with codes that are known already."""
@@ -397,19 +497,20 @@ class Table:
         return frame
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream."""
-        import pyarrow.parquet as pq
+        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream.
 
+        A table that is such a file already is linked or copied, not read.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        writer = None
-        try:
-            for batch in self.batches():
-                if writer is None:
-                    writer = pq.ParquetWriter(folder / DATA, batch.schema, compression="zstd")
-                writer.write_batch(batch)
-        finally:
-            if writer is not None:
+        if self.stored_at is not None:
+            _same_file(self.stored_at, folder / DATA)
+        else:
+            writer = Writer(folder / DATA, self.schema)
+            try:
+                for codes in self.codes_batches():
+                    writer.add(codes)
+            finally:
                 writer.close()
         self.schema.released().save(folder / SCHEMA)
 
@@ -420,22 +521,38 @@ class Table:
             return list(self.schema.names)
         return [self.schema[name].name for name in columns]
 
-    def _raw(self, names: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-        """Raw batches, with the texts that mean "missing" taken out."""
-        import pyarrow as pa
+    def _passing(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
+        """Codes batch by batch, the next one being read while one is worked on."""
+        source = persons.origin(self._source)
+        alone = isinstance(source, EngineSource) and not source.threads
+        encoded = self._encoded(names, rows)
+        return encoded if alone else ahead(encoded)
 
+    def _encoded(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
+        """Codes in their narrowest type, batch by batch."""
         assert self._source is not None
-        tokens = self.schema.na_values
-        if tokens is None:
-            tokens = _CSV_NA if isinstance(persons.origin(self._source), sources.CsvSource) else ()
-        columns = [self.schema[name] for name in names]
+        columns, tokens = [self.schema[name] for name in names], self._tokens
         read = list(dict.fromkeys(map(stored, columns)))
+        numbered = not isinstance(self._source, EngineSource)
+        first_row = 0
         for batch in self._source.batches(read, rows):
-            arrays = []
-            for column in columns:
-                array = counting.blank(batch.column(stored(column)), column, tokens)
-                arrays.append(array if column.reading is None else column.reading.read(array))
-            yield pa.record_batch(arrays, names=list(names))
+            yield {
+                column.name: encoding.narrow(
+                    column,
+                    _as_read(column, batch.column(stored(column)), tokens),
+                    tokens,
+                    first_row=first_row if numbered else None,
+                )
+                for column in columns
+            }
+            first_row += batch.num_rows
+
+    @property
+    def _tokens(self) -> tuple[str, ...]:
+        """Texts that mean "missing" here."""
+        if self.schema.na_values is not None:
+            return self.schema.na_values
+        return _CSV_NA if _is_spelt(self._source) else ()
 
     def _small(self) -> bool:
         return self.num_rows * len(self.schema) <= _KEPT_CELLS
@@ -449,11 +566,40 @@ class Table:
             n: np.empty(self.num_rows, narrowest(self.schema[n].size)) for n in names
         }
         start = 0
-        for codes in self.codes_batches(columns=names):
+        for codes in self._encoded(names, ROWS):
             for name in names:
                 kept[name][start : start + len(codes[name])] = codes[name]
             start += len(codes[names[0]])
         return kept
+
+
+def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
+    """What a column is read from, as the declared reading of it."""
+    if column.reading is None:
+        return array
+    return column.reading.read(encoding.blank(array, column, tokens))
+
+
+def _same_file(file: Path, path: Path) -> None:
+    """The file under another name, or a copy of it where a name will not do."""
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
+
+
+def _is_spelt(source: Source | None) -> bool:
+    """Whether every value comes as text."""
+    source = persons.origin(source)
+    if isinstance(source, EngineSource):
+        return source.spelt
+    return isinstance(source, sources.CsvSource)
+
+
+def _is_empty(source: Source, schema: Schema) -> bool:
+    if isinstance(source, EngineSource):
+        return source.num_rows == 0
+    return next(iter(source.batches(schema.stored[:1], 1)), None) is None
 
 
 def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:

@@ -45,6 +45,7 @@ __all__ = [
     "LaplaceDpEvent",
     "NoOpDpEvent",
     "NonPrivateDpEvent",
+    "ParallelDpEvent",
     "PoissonSampledDpEvent",
     "PureDpEvent",
     "RandomizedResponseDpEvent",
@@ -195,6 +196,29 @@ class VonMisesFisherDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is 
         ok = _is_whole(value) and value >= 3
         remedy = "Give a whole number of at least 3."
         _check(ok, type(self).__name__, "dimension", value, remedy)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class ParallelDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """Each of ``events`` on a part of the records of its own, later ones given earlier outputs.
+
+    Which part a record is in is decided by public coins and its place, never by a value. Claimed
+    for neighbours whose other records keep their places (replace-one, zero-out): the record in
+    which they differ is in one part, so the loss is that of one of the events; it is accounted as
+    the worst that no output of any of them exceeds.
+
+    Args:
+        events: One for each part.
+
+    Source: McSherry 2009 (parallel composition).
+    """
+
+    events: tuple[DpEvent, ...] = attr.ib(converter=tuple)
+
+    @events.validator
+    def _check_events(self, attribute: Any, value: Any) -> None:
+        ok = len(value) >= 1 and all(isinstance(part, DpEvent) for part in value)
+        _check(ok, type(self).__name__, "events", value, "Give one event for each part.")
 
 
 @attr.s(frozen=True, slots=True, auto_attribs=True)
@@ -388,6 +412,7 @@ _FIELDS: dict[str, tuple[type[DpEvent], dict[str, _Check]]] = {
         (PoissonSampledDpEvent, {"sampling_probability": _FRACTION, "event": _ITSELF}),
         (SelfComposedDpEvent, {"event": _ITSELF, "count": _COUNT_OR_0}),
         (ComposedDpEvent, {"events": _ITSELF}),
+        (ParallelDpEvent, {"events": _ITSELF}),
     )
 }
 """The closed set. Events of ``dp_accounting`` check nothing themselves, so it is done here."""

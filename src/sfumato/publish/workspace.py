@@ -142,6 +142,20 @@ def _plain(values: Any) -> Any:
     return json.loads(json.dumps(values))
 
 
+def is_kept(workspace: Path | None, name: str) -> bool:
+    """Whether :func:`once` has this value, so that nothing needs to be prepared for making it.
+
+    Raises:
+        InputError: If it was being drawn when an earlier run died.
+    """
+    if workspace is None:
+        return False
+    kept = (workspace / f"{name}.json").exists()
+    if not kept and (workspace / f"{name}.begun").exists():
+        raise _lost(workspace, name)
+    return kept
+
+
 def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bool = False) -> _T:
     """The value that ``make`` gave in this workspace the first time.
 
@@ -164,14 +178,18 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
         try:  # made, not replaced: of two processes at once, one draws
             os.close(os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
-            raise InputError(
-                f"an earlier run died while it drew {name} from the private records",
-                f"That draw is paid for and lost. Start anew, without {workspace}.",
-            ) from None
+            raise _lost(workspace, name) from None
         _sync(workspace)
     value = make()
     write(file, json.dumps(value))
     return value
+
+
+def _lost(workspace: Path, name: str) -> InputError:
+    return InputError(
+        f"an earlier run died while it drew {name} from the private records",
+        f"That draw is paid for and lost. Start anew, without {workspace}.",
+    )
 
 
 def write(file: Path, text: str) -> None:

@@ -30,6 +30,7 @@ _EVENTS = {
     "TruncatedSubsampledGaussianDpEvent": "Gaussian noise on a truncated Poisson sample",
     "SelfComposedDpEvent": "repeated",
     "ComposedDpEvent": "all of",
+    "ParallelDpEvent": "one of",
 }
 _INTEGERS = {
     "ComposedDpEvent",
@@ -86,6 +87,9 @@ def tree(event: Mapping[str, Any] | None) -> Node | None:
     kind = str(event["type"])
     if kind == "ComposedDpEvent":
         return Node("All of these, on the same records", tuple(_children(event["events"])))
+    if kind == "ParallelDpEvent":
+        said = "One of these: each is on records of its own"
+        return Node(said, tuple(_children(event["events"])))
     inner = event.get("event")
     said = _EVENTS.get(kind, kind)
     if kind == "SelfComposedDpEvent":

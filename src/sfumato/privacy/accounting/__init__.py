@@ -59,7 +59,10 @@ def epsilon(
     1.0002
     """
     _check_delta(delta)
-    return _epsilon(_key(event, neighbours), float(delta), neighbours, interval)
+    key = _key(event, neighbours)
+    # Each part by itself where nothing is composed with them: exact where they are.
+    found = [epsilon(e, delta, neighbours, interval=interval) for e in _parts(event, neighbours)]
+    return max(found) if found else _epsilon(key, float(delta), neighbours, interval)
 
 
 def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
@@ -70,6 +73,9 @@ def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
     """
     if not (isinstance(epsilon, int | float) and epsilon >= 0):
         raise InputError(f"epsilon is {epsilon!r}", "Give a number of at least 0.")
+    found = [delta(e, epsilon, neighbours) for e in _parts(event, neighbours)]
+    if found:
+        return max(found)
     key = _key(event, neighbours)
     terms = _terms(key, neighbours)
     if terms.revealed:
@@ -144,6 +150,9 @@ def max_tpr(event: DpEvent, fpr: float, neighbours: Neighbours) -> float:
     """
     if not (isinstance(fpr, int | float) and 0 <= fpr <= 1):
         raise InputError(f"the false positive rate is {fpr!r}", "Give a number in [0, 1].")
+    found = [max_tpr(e, fpr, neighbours) for e in _parts(event, neighbours)]
+    if found:
+        return max(found)
     key = _key(event, neighbours)
     terms = _terms(key, neighbours)
     if terms.revealed:
@@ -155,6 +164,14 @@ def max_tpr(event: DpEvent, fpr: float, neighbours: Neighbours) -> float:
         return float(ndtr(ndtri(fpr) + mu))
     ceiling = tradeoff.max_tpr(_pair(key, neighbours), float(fpr))
     return max(float(fpr), min(ceiling, tradeoff.pure_tpr(terms.pure_epsilon, float(fpr))))
+
+
+def _parts(event: DpEvent, neighbours: Neighbours) -> tuple[DpEvent, ...]:
+    """The events of a parallel composition that stands alone; none of any other event."""
+    if not isinstance(event, events.ParallelDpEvent):
+        return ()
+    _terms(_key(event, neighbours), neighbours)  # refuses what it is not known under
+    return tuple(event.events)
 
 
 def _check_delta(delta: float) -> None:

@@ -133,6 +133,8 @@ def _terms(event: DpEvent, neighbours: Neighbours) -> _Counted:
             if not replace:
                 raise _unsupported(event, neighbours, "a sum shows how many directions are in it")
             return [(terms.Direction(kappa, dimension), 1)] if kappa else []
+        case ev.ParallelDpEvent():
+            return _parallel(event, neighbours)
         case ev.GroupDpEvent(event=one, size=size):
             return _grouped(one, size, neighbours)
         case ev.PoissonSampledDpEvent():
@@ -177,6 +179,18 @@ def _sampled(event: ev.PoissonSampledDpEvent, neighbours: Neighbours) -> _Counte
     if list(inner.counts.values()) != [1]:
         raise _unsupported(event, neighbours, "several mechanisms share one sample")
     return [(terms.Sampled(rate, next(iter(inner.counts))), 1)]
+
+
+def _parallel(event: ev.ParallelDpEvent, neighbours: Neighbours) -> _Counted:
+    if neighbours is Neighbours.ADD_REMOVE:
+        raise _unsupported(event, neighbours, "a record gone moves others to another part")
+    parts = [resolve(part, neighbours) for part in event.events]
+    if any(part.revealed for part in parts):
+        return _REVEALED
+    held = tuple(dict.fromkeys(tuple(part.counts.items()) for part in parts if part.counts))
+    if len(held) == 1:
+        return list(held[0])
+    return [(terms.Worst(held), 1)] if held else []
 
 
 def _grouped(event: DpEvent, size: int, neighbours: Neighbours) -> _Counted:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
@@ -201,20 +202,35 @@ class Run:
     ready: CalibratedPate
     pool: Pool
     architecture: Mapping[str, Any]
+    resumable: bool = field(default=True, init=False)
 
-    def __call__(self, data: ImageSet | Table, source: NoiseSource, progress: Progress) -> Artefact:
-        """Asks the teachers of private records, and teaches the student."""
+    def __call__(
+        self,
+        data: ImageSet | Table,
+        source: NoiseSource,
+        progress: Progress,
+        workspace: Path | None = None,
+    ) -> Artefact:
+        """Asks the teachers of private records, and teaches the student.
+
+        In a ``workspace`` the seed and the noisy answers are kept, and the votes never: whoever is
+        interrupted before the answers lets the teachers vote again, on shards drawn anew, of which
+        nothing was released.
+        """
         from dataclasses import replace
 
         import torch
 
         from sfumato.learn.architectures import build, weights
         from sfumato.learn.examples import labelled
+        from sfumato.learn.pate.voting import Answers
+        from sfumato.publish.workspace import is_kept, once
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
-        seed = secrets.randbits(31) if self.method.seed is None else self.method.seed
-        ready = replace(self.ready, method=replace(self.ready.method, seed=seed))
+        drawn = secrets.randbits(31) if self.method.seed is None else self.method.seed
+        seeds = once(workspace, "seeds", lambda: {"queries": drawn})
+        ready = replace(self.ready, method=replace(self.ready.method, seed=seeds["queries"]))
         inputs, labels = labelled(data)
         module = build(self.architecture, seed=0)  # its weights are replaced
         features, linear = _parts(module)
@@ -224,7 +240,13 @@ class Run:
         def private(rows: NDArray[np.int64]) -> Tensor:
             return features(inputs[torch.from_numpy(rows)])
 
-        answers = ready.ask(private, labels, pool, source=source, progress=progress)
+        voted: tuple[Any, ...] = ()
+        if not is_kept(workspace, "answers"):  # teachers take minutes, and draw nothing
+            voted = ready.votes(private, labels, pool, source=source, progress=progress)
+        released = once(
+            workspace, "answers", lambda: ready.answers(*voted, source=source).to_dict(), drawn=True
+        )
+        answers = Answers.from_dict(released, ready.method.classes)
         progress(0, 1, "student")
         layer = ready.teach(pool, answers)
         with torch.no_grad():
@@ -232,7 +254,7 @@ class Run:
             linear.bias.copy_(layer.bias)
         return Artefact(
             Model(self.facts, self.architecture, weights(module)),
-            seeds={"queries": seed},
+            seeds=seeds,
             notes={"asked": answers.asked, "answered": len(answers.queries)},
         )
 

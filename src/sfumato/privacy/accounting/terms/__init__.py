@@ -13,7 +13,7 @@ from sfumato.privacy.accounting.terms.additive import (
     Laplace,
     discrete_gaussian,
 )
-from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated
+from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated, Worst
 from sfumato.privacy.accounting.terms.direction import Direction, Shown
 from sfumato.privacy.accounting.terms.group import Grouped
 from sfumato.privacy.accounting.terms.response import Response
@@ -35,5 +35,6 @@ __all__ = [
     "Shown",
     "Term",
     "TruncatedGaussian",
+    "Worst",
     "discrete_gaussian",
 ]

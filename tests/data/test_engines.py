@@ -1,0 +1,362 @@
+"""The same table through every kind of source: identical codes, counts and errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sqlite3
+from itertools import combinations
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sfumato.data import Axis, Categorical, Numeric, Ordinal, Schema, Table
+from sfumato.data import table as table_module
+from sfumato.errors import InputError, SfumatoError
+
+TYPED = ("arrow", "parquet", "folder", "glob", "duckdb", "duckdb reads parquet", "sqlite")
+SPELT = ("csv", "csv folder", "duckdb reads csv")
+SPARK = ("spark reads parquet", "spark reads csv")
+EVERY = (*TYPED, *SPELT, *SPARK)
+
+SCHEMA = Schema(
+    (
+        Numeric("age", 0, 90, 1, integer=True),
+        Numeric("height", 0.5, 2.5, 0.01, missing=True),
+        Ordinal("size", ("S", "M", "L")),
+        Categorical("city", ("Bonn", "Köln", "Ulm"), missing=True),
+        Categorical("kids", ("0", "1", "2"), dtype="int64"),
+        Categorical("ill", ("false", "true"), dtype="bool"),
+        Categorical("free", ("a", "b"), missing=True, outside="missing"),
+        Numeric("wage", 0, 100, 0.5, missing=True, outside="missing"),
+        Numeric("pay", 0, 100, 5, outside="clamp"),
+    ),
+    target="ill",
+)
+
+
+def missing_spark() -> str:
+    """Why Spark cannot run here; empty if it can."""
+    if importlib.util.find_spec("pyspark") is None:
+        return "Spark is not tested: pyspark is not installed (extra: spark)"
+    if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
+        return "Spark is not tested: there is no Java runtime"
+    return ""
+
+
+needs_spark = pytest.mark.skipif(bool(missing_spark()), reason=missing_spark() or "there is Spark")
+
+
+def each(kinds):
+    """A test for each kind of source; Spark's are skipped where there is none."""
+    marked = [pytest.param(k, marks=needs_spark) if k in SPARK else k for k in kinds]
+    return pytest.mark.parametrize("kind", marked)
+
+
+def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
+    """The same rows, from a source of this kind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = max(1, data.num_rows // 2)
+    parts = [data.slice(0, half), data.slice(half)] if data.num_rows > 1 else [data]
+    engine = next((e for e in ("spark", "duckdb") if kind.startswith(f"{e} reads")), "auto")
+    engine = "spark:local[1]" if engine == "spark" else engine
+    if kind == "arrow":
+        return Table.from_arrow(data, schema)
+    if kind == "duckdb":
+        with duckdb.connect(folder / "a.duckdb") as connection:
+            connection.register("given", data)
+            connection.execute("CREATE TABLE people AS SELECT * FROM given")
+        return Table.open(f"duckdb://{folder}/a.duckdb?table=people", schema)
+    if kind == "sqlite":
+        with sqlite3.connect(folder / "a.sqlite") as connection:
+            fill(connection, data)
+        return Table.open(f"sqlite://{folder}/a.sqlite?table=people", schema)
+    if "csv" in kind:
+        for i, part in enumerate(parts if "folder" in kind else [data]):
+            pyarrow.csv.write_csv(part, folder / f"{i}.csv")
+        return Table.open(folder if "folder" in kind else folder / "0.csv", schema, engine=engine)
+    for i, part in enumerate([data] if kind == "parquet" else parts):
+        pq.write_table(part, folder / f"{i}.parquet", row_group_size=150)
+    path = {"parquet": folder / "0.parquet", "folder": folder}.get(kind, folder / "*.parquet")
+    return Table.open(path, schema, engine=engine)
+
+
+def fill(connection: sqlite3.Connection, data: pa.Table) -> None:
+    kinds = {"int64": "INTEGER", "double": "REAL", "bool": "BOOLEAN"}
+    columns = ", ".join(f'"{f.name}" {kinds.get(str(f.type), "TEXT")}' for f in data.schema)
+    connection.execute(f"CREATE TABLE people ({columns})")
+    marks = ", ".join("?" * data.num_columns)
+    rows = zip(*(column.to_pylist() for column in data.columns), strict=True)
+    connection.executemany(f"INSERT INTO people VALUES ({marks})", rows)
+    connection.commit()
+
+
+def people(rows: int = 400, seed: int = 0) -> pa.Table:
+    """Rows that the schema allows, with gaps and, where it allows them, values outside."""
+    rng = np.random.default_rng(seed)
+
+    def gaps(values):
+        absent = rng.random(rows) < 0.1
+        return [None if gone else x for x, gone in zip(values.tolist(), absent, strict=True)]
+
+    return pa.table(
+        {
+            "age": rng.integers(0, 91, rows),
+            "height": gaps(rng.uniform(0.5, 2.5, rows)),
+            "size": rng.choice(["S", "M", "L"], rows).tolist(),
+            "city": gaps(rng.choice(["Bonn", "Köln", "Ulm"], rows)),
+            "kids": rng.integers(0, 3, rows),
+            "ill": rng.random(rows) < 0.3,
+            "free": gaps(rng.choice(["a", "b", "c", "d e"], rows)),
+            "wage": gaps(rng.uniform(-20, 120, rows).round(1)),
+            "pay": rng.integers(-50, 150, rows),
+        }
+    )
+
+
+REQUESTS = [
+    *([name] for name in SCHEMA.names),
+    *combinations(SCHEMA.names, 2),
+    [Axis("height", 7), Axis("wage", 4), "ill"],
+    ["city", Axis("age", 10), "city"],
+    [Axis("age", 1000)],
+]
+
+
+@pytest.fixture(autouse=True)
+def _large(monkeypatch):
+    """Nothing is kept in memory, so that every pass goes to the source."""
+    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+
+
+def in_memory(data: pa.Table) -> Table:
+    """The codes, by the plain definition: each whole column encoded at once."""
+    return Table.from_codes({c.name: c.encode(data.column(c.name)) for c in SCHEMA}, SCHEMA)
+
+
+@each(EVERY)
+def test_codes_and_counts_are_identical_from_every_source(kind, tmp_path):
+    data = people()
+    table, true = opened(kind, data, SCHEMA, tmp_path), in_memory(data)
+    table.validate(SCHEMA)
+    assert table.num_rows == 400
+    rows = np.stack(list(table.codes().values()), axis=1)
+    expected = np.stack(list(true.codes().values()), axis=1)
+    if kind in SPARK:  # which gives rows in any order
+        rows, expected = np.sort(rows, axis=0), np.sort(expected, axis=0)
+    assert (rows == expected).all()
+    requests = REQUESTS[-8:] if kind in SPARK else REQUESTS  # each is a job there
+    for got, want, axes in zip(
+        table.many_counts(requests), true.many_counts(requests), requests, strict=True
+    ):
+        assert (got == want).all(), axes
+
+
+@each([k for k in EVERY if k.split()[0] in ("duckdb", "sqlite", "spark")])
+def test_an_engine_counts_without_giving_out_rows(kind, tmp_path, monkeypatch):
+    table = opened(kind, people(), SCHEMA, tmp_path)
+
+    def unread(*args, **kwargs):
+        raise AssertionError("rows left the engine")
+
+    monkeypatch.setattr(type(table.source), "batches", unread)
+    table.validate(SCHEMA)
+    assert [c.sum() for c in table.many_counts([["city"], [Axis("height", 3), "ill"]])] == [400] * 2
+
+
+BAD = {
+    "a number above": ("age", 91),
+    "a number below": ("height", 0.25),
+    "no number": ("age", None),
+    "no level": ("size", None),
+    "another level": ("city", "Paris"),
+    "another case": ("size", "s"),
+    "another whole level": ("kids", 3),
+}
+
+
+def refusal(kind, data, folder, schema=SCHEMA) -> str:
+    """What validation and counting say, without the row's number."""
+    table = opened(kind, data, schema, folder)
+    said = set()
+    name = list(schema.names)
+    for work in (lambda: table.validate(schema), lambda: table.many_counts([[n] for n in name])):
+        with pytest.raises(InputError) as error:
+            work()
+        said.add(re.sub(r" in row \d+", "", str(error.value)))
+    assert len(said) == 1, said
+    return said.pop()
+
+
+@each(EVERY)
+@pytest.mark.parametrize("bad", BAD)
+def test_errors_are_identical_from_every_source(kind, bad, tmp_path):
+    name, value = BAD[bad]
+    data = people(20)
+    values = data.column(name).to_pylist()
+    values[13] = value
+    position = data.column_names.index(name)
+    data = data.set_column(position, name, pa.array(values, data.column(name).type))
+    said = refusal(kind, data, tmp_path)
+    spelt = repr(str(value)) if "csv" in kind and value is not None else repr(value)
+    assert f"column {name!r}: " in said
+    assert (spelt if value is not None else "no value") in said
+    reference = "csv" if "csv" in kind else "parquet"
+    assert said == refusal(reference, data, tmp_path / "reference")
+
+
+@each([k for k in EVERY if "arrow" not in k])
+def test_a_column_of_the_wrong_type_is_refused_alike(kind, tmp_path):
+    words = people(20).set_column(0, "age", pa.array(["old"] * 20))
+    said = refusal(kind, words, tmp_path)
+    assert said == refusal("parquet", words, tmp_path / "reference")
+    assert "column 'age': 'old' is not a number" in said
+
+
+WORDS = ["1", "+2.5", " 3 ", "1e1", ".5", "7.", "-0", "nan", "inf", "-INF", "0x1", "1_0", "", "x"]
+texts = st.lists(st.sampled_from(WORDS) | st.none(), min_size=1, max_size=6)
+floats = st.lists(st.floats(allow_nan=True, width=64) | st.none(), min_size=1, max_size=6)
+near = st.lists(st.integers(-3, 43).map(lambda i: i / 4), min_size=1, max_size=6)
+policies = st.sampled_from(
+    [
+        Numeric("x", 0, 10, 1),
+        Numeric("x", 0, 10, 0.1, missing=True),
+        Numeric("x", 0, 10, 1, outside="clamp"),
+        Numeric("x", 0, 10, 0.5, missing=True, outside="clamp"),
+        Numeric("x", 0, 10, 1, missing=True, outside="missing"),
+        Categorical("x", ("1", "+2.5", ""), missing=True),
+        Categorical("x", ("1", "x"), missing=True, outside="missing"),
+        Categorical("x", ("1", "0.5"), dtype="float64", missing=True, outside="missing"),
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(values=texts | floats | near, column=policies)
+def test_engines_read_any_value_as_the_stream_does(values, column, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    kind = pa.string() if any(isinstance(v, str) for v in values) else pa.float64()
+    data, schema = pa.table({"x": pa.array(values, kind)}), Schema((column,))
+
+    def outcome(source):
+        try:
+            table = opened(source, data, schema, folder / source.replace(" ", "-"))
+            table.validate(schema)
+            return table.counts(["x"]).tolist()
+        except InputError as error:
+            # Of several bad values an engine names the least, the stream the first.
+            return error.problem.split(":")[0]
+
+    true = outcome("parquet")
+    assert outcome("duckdb") == true
+    assert outcome("duckdb reads parquet") == true
+    if not any(isinstance(v, float) and v != v for v in values):  # which SQLite cannot hold
+        assert outcome("sqlite") == true
+
+
+@each(["duckdb", "duckdb reads parquet", "duckdb reads csv", "sqlite"])
+def test_rows_of_embedded_engines_have_a_place(kind, tmp_path):
+    table = opened(kind, people(), SCHEMA, tmp_path)
+    parts, true = table.split(0.25, seed=3), in_memory(people()).split(0.25, seed=3)
+    for part, want in zip(parts, true, strict=True):
+        for name, codes in want.codes().items():
+            assert (part.codes()[name] == codes).all()
+        assert part.counts(["city"]).tolist() == want.counts(["city"]).tolist()
+
+
+@needs_spark
+def test_spark_parts_rows_by_their_values_and_loses_none(tmp_path):
+    table = opened("spark reads parquet", people(2000), SCHEMA, tmp_path)
+    rest, held_out = table.split(0.25, seed=3)
+    assert rest.num_rows + held_out.num_rows == 2000
+    # 2000 hashed rows: 0.25 within 6 standard deviations, 0.058, with probability 2e-9.
+    assert abs(held_out.num_rows / 2000 - 0.25) < 0.058
+    assert (rest.counts(["city"]) + held_out.counts(["city"]) == table.counts(["city"])).all()
+    again = table.split(0.25, seed=3)[1]
+    assert (again.counts(["age"]) == held_out.counts(["age"])).all()
+    assert (table.split(0.25, seed=4)[1].counts(["age"]) != held_out.counts(["age"])).any()
+    few = table.sample(100, seed=0)
+    assert few.num_rows == 100
+    assert few.source is None
+
+
+@each(["parquet", "csv", "duckdb", "sqlite"])
+def test_a_sample_is_some_of_the_rows_each_once(kind, tmp_path):
+    data = people().set_column(0, "age", pa.array(list(range(90)) + [90] * 310))
+    table = opened(kind, data, SCHEMA, tmp_path)
+    few = table.sample(100, seed=0)
+    assert few.num_rows == 100
+    counts = few.counts(["age"])
+    assert counts[:90].max() <= 1
+    assert (few.codes()["wage"] == table.sample(100, seed=0).codes()["wage"]).all()
+    assert (few.counts(["age"]) != table.sample(100, seed=1).counts(["age"])).any()
+    assert table.sample(400, seed=0) is table
+
+
+def refused(path, schema=SCHEMA, **options) -> str:
+    with pytest.raises(SfumatoError) as error:
+        Table.open(path, schema, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_addresses_that_lead_nowhere_are_one_line(tmp_path, monkeypatch):
+    opened("duckdb", people(), SCHEMA, tmp_path)
+    here = f"duckdb://{tmp_path}/a.duckdb"
+    assert "names no table. Add ?table=NAME. It has: people." in refused(here)
+    assert "there is no table 'persons'. It has: people." in refused(f"{here}?table=persons")
+    assert "there is no file" in refused(f"duckdb://{tmp_path}/b.duckdb?table=people")
+    assert not (tmp_path / "b.duckdb").exists()
+    assert "cannot be read" in refused("nonsense://host/db?table=x")
+    assert "there is no engine 'sprak'" in refused(tmp_path, engine="sprak")
+    assert "is read by Spark alone" in refused("s3a://bucket/a.parquet")
+    assert "Add --engine spark" in refused("table:people")
+    assert "Leave --engine out" in refused("sqlite:///a.db?table=x", engine="duckdb")
+    (tmp_path / "a.csv").write_text("not a database")
+    assert "cannot be read" in refused(f"duckdb://{tmp_path}/a.csv?table=x")
+
+
+def test_a_backend_whose_package_is_missing_says_what_to_install(monkeypatch):
+    import ibis
+
+    def missing(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'psycopg'")
+
+    monkeypatch.setattr(ibis, "connect", missing)
+    said = refused("postgres://user:secret@host/db?table=people")
+    assert "ibis-framework[postgres]" in said
+    assert "secret" not in said
+    assert "user" not in said
+
+    def unreachable(*args, **kwargs):
+        raise OSError("no route to postgres://user:secret@host")
+
+    monkeypatch.setattr(ibis, "connect", unreachable)
+    assert "secret" not in refused("postgres://user:secret@host/db?table=people")
+
+
+def test_an_engine_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    import sys
+
+    pq.write_table(people(), tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    for engine in ("spark", "spark://host:7077", "spark:yarn"):
+        assert "sfumato[spark]" in refused(tmp_path / "a.parquet", engine=engine)
+
+
+def test_a_table_without_rows_or_columns_is_refused(tmp_path):
+    empty = people().slice(0, 0)
+    for kind in ("duckdb", "sqlite"):
+        with pytest.raises(InputError, match="has no rows"):
+            opened(kind, empty, SCHEMA, tmp_path / kind)
+    with pytest.raises(InputError, match="lacks column 'age'"):
+        opened("duckdb", people().drop_columns("age"), SCHEMA, tmp_path / "less")
