@@ -179,7 +179,7 @@ CASES = (
         ([2], [1]),
     ),
     Case("an empty file", b"", (whole(),), refused="is empty"),
-    Case("zero rows", text("x"), (whole(),), refused="no rows", advice="Give a file with rows"),
+    Case("zero rows", text("x"), (whole(),), refused="no rows", advice="with rows"),
     Case("one row", text("x", "1"), (whole(),), ([1],)),
     # -- numbers
     Case(

@@ -117,15 +117,18 @@ def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kep
     """
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
-    threshold = int(fraction * 2**64)
-    key = hashlib.sha256(f"sfumato held out {seed}".encode()).digest()
-    parts = []
-    for persons in ids(source, unit):
-        coded = persons.dictionary_encode()
-        low = np.array(
-            [_hash(name, key) < threshold for name in coded.dictionary.to_pylist()], dtype=bool
+    from pandas.util import hash_array
+
+    threshold = np.uint64(fraction * 2**64)
+    # SipHash, the same on every machine; its key is of 16 letters.
+    key = hashlib.sha256(f"sfumato held out {seed}".encode()).hexdigest()[:16]
+    parts = [
+        hash_array(
+            persons.to_numpy(zero_copy_only=False).astype(object), hash_key=key, categorize=False
         )
-        parts.append(low[coded.indices.to_numpy()])
+        < threshold
+        for persons in ids(source, unit)
+    ]
     out = np.concatenate(parts) if parts else np.zeros(0, bool)
     if out.all() or not out.any():
         raise InputError(
@@ -221,11 +224,6 @@ def priorities(key: bytes, start: int, count: int) -> NDArray[np.uint64]:
     )
     at = start - blocks.start * ROWS
     return np.frombuffer(stream, dtype=np.uint64)[at : at + count]
-
-
-def _hash(person: str, key: bytes) -> int:
-    digest = hashlib.blake2b(person.encode(), key=key, digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def _collected(source: Source, places: Any) -> Kept:

@@ -408,7 +408,7 @@ class Table:
                 parts.append(codes[name][here].astype(narrowest(self.schema[name].size)))
             start += height
         whole = {name: np.concatenate(parts) for name, parts in kept.items()}
-        return Table(self.schema.with_records(None), None, whole)
+        return Table(self.schema.with_records(None).without_unit(), None, whole)
 
     def head(self, rows: int) -> Table:
         """The first rows."""

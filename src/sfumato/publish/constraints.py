@@ -106,6 +106,14 @@ class _Kept:
     copied: tuple[str, ...]
     aligned: bool
 
+    def check(self, table: Table) -> None:
+        """Refuses, before anything is paid for, rows that have no order to be copied in."""
+        if self.copied and not table.ordered:
+            raise InputError(
+                f"{', '.join(self.copied)}: passed through, and the table gives rows in no order",
+                "Export the table to Parquet, or leave pass_through out.",
+            )
+
     def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
         """The method's artefact with its public columns, and without impossible rows."""
         from sfumato.publish.tables.rows import Collector

@@ -60,7 +60,8 @@ class Calibrated:
         plan: What calibration derived: noise scales, per-attribute budgets, clip norms, counts.
             JSON values; functions of public choices, the budget and public facts alone.
         run: Draws the noise: ``run(data, source, progress) -> Artefact``; one whose ``resumable``
-            is true also takes a workspace, where it keeps what it has drawn.
+            is true also takes a workspace, where it keeps what it has drawn. One that has a
+            ``check(data)`` may refuse data before they are paid for.
         source: Where the noise comes from unless a test says otherwise.
         public: Facts declared or computed from public data that the method relies on, beside
             those in the schema.
@@ -124,6 +125,8 @@ class Calibrated:
         data = units.bounded(data, self.facts, workspace)
         data.validate(self.facts)
         data = units.anonymous(data)
+        if hasattr(self.run, "check"):
+            self.run.check(data)
         source = self.source if source is None else source
         figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
         release_id = uuid.uuid4().hex
