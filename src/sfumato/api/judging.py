@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.api.inputs import load, validate
 from sfumato.data import Schema
+from sfumato.data.load import beside
 from sfumato.errors import InputError
 from sfumato.publish.method import Progress, silent
 from sfumato.publish.units import bounded
@@ -96,10 +97,13 @@ def _open(release: Release | str | Path) -> Release:
 def _fit(data: DataLike, release: Release) -> Data:
     """Private rows in the release's own terms."""
     facts: Any = release.facts.with_records(None)
+    if isinstance(data, str | Path) and not str(data).startswith("dataset:"):
+        own = beside(Path(data).expanduser())
+        # How the file is written is said there; what its values mean must be the same.
+        if isinstance(own, Schema) and isinstance(facts, Schema) and own.encodes_like(facts):
+            facts = own.with_target(facts.target)
     unit = next((f.value for f in release.card.facts if f.name == "unit"), None)
     named = {} if unit is None else {"unit": unit["column"], "rows_per_unit": unit["rows"]}
-    if isinstance(facts, Schema) and unit is not None and unit["column"] in facts.drop:
-        facts = facts.with_unit(unit["column"], unit["rows"])
     loaded = load(data, schema=facts, **named)
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:

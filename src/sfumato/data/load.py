@@ -40,6 +40,8 @@ def load_data(
         schema: Public facts, or the file that holds them. By default the facts of the named data
             set, or ``NAME.schema.yaml`` beside a file ``NAME.csv``.
         engine: Who reads a table's files; see :meth:`Table.open`.
+        unit: Column of whom a row is of; None takes the schema's.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's.
 
     Raises:
         InputError: If nothing can be opened, or the target is not there.
@@ -136,13 +138,13 @@ def _open(
     elif path.suffix == ".npz":
         _need_file(path)
         _no_unit(unit)
-        facts = facts or _beside(path)
+        facts = facts or beside(path)
         return _labelled(ImageSet.from_npz(path, _classes(facts)), facts)
     elif "idx" in path.name and path.is_file():
         _no_unit(unit)
-        facts = facts or _beside(path)
+        facts = facts or beside(path)
         return _labelled(_idx(path, facts), facts)
-    facts = facts or _beside(path)
+    facts = facts or beside(path)
     if facts is None:
         raise InputError(
             f"{path} has no schema" if path.exists() or "*" in str(path) else f"there is no {path}",
@@ -171,7 +173,7 @@ def _through_engine(
     """A table that a query engine holds or reads."""
     address = addresses.is_address(str(path))
     shown = addresses.plain(str(path))
-    facts = facts or (None if address else _beside(Path(path).expanduser()))
+    facts = facts or (None if address else beside(Path(path).expanduser()))
     if facts is None:
         raise InputError(f"{shown} has no schema", "Give its public facts: --schema FILE.")
     if isinstance(facts, ImageSchema):
@@ -224,7 +226,8 @@ def _holds_tables(path: Path) -> bool:
     )
 
 
-def _beside(path: Path) -> Facts | None:
+def beside(path: Path) -> Facts | None:
+    """The facts in ``NAME.schema.yaml`` beside ``NAME.csv``; None if there is no such file."""
     if "*" in path.name:  # a glob's files have the schema of their folder
         path = path.parent
     file = path.with_name(_schema_name(path))
