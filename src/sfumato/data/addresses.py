@@ -320,8 +320,13 @@ def _spark(master: str) -> Any:
     try:
         session = builder.getOrCreate()
         context = session.sparkContext
-        if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
-            context.pythonExec = sys.executable  # workers on this machine have what this one has
+        if context.master.startswith("local"):
+            if "PYSPARK_PYTHON" not in os.environ:
+                context.pythonExec = sys.executable  # its workers have what this process has
+            if (
+                session.conf.get("spark.sql.shuffle.partitions") == "200"
+            ):  # its default, for a cluster
+                session.conf.set("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
         return ibis.pyspark.connect(session)
     except Exception as error:
         raise failed(
