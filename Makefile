@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-crash bench-recipe bench-s001 \
-	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-finetune clean
+	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-finetune bench-scale clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -47,6 +47,12 @@ bench-step: $(VENV)/.bench
 
 bench-dynamic bench-vmf bench-pate bench-adlm: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
+
+# Rows of tens of gigabytes go to FOLDER; MILLIONS="1 10 100" for all. Spark is measured where pyspark and Java are.
+FOLDER ?= .cache/scale
+MILLIONS ?= 1 10
+bench-scale: $(VENV)/.core
+	$(BIN)/python benchmarks/scale.py --folder $(FOLDER) --millions $(MILLIONS)
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from sfumato.data import Axis, Categorical, Numeric, Ordinal, Schema, Table
 from sfumato.data import table as table_module
+from sfumato.data.draft import draft
 from sfumato.errors import InputError, SfumatoError
 
 TYPED = ("arrow", "parquet", "folder", "glob", "duckdb", "duckdb reads parquet", "sqlite")
@@ -304,9 +305,16 @@ def test_rows_without_a_place_are_parted_by_their_values_and_none_is_lost(kind, 
     again = table.split(0.25, seed=3)[1]
     assert (again.counts(["age"]) == held_out.counts(["age"])).all()
     assert (table.split(0.25, seed=4)[1].counts(["age"]) != held_out.counts(["age"])).any()
-    few = table.sample(100, seed=0)
-    assert few.num_rows == 100
+    few = table.sample(500, seed=0)
+    # 634 rows are expected: fewer than 500 with probability 1e-8.
+    assert few.num_rows == 500
     assert few.source is None
+    assert not few.ordered
+    alike = opened(kind, people(2000).select(["ill"]), SCHEMA.select("ill"), tmp_path / "alike")
+    with pytest.raises(InputError, match="too few or too much alike"):
+        alike.split(0.25, seed=3)
+    with pytest.raises(InputError, match=r"held-out fraction is 1\.5"):
+        alike.split(1.5, seed=3)
 
 
 @each(["parquet", "csv", "duckdb", "sqlite"])
@@ -380,3 +388,18 @@ def test_a_table_without_rows_or_columns_is_refused(tmp_path):
             opened(kind, empty, SCHEMA, tmp_path / kind)
     with pytest.raises(InputError, match="lacks column 'age'"):
         opened("duckdb", people().drop_columns("age"), SCHEMA, tmp_path / "less")
+
+
+@each(["duckdb", "sqlite", "postgres"])
+def test_a_schema_is_drafted_from_the_types_that_a_database_declares(kind, tmp_path, monkeypatch):
+    table = opened(kind, people(), SCHEMA, tmp_path)
+    monkeypatch.setattr(type(table.source), "batches", None)  # no row is read
+    address = {
+        "duckdb": f"duckdb://{tmp_path}/a.duckdb?table=people",
+        "sqlite": f"sqlite://{tmp_path}/a.sqlite?table=people",
+        "postgres": f"{POSTGRES}?table=t{abs(hash(str(tmp_path))):x}",
+    }[kind]
+    kinds = {name: facts["type"] for name, facts in draft(address).columns.items()}
+    assert kinds["age"] == "integer"
+    assert kinds["height"] == "number"
+    assert kinds["city"] == "categorical"

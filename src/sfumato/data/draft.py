@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.data import schema_file, sources
+from sfumato.data import addresses, schema_file, sources
+from sfumato.data.engine import EngineSource
 from sfumato.data.schema_file import UNKNOWN
 from sfumato.errors import InputError
 
@@ -102,12 +103,13 @@ def draft(
     target: str | None = None,
     encoding: str = "utf-8",
     delimiter: str = ",",
+    engine: str = "auto",
     source: NoiseSource | None = None,
 ) -> Draft:
     """Drafts a schema for CSV or Parquet files.
 
     Args:
-        path: A file, a folder of files or a glob.
+        path: A file, a folder of files, a glob, or the address of a table.
         epsilon: What may be spent on estimating facts from the rows; None spends nothing and
             reads no row. The relation is add/remove of one record.
         delta: What levels (and types) may spend, well below one over the number of records.
@@ -118,13 +120,14 @@ def draft(
         target: Column to predict.
         encoding: Of CSV files.
         delimiter: Of CSV files.
+        engine: Who reads files; see :meth:`sfumato.data.Table.open`.
         source: The noise; the secure source by default.
 
     Raises:
         InputError: If the files cannot be read or a setting does not fit. Nothing is spent.
         BudgetError: If the ledger's ceiling refuses. Nothing is spent.
     """
-    data = sources.file_source(path, encoding, delimiter)
+    data = addresses.open_source(path, encoding=encoding, delimiter=delimiter, engine=engine)
     declared = _declared(data, types or {}, drop)
     if target is not None and target not in declared:
         raise InputError(f"target {target!r} is not a column", f"Columns: {', '.join(declared)}.")
@@ -137,7 +140,7 @@ def draft(
         return Draft({name: _open(kind) for name, kind in declared.items()}, top)
     if ledger is None:
         raise InputError("an epsilon was given but no ledger", "Estimates are paid from a ledger.")
-    return _paid(data, declared, top, epsilon, delta, ledger, str(path), source)
+    return _paid(data, declared, top, epsilon, delta, ledger, addresses.plain(str(path)), source)
 
 
 def _paid(
@@ -178,7 +181,7 @@ def _declared(
 ) -> dict[str, str]:
     """The declared type of each column that stays, ``?`` where there is none."""
     kinds: dict[str, str] = dict.fromkeys(data.names, UNKNOWN)
-    if isinstance(data, sources.ParquetSource):
+    if isinstance(data, sources.ParquetSource | EngineSource):
         kinds |= {field.name: _arrow_kind(field.type) for field in data.schema}
     for name in (*types, *drop):
         if name not in kinds:

@@ -115,6 +115,13 @@ class EngineSource:
         inside = (place >= round(start * steps)) & (place < round(end * steps))
         return EngineSource(self.table.filter(inside), self.name, spelt=self.spelt)
 
+    def some(self, share: float) -> EngineSource:
+        """Rows that the engine draws at random, each with this chance; others in every pass."""
+        import ibis
+
+        drawn = self.table.filter(ibis.random() < share)
+        return EngineSource(drawn, self.name, spelt=self.spelt)
+
     def _rows(self, tokens: Sequence[str]) -> Rows:
         import ibis.expr.operations as ops
 
