@@ -87,7 +87,7 @@ def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
         return Table.open(f"duckdb://{folder}/a.duckdb?table=people", schema)
     if kind == "sqlite":
         with sqlite3.connect(folder / "a.sqlite") as connection:
-            fill(connection.cursor(), data, "people", {"int64": "INTEGER", "double": "REAL"}, "?")
+            fill(connection.cursor(), data, "people", {"int64": "BIGINT", "double": "REAL"}, "?")
             connection.commit()
         return Table.open(f"sqlite://{folder}/a.sqlite?table=people", schema)
     if kind == "postgres":
@@ -189,6 +189,18 @@ def test_an_engine_counts_without_giving_out_rows(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(type(table.source), "batches", unread)
     table.validate(SCHEMA)
     assert [c.sum() for c in table.many_counts([["city"], [Axis("height", 3), "ill"]])] == [400] * 2
+
+
+@each(["parquet", "duckdb", "duckdb reads parquet", "sqlite", "spark reads parquet", "postgres"])
+def test_long_integers_beside_a_gap_are_exact(kind, tmp_path):
+    # 2^53 + 1 is no float: taken for one it would be the other level.
+    low, high = 2**53, 2**53 + 1
+    column = Categorical("id", (str(low), str(high)), missing=True, dtype="int64")
+    data = pa.table({"id": pa.array([low, high, None, high], pa.int64())})
+    table = opened(kind, data, Schema((column,)), tmp_path)
+    table.validate(table.schema)
+    assert table.counts(["id"]).tolist() == [1, 2, 1]
+    assert sorted(table.codes()["id"].tolist()) == [0, 1, 1, 2]
 
 
 BAD = {
