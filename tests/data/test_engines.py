@@ -322,6 +322,9 @@ def test_rows_without_a_place_are_parted_by_their_values_and_none_is_lost(kind, 
     assert few.num_rows == 500
     assert few.source is None
     assert not few.ordered
+    every = table.sample(5000, seed=0)
+    assert every.source is None
+    assert (every.counts(["age"]) == table.counts(["age"])).all()
     alike = opened(kind, people(2000).select(["ill"]), SCHEMA.select("ill"), tmp_path / "alike")
     with pytest.raises(InputError, match="too few or too much alike"):
         alike.split(0.25, seed=3)

@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import uuid
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -312,6 +313,8 @@ def _spark(master: str) -> Any:
         raise MissingExtraError("pyspark", "spark", "--engine spark") from None
     import ibis
 
+    # Nothing passes through pandas here.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     builder = SparkSession.builder.appName("sfumato")
     if master:
         builder = builder.master(master)

@@ -338,24 +338,26 @@ class Table:
         return rest, held_out
 
     def sample(self, limit: int, seed: int) -> Table:
-        """At most so many rows with their codes in memory, in one pass.
+        """At most so many rows, in one pass; if it is all of them, this table.
+
+        Rows without an order come into memory in any case, so that they are the same from then on.
 
         Args:
             limit: At least 1.
             seed: Of the draw; the same rows of tables of the same length. Rows without an order
                 are drawn by their engine, anew every time.
         """
-        total = self.num_rows
-        if total <= limit:
-            return self
-        rng, schema = np.random.default_rng(seed), self.schema.with_records(None)
-        picked = None
-        table = self
+        total, schema = self.num_rows, self.schema.with_records(None)
+        table, picked = self, None
         if isinstance(self._source, EngineSource) and not self._source.ordered:
             # About as many rows leave the engine as are wanted, and a little more.
-            share = min(1.0, (limit + 6 * limit**0.5) / total)
-            table = Table(schema, self._source.some(share))
+            share = (limit + 6 * limit**0.5) / total
+            if share < 1:
+                table = Table(schema, self._source.some(share))
+        elif total <= limit:
+            return self
         else:
+            rng = np.random.default_rng(seed)
             picked = np.sort(rng.choice(total, size=limit, replace=False))
         codes = parts.gathered(table.codes_batches(), schema, picked)
         sampled = Table(schema, None, {n: c[:limit] for n, c in codes.items()})
