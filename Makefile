@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-crash bench-recipe bench-s001 \
 	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-finetune bench-adaptive \
-	bench-mcgen clean
+	bench-mcgen bench-scale clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -51,6 +51,12 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py
+
+# Rows of tens of gigabytes go to FOLDER; MILLIONS="1 10 100" for all. Spark is measured where pyspark and Java are.
+FOLDER ?= .cache/scale
+MILLIONS ?= 1 10
+bench-scale: $(VENV)/.core
+	$(BIN)/python benchmarks/scale.py --folder $(FOLDER) --millions $(MILLIONS)
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache

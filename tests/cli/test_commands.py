@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -208,3 +209,32 @@ def test_the_bar_appears_only_once_work_takes_a_while(monkeypatch: pytest.Monkey
         progress(2, 10, "working")
         progress(3, 10, "another step")
         assert progress.bars is not None  # type: ignore[attr-defined]
+
+
+def test_a_table_of_a_database_is_checked_and_published(
+    sfumato: Callable[..., Any], tmp_path: Path
+) -> None:
+    import duckdb
+
+    schema = tmp_path / "people.yaml"
+    schema.write_text(
+        "sfumato_schema: 1\ntarget: ill\ncolumns:\n"
+        "  age: {type: integer, lower: 0, upper: 99, granularity: 1, provenance: public}\n"
+        '  ill: {type: categorical, levels: ["no", "yes"], provenance: public}\n'
+    )
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute(
+            "CREATE TABLE people AS SELECT i % 90 AS age, if(i % 3 = 0, 'yes', 'no') AS ill "
+            "FROM range(300) AS r(i)"
+        )
+    address = f"duckdb://{tmp_path}/a.duckdb?table=people"
+    checked = sfumato("schema", "check", address, "--schema", schema)
+    assert "fits its schema: 300 records" in checked.out
+    out = tmp_path / "out"
+    ran = sfumato("publish", address, "--schema", schema, "--epsilon", 1, "--out", out)
+    assert ran.code == 0, ran.err
+    assert (out / "card.json").is_file()
+    refused = sfumato("publish", address, "--epsilon", 1, "--out", tmp_path / "o")
+    assert (refused.code, "has no schema" in refused.err) == (2, True)
+    wrong = sfumato("schema", "check", tmp_path, "--schema", schema, "--engine", "sprak")
+    assert (wrong.code, "there is no engine 'sprak'" in wrong.err) == (2, True)
