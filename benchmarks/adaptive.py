@@ -185,23 +185,27 @@ def one(name: str, method: Adaptive, epsilon: float, parts: Parts, seed: int) ->
 def predicted(name: str, seeds: int) -> dict[str, Any]:
     """What theory says before any model is trained: weighted variance over the uniform one's.
 
-    Weights are the private rows' own importance, shares those of the proxy's: both are needed only
-    here, and no release sees the former.
+    Weights are the private rows' own importance; shares are those of the proxy's, as in the
+    releases, and for comparison those of the weights themselves. No release sees the latter.
     """
-    found: dict[str, list[float]] = {rule: [] for rule in allocation.RULES}
+    found: dict[str, dict[str, list[float]]] = {
+        shared: {rule: [] for rule in allocation.RULES} for shared in ("proxy", "own")
+    }
     for seed in range(seeds):
         parts = adaptive_data.parts(name, seed)
-        true, proxy = (
+        own, proxy = (
             allocation.floored(np.array(list(free_weights(table).values())))
             for table in (parts.private, parts.proxy)
         )
-        variance = {
-            rule: allocation.weighted_variance(true, allocation.shares(proxy, rule))
-            for rule in allocation.RULES
-        }
-        for rule, value in variance.items():
-            found[rule].append(value / variance["uniform"])
-    return {rule: adaptive_report.interval(values) for rule, values in found.items()}
+        for shared, weights in (("proxy", proxy), ("own", own)):
+            uniform = allocation.weighted_variance(own, allocation.shares(weights, "uniform"))
+            for rule, values in found[shared].items():
+                shares = allocation.shares(weights, rule)
+                values.append(allocation.weighted_variance(own, shares) / uniform)
+    return {
+        shared: {rule: adaptive_report.interval(values) for rule, values in by_rule.items()}
+        for shared, by_rule in found.items()
+    }
 
 
 def jobs(seeds: int, more: int) -> Iterator[tuple[str, int, str]]:
