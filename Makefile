@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # A fresh machine has no compiled caches; installing with them off halves the time.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-crash bench-recipe bench-s001 \
-	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-finetune bench-adaptive \
+.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
+	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-finetune bench-adaptive \
 	bench-mcgen bench-scale clean
 
 demo: $(VENV)/.core
@@ -33,6 +33,12 @@ bench-merf: $(VENV)/.core
 
 bench-tables: $(VENV)/.core
 	$(BIN)/python benchmarks/tables.py
+
+# PEER: the interpreter of an environment with smartnoise-synth 1.0.8; the peers are left out without one.
+PEERED = $(if $(PEER),--peer $(PEER))
+bench-marginals: $(VENV)/.core
+	$(BIN)/python benchmarks/marginals.py
+	$(BIN)/python benchmarks/marginals.py --columns fifteen $(PEERED)
 
 bench-crash: $(VENV)/.core
 	$(BIN)/python benchmarks/training_crash.py
