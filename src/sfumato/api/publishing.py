@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.ledger import Ledger
 
 AUTO = {
-    "data": {"table": "tables.independent", "images": "generators.merf"},
+    "data": {"table": "tables.independent", "images": "generators.taught"},
     "model": {"table": "learn.dpsgd", "images": "learn.recipe"},
 }
 """What ``method="auto"`` takes: of the methods here, the one that keeps most of the task."""
@@ -82,13 +82,13 @@ def plan(
     kind = inputs.members.kind
     chosen = ""
     if method == "auto":
-        method = AUTO[gives][kind]
+        method = _automatic(gives, kind, inputs.facts)
         chosen = f"{method}: of the methods for {kind}, it keeps most of the task at this budget"
     configured = configure(method, settings, device)
     if kind not in configured.kinds:
         raise InputError(
             f"{method} takes {' or '.join(configured.kinds)}, the data is {kind}",
-            f"Use {AUTO[gives][kind]!r}, or see `sfumato methods`.",
+            f"Use {_automatic(gives, kind, inputs.facts)!r}, or see `sfumato methods`.",
         )
     if (configured.gives == "model") != (gives == "model"):
         raise InputError(
@@ -273,6 +273,14 @@ def save_evaluation(release: Release, evaluation: Evaluation, folder: Path) -> N
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def _automatic(gives: str, kind: str, facts: Any) -> str:
+    """What ``method="auto"`` takes for data with these public facts."""
+    method = AUTO[gives][kind]
+    if method == "generators.taught" and (min(facts.shape[1:]) < 8 or len(facts.classes) < 2):
+        return "generators.merf"  # which needs neither scattering nor classes to tell apart
+    return method
 
 
 def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> Any:
