@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sfumato import registry
 from sfumato.api.choosing import USUAL, choose
-from sfumato.data import Categorical, Numeric, Schema
+from sfumato.data import Categorical, ImageSchema, Numeric, Schema
 
 
 def table(features: int, target: Categorical | Numeric | None) -> Schema:
@@ -35,3 +35,15 @@ def test_the_rule_follows_public_shapes_and_names_its_reason() -> None:
         assert name == expected
         assert why.startswith(f"{name}: ")
     assert choose("model", "images", None)[0] == "learn.recipe"
+
+
+def test_images_go_to_a_teacher_if_it_can_see_them() -> None:
+    for facts, expected in (
+        (ImageSchema(1, 28, 28, ("a", "b")), "generators.taught"),
+        (ImageSchema(3, 8, 9, ("a", "b")), "generators.taught"),
+        (ImageSchema(1, 7, 28, ("a", "b")), "generators.merf"),
+        (ImageSchema(1, 28, 28, ("a",)), "generators.merf"),
+    ):
+        name, why = choose("data", "images", facts)
+        assert name == expected
+        assert why.startswith(f"{name}: ")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import sfumato
-from sfumato.api.publishing import evaluation_path
-from sfumato.data import Table
+from sfumato.api.publishing import evaluation_path, plan
+from sfumato.data import ImageSet, Table
 from sfumato.errors import BudgetError, InputError
 from sfumato.measure.evaluation import Evaluation
 from sfumato.privacy.ledger import Ledger
@@ -241,3 +241,17 @@ def test_processes_of_torchrun_are_refused_before_each_pays(
     with pytest.raises(InputError, match="torchrun started 2 processes, and each would publish"):
         sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "release", ledger=ledger)
     assert not ledger.exists()
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "chosen"),
+    [(8, 2, "generators.taught"), (7, 2, "generators.merf"), (8, 1, "generators.merf")],
+)
+def test_auto_takes_the_teacher_where_images_are_large_enough_for_it(
+    side: int, classes: int, chosen: str
+) -> None:
+    rng = np.random.default_rng(0)
+    names = [str(i) for i in range(classes)]
+    images = ImageSet.from_arrays(rng.random((60, side, side)), rng.integers(0, classes, 60), names)
+    ready = plan(images, epsilon=1.0, delta=1e-5, holdout=0, ledger=Ledger.in_memory())
+    assert ready.calibrated.method.name == chosen
