@@ -44,7 +44,7 @@ from sfumato.privacy.guarantee import Empirical
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SECURE, SeededSource
 from sfumato.publish.method import silent
-from sfumato.publish.tables import importance, learning
+from sfumato.publish.tables import allocation, importance, learning
 from sfumato.publish.tables.adaptive import Adaptive
 from sfumato.release.release import Artefact
 from sfumato.versions import versions
@@ -182,6 +182,32 @@ def one(name: str, method: Adaptive, epsilon: float, parts: Parts, seed: int) ->
     return {**row, "seconds": round(time.perf_counter() - started, 2)}
 
 
+def predicted(name: str, seeds: int) -> dict[str, Any]:
+    """What theory says before any model is trained: weighted variance over the uniform one's.
+
+    Weights are the private rows' own importance; shares are those of the proxy's, as in the
+    releases, and for comparison those of the weights themselves. No release sees the latter.
+    """
+    found: dict[str, dict[str, list[float]]] = {
+        shared: {rule: [] for rule in allocation.RULES} for shared in ("proxy", "own")
+    }
+    for seed in range(seeds):
+        parts = adaptive_data.parts(name, seed)
+        own, proxy = (
+            allocation.floored(np.array(list(free_weights(table).values())))
+            for table in (parts.private, parts.proxy)
+        )
+        for shared, weights in (("proxy", proxy), ("own", own)):
+            uniform = allocation.weighted_variance(own, allocation.shares(weights, "uniform"))
+            for rule, values in found[shared].items():
+                shares = allocation.shares(weights, rule)
+                values.append(allocation.weighted_variance(own, shares) / uniform)
+    return {
+        shared: {rule: adaptive_report.interval(values) for rule, values in by_rule.items()}
+        for shared, by_rule in found.items()
+    }
+
+
 def jobs(seeds: int, more: int) -> Iterator[tuple[str, int, str]]:
     """What matters most comes first; small tables, whose releases differ more, get more seeds."""
     small = [name for name in adaptive_data.names() if name != "census-income"]
@@ -222,6 +248,7 @@ def main() -> None:
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
         "versions": versions(),
         "records": {n: features.size(adaptive_data.parts(n, 0).private) for n in args.data},
+        "weighted variance over uniform": {n: predicted(n, args.seeds) for n in args.data},
         **adaptive_report.summary(done),
     }
     args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

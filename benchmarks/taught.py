@@ -36,6 +36,7 @@ from sfumato.versions import versions
 
 WHAT = "Accuracy on real test images of a classifier that learnt from a release alone."
 SPLIT_SEED = 2026
+PRESETS = {"mnist": "lines"}  # what the images are is known: writing
 GOALS = {
     ("mnist", 1.0): 97.5,
     ("mnist", 10.0): 98.6,
@@ -68,7 +69,7 @@ def accuracy(made: ImageSet, labels: Any, judged: ImageSet, seed: int) -> dict[s
 def run(data: str, epsilon: float, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """One release and its classifiers."""
     private, judged = parts(data, args.validate)
-    chosen = method(args, seed)
+    chosen = method(args, data, seed)
     wall, cpu = time.perf_counter(), time.process_time()
     calibrated = chosen.calibrate(
         Budget(epsilon, args.delta), private.schema.with_records(len(private))
@@ -93,9 +94,10 @@ def run(data: str, epsilon: float, seed: int, args: argparse.Namespace) -> dict[
     return row
 
 
-def method(args: argparse.Namespace, seed: int | None = None) -> Taught:
+def method(args: argparse.Namespace, data: str, seed: int | None = None) -> Taught:
     chosen = {key: json.loads(value) for key, value in (item.split("=", 1) for item in args.set)}
-    return Taught(**chosen, seed=seed)
+    preset = Taught.presets[PRESETS[data]] if data in PRESETS else {}
+    return Taught(**{**preset, **chosen}, seed=seed)
 
 
 def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, An
         "what": WHAT,
         "command": "python " + " ".join(sys.argv),
         "judged_on": "held-out training images" if args.validate else "test images, once a run",
-        "settings": settings(method(args)),
+        "settings": {data: settings(method(args, data)) for data in args.data},
         "classifier": f"{CONVOLUTIONAL}: {ARCHITECTURE}; 3 epochs of Adam, last checkpoint",
         "machine": {
             "cores": os.cpu_count(),

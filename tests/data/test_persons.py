@@ -234,3 +234,9 @@ def test_a_unit_is_taken_out_of_the_columns_but_is_no_target() -> None:
 def test_codes_without_persons_are_refused() -> None:
     with pytest.raises(InputError, match="whom a row is of"):
         Table.from_codes({"value": np.array([1]), "kind": np.array([0])}, SCHEMA)
+
+
+def test_a_sample_of_rows_is_of_nobody() -> None:
+    some = table(frame(500, 80), 2).bound(bytes(32)).sample(40, 0)
+    assert some.num_rows == 40
+    assert some.schema.unit is None

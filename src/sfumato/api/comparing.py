@@ -89,6 +89,7 @@ def compare(
     attacks: Sequence[str] | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
     progress: Progress = silent,
@@ -116,6 +117,7 @@ def compare(
         attacks: Names of the attacks; None runs all that fit, an empty list none.
         out: A folder for ``comparison.json``, ``report.html`` and the finished runs.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        engine: As for :func:`sfumato.api.publish`.
         unit: As for :func:`sfumato.api.publish`. Which rows of a person are used follows from the
             seed, for every method alike.
         rows_per_unit: As for :func:`sfumato.api.publish`.
@@ -139,6 +141,7 @@ def compare(
             schema=schema,
             holdout=holdout,
             seed=seed,
+            engine=engine,
             unit=unit,
             rows_per_unit=rows_per_unit,
             key=hashlib.sha256(f"compare {seed}".encode()).digest(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
+from sfumato.api.choosing import choose
 from sfumato.api.inputs import Inputs, file_ledger, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike, SchemaLike
     from sfumato.measure.evaluation import Evaluation
     from sfumato.privacy.ledger import Ledger
-
-AUTO = {
-    "data": {"table": "tables.independent", "images": "generators.merf"},
-    "model": {"table": "learn.dpsgd", "images": "learn.recipe"},
-}
-"""What ``method="auto"`` takes: of the methods here, the one that keeps most of the task."""
 
 EVALUATION = "evaluation.json"
 
@@ -102,13 +97,12 @@ def plan(
     kind = inputs.members.kind
     chosen = ""
     if method == "auto":
-        method = AUTO[gives][kind]
-        chosen = f"{method}: of the methods for {kind}, it keeps most of the task at this budget"
+        method, chosen = choose(gives, kind, inputs.facts)
     configured = configure(method, settings, device)
     if kind not in configured.kinds:
         raise InputError(
             f"{method} takes {' or '.join(configured.kinds)}, the data is {kind}",
-            f"Use {AUTO[gives][kind]!r}, or see `sfumato methods`.",
+            f"Use {choose(gives, kind, inputs.facts)[0]!r}, or see `sfumato methods`.",
         )
     if (configured.gives == "model") != (gives == "model"):
         raise InputError(

@@ -15,7 +15,12 @@ app = typer.Typer(help="Draft and check the public facts of a table.", no_args_i
 
 @app.command("draft")
 def draft(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A CSV or Parquet file.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A CSV or Parquet file, or a table: duckdb:///FILE?table=NAME."
+        ),
+    ],
     out: Annotated[
         str | None, typer.Option("--out", help="Where to write; by default standard output.")
     ] = None,
@@ -38,6 +43,7 @@ def draft(
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of CSV files.")] = "utf-8",
     delimiter: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
+    engine: Engine = "auto",
 ) -> None:
     """Propose a schema for FILE from its header and declared types, never from its values.
 
@@ -63,6 +69,7 @@ def draft(
         unit=unit,
         encoding=encoding,
         delimiter=delimiter,
+        engine=engine,
     )
     if path is None:
         typer.echo(drafted.to_yaml(), nl=False)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.data import persons, schema_file, sources
+from sfumato.data import addresses, persons, schema_file, sources
+from sfumato.data.engine import EngineSource
 from sfumato.data.personal import refusal
 from sfumato.data.schema_file import UNKNOWN
 from sfumato.errors import InputError
@@ -117,12 +118,13 @@ def draft(
     unit: str | None = None,
     encoding: str = "utf-8",
     delimiter: str = ",",
+    engine: str = "auto",
     source: NoiseSource | None = None,
 ) -> Draft:
     """Drafts a schema for CSV or Parquet files.
 
     Args:
-        path: A file, a folder of files or a glob.
+        path: A file, a folder of files, a glob, or the address of a table.
         epsilon: What may be spent on estimating facts from the rows; None spends nothing and
             reads no row. The relation is add/remove of one record.
         delta: What levels (and types) may spend, well below one over the number of records.
@@ -135,13 +137,14 @@ def draft(
             from one row of each, and the guarantee is the person's.
         encoding: Of CSV files.
         delimiter: Of CSV files.
+        engine: Who reads files; see :meth:`sfumato.data.Table.open`.
         source: The noise; the secure source by default.
 
     Raises:
         InputError: If the files cannot be read or a setting does not fit. Nothing is spent.
         BudgetError: If the ledger's ceiling refuses. Nothing is spent.
     """
-    data = sources.file_source(path, encoding, delimiter)
+    data = addresses.open_source(path, encoding=encoding, delimiter=delimiter, engine=engine)
     if unit is not None and unit not in data.names:
         raise InputError(f"unit {unit!r} is not a column", f"Columns: {', '.join(data.names)}.")
     refused = {
@@ -165,7 +168,7 @@ def draft(
         raise InputError("an epsilon was given but no ledger", "Estimates are paid from a ledger.")
     if unit is not None:
         data = persons.bound(data, unit, 1, secrets.token_bytes(persons.KEY_BYTES))
-    paid = _paid(data, declared, top, epsilon, delta, ledger, str(path), source)
+    paid = _paid(data, declared, top, epsilon, delta, ledger, addresses.plain(str(path)), source)
     return replace(paid, refused=refused)
 
 
@@ -211,7 +214,7 @@ def _declared(
 ) -> dict[str, str]:
     """The declared type of each column that stays, ``?`` where there is none."""
     kinds: dict[str, str] = dict.fromkeys(data.names, UNKNOWN)
-    if isinstance(data, sources.ParquetSource):
+    if isinstance(data, sources.ParquetSource | EngineSource):
         kinds |= {field.name: _arrow_kind(field.type) for field in data.schema}
     for name in (*types, *drop):
         if name not in kinds:

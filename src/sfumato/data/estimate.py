@@ -135,7 +135,9 @@ def count(data: Source, declared: Mapping[str, str]) -> tuple[dict[str, Sums], i
     Raises:
         InputError: If the files cannot be read to their end.
     """
-    tokens = _CSV_NA if isinstance(origin(data), CsvSource) else ()
+    files = origin(data)
+    spelt = isinstance(files, CsvSource) or getattr(files, "spelt", False)
+    tokens = _CSV_NA if spelt else ()
     asked = [name for name, kind in declared.items() if kind != "bool"]
     spellings = {name: np.zeros(len(_SPELLINGS), np.int64) for name in declared}
     bins = {name: np.zeros(len(edges()) + 2, np.int64) for name in declared}

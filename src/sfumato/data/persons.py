@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.engine import EngineSource
 from sfumato.data.sources import ROWS, Head, Source, Subset
 from sfumato.errors import InputError
 
@@ -91,8 +92,9 @@ def bound(source: Source, unit: str, rows: int, key: bytes) -> Kept:
         key: Secret, drawn anew for each data set and release.
 
     Raises:
-        InputError: If a row is of nobody.
+        InputError: If a row is of nobody, or rows have no order that lasts.
     """
+    _check_order(source, unit)
     with _engine() as engine, _registered(engine, source, unit, key):
         kept = engine.sql(
             "SELECT place FROM ids QUALIFY "
@@ -115,6 +117,7 @@ def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kep
     Raises:
         InputError: If a part would be empty, or a row is of nobody.
     """
+    _check_order(source, unit)
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
     from pandas.util import hash_array
@@ -136,6 +139,16 @@ def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kep
             "Give more persons, another fraction or another seed.",
         )
     return Kept.of(source, ~out), Kept.of(source, out)
+
+
+def _check_order(source: Source, unit: str) -> None:
+    """Refuses to tell rows apart by their place where they have none."""
+    found = origin(source)
+    if isinstance(found, EngineSource) and not found.ordered:
+        raise InputError(
+            f"{found.name}: {found.engine} gives rows in no order, and {unit!r} is a unit",
+            "Keep one row a person in a view there, or export the table to Parquet.",
+        )
 
 
 def shared(first: Source, second: Source, unit: str) -> int:

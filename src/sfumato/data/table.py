@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import addresses, counting, encoding, persons, sources
+from sfumato.data import addresses, counting, encoding, parts, persons, sources
 from sfumato.data.ahead import ahead
 from sfumato.data.axes import Axis
 from sfumato.data.columns import Column, narrowest, stored
@@ -88,7 +88,9 @@ class Table:
         """
         if encoding is not None:
             schema = replace(schema, encoding=encoding)
-        source = addresses.open_source(path, schema, engine)
+        source = addresses.open_source(
+            path, encoding=schema.encoding, delimiter=schema.delimiter, engine=engine
+        )
         where = addresses.plain(str(path))
         _check_columns(source.names, schema, where)
         # A table with a header and nothing else is found now rather than at the first pass.
@@ -336,18 +338,20 @@ class Table:
         """
         schema = self.schema.with_records(None)
         if schema.unit is not None:
-            self._check_order(schema.unit)
             assert self._source is not None
             parts_of = persons.held_out(self._source, schema.unit, seed, fraction)
             rest, held_out = (self._some(part) for part in parts_of)
             return rest, held_out
         if isinstance(self._source, EngineSource) and not self._source.ordered:
-            return self._engine_split(self._source, fraction, seed)
+            rest, held_out = (
+                Table(schema, p) for p in parts.held_out(self._source, fraction, seed)
+            )
+            return rest, held_out
         threshold = sources.split_threshold(seed, self.num_rows, fraction)
         if self._codes is not None:
             low = sources.row_hashes(seed, 0, self.num_rows) < np.uint64(threshold)
-            parts = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
-            rest, held_out = (Table(schema, None, part) for part in parts)
+            halves = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
+            rest, held_out = (Table(schema, None, half) for half in halves)
             return rest, held_out
         assert self._source is not None
         rest, held_out = (
@@ -356,59 +360,33 @@ class Table:
         )
         return rest, held_out
 
-    def _engine_split(
-        self, source: EngineSource, fraction: float, seed: int
-    ) -> tuple[Table, Table]:
-        sources.split_threshold(
-            seed, min(self.num_rows, 1000), fraction
-        )  # refuses what is no share
-        schema = self.schema.with_records(None)
-        rest, held_out = (
-            Table(schema, source.part(seed, *ends)) for ends in ((fraction, 1.0), (0.0, fraction))
-        )
-        for part in (rest, held_out):
-            if not part.num_rows:
-                raise InputError(
-                    f"holding out {fraction:g} of {self.num_rows} rows leaves one part empty",
-                    "Give more rows or another fraction, or another table to hold out.",
-                )
-        return rest, held_out
-
     def sample(self, limit: int, seed: int) -> Table:
-        """At most so many rows, drawn by a seed, with their codes in memory; one pass.
+        """At most so many rows, in one pass; if it is all of them, this table.
+
+        Rows without an order come into memory in any case, so that they are the same from then on.
 
         Args:
             limit: At least 1.
-            seed: Of the draw.
+            seed: Of the draw; the same rows of tables of the same length. Rows without an order
+                are drawn by their engine, anew every time.
         """
-        total = self.num_rows
-        if total <= limit:
+        total, schema = self.num_rows, self.schema.with_records(None)
+        table, picked = self, None
+        if isinstance(self._source, EngineSource) and not self._source.ordered:
+            # About as many rows leave the engine as are wanted, and a little more.
+            share = (limit + 6 * limit**0.5) / total
+            if share < 1:
+                table = Table(schema, self._source.some(share))
+        elif total <= limit:
             return self
-        rng = np.random.default_rng(seed)
-        source: Source | None = self._source
-        if isinstance(source, EngineSource) and not source.ordered:
-            # About as many rows leave the engine as are wanted, and a tenth more.
-            source = source.part(seed + 1, 0.0, min(1.0, 1.1 * limit / total + 1e-5))
-            few = Table(self.schema.with_records(None), source).picked(limit, rng)
-            few._shuffled = True
-            return few
-        return self.picked(limit, rng)
-
-    def picked(self, limit: int, rng: np.random.Generator) -> Table:
-        """At most so many rows, by the generator, with their codes in memory."""
-        total = self.num_rows
-        rows = np.sort(rng.choice(total, size=min(limit, total), replace=False))
-        kept: dict[str, list[NDArray[Any]]] = {name: [] for name in self.schema.names}
-        start = 0
-        for codes in self.codes_batches():
-            height = len(codes[self.schema.names[0]])
-            first, last = np.searchsorted(rows, [start, start + height])
-            here = rows[first:last] - start
-            for name, parts in kept.items():
-                parts.append(codes[name][here].astype(narrowest(self.schema[name].size)))
-            start += height
-        whole = {name: np.concatenate(parts) for name, parts in kept.items()}
-        return Table(self.schema.with_records(None).without_unit(), None, whole)
+        else:
+            rng = np.random.default_rng(seed)
+            picked = np.sort(rng.choice(total, size=limit, replace=False))
+        codes = parts.gathered(table.codes_batches(), schema, picked)
+        # Codes do not say whose a row is.
+        sampled = Table(schema.without_unit(), None, {n: c[:limit] for n, c in codes.items()})
+        sampled._shuffled = not self.ordered
+        return sampled
 
     def head(self, rows: int) -> Table:
         """The first rows."""
@@ -448,7 +426,6 @@ class Table:
             raise InputError("the schema names no unit", "Name the column of the person's id.")
         if self.bounded:
             return self
-        self._check_order(unit)
         kept = self._some(persons.bound(self._source, unit, self.schema.rows_per_unit, key))
         kept.bounded = True
         return kept
@@ -465,15 +442,6 @@ class Table:
         assert self._source is not None
         assert other._source is not None
         return persons.shared(self._source, other._source, unit)
-
-    def _check_order(self, unit: str) -> None:
-        """Refuses to tell rows apart by their place where they have none."""
-        source = persons.origin(self._source)
-        if isinstance(source, EngineSource) and not source.ordered:
-            raise InputError(
-                f"{source.name}: {source.engine} gives rows in no order, and {unit!r} is a unit",
-                "Keep one row a person in a view there, or export the table to Parquet.",
-            )
 
     def _some(self, kept: persons.Kept) -> Table:
         """The rows that are kept, with codes that are known already."""

@@ -216,11 +216,12 @@ def _sampled(
     cut: dict[str, tuple[int, int]] = {}
 
     def some(data: Any, name: str) -> Any:
-        if data.kind != "table" or len(data) <= SAMPLE:
+        if data.kind != "table":
             return data
         # One seed for all: tables of as many rows are sampled at the same ones.
         sample = data.sample(SAMPLE, seed)
-        cut[name] = (len(sample), len(data))
+        if len(sample) < len(data):
+            cut[name] = (len(sample), len(data))
         return sample
 
     content = (

@@ -140,12 +140,20 @@ def pictures(images: ImageSet) -> list[Picture]:
             picture(
                 shown,
                 label=str(name),
-                note=wording.plural(len(where), "picture"),
+                note=wording.plural(len(where), "picture") + _sureness(images, where, code),
                 alt=f"{len(shown)} released {drawn} of class {name}",
                 columns=PER_CLASS,
             )
         )
     return rows
+
+
+def _sureness(images: ImageSet, where: NDArray[Any], code: int) -> str:
+    """How likely their own class is for these pictures, where labels are soft."""
+    if images.soft_labels is None:
+        return ""
+    share = float(images.soft_labels[where, code].mean())
+    return f", soft labels of {charts.percent_tick(share)} on average"
 
 
 def picture(images: NDArray[Any], *, label: str, note: str, alt: str, columns: int) -> Picture:

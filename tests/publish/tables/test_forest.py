@@ -66,6 +66,16 @@ def test_merged_cells_are_told_apart_again_by_their_own_counts() -> None:
         assert np.abs(real - counts([drawn[j], drawn_labels], [4, 2])).sum() < 0.02 * 40_000
 
 
+def test_groups_of_one_cell_each_in_another_order_are_still_the_cells() -> None:
+    """A single rare level is the group of the rest by itself, and comes last."""
+    labels, rows = chain(40_000)
+    moved = [Groups(cells, np.array([0, 3, 1, 2])) for cells in columns()]
+    drawn_labels, drawn = forest(labels, rows, moved).sample(40_000, np.random.default_rng(1))
+    for j in range(3):
+        real = counts([rows[:, j], labels], [4, 2])
+        assert np.abs(real - counts([drawn[j], drawn_labels], [4, 2])).sum() < 0.02 * 40_000
+
+
 def test_noise_alone_leaves_features_independent() -> None:
     """A table that is all noise is shrunk to independence, not copied."""
     rng = np.random.default_rng(0)

@@ -151,6 +151,14 @@ def test_what_cannot_be_is_refused(settings, message: str) -> None:
         calibrated(**settings)
 
 
+def test_a_network_is_refused_where_a_part_has_no_exact_size() -> None:
+    facts = predictive(100, 0).schema.with_records(20_000_000)
+    asked = Adaptive(importance="split", held_out=0.001, attribution="lrp")
+    with pytest.raises(InputError, match="attribution=squared"):
+        asked.calibrate(Budget(1.0, 1e-9), facts)
+    replace(asked, attribution="squared").calibrate(Budget(1.0, 1e-9), facts)
+
+
 def test_facts_it_needs_are_asked_for() -> None:
     schema = predictive(100, 0).schema
     with pytest.raises(InputError, match="number of rows"):

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -87,6 +87,8 @@ class Taught:
         neighbours: ``"add-remove"`` or ``"replace-one"``.
         seed: Of the pictures, which are not privacy noise; None draws one.
 
+    Preset: ``lines``, for images that are known to be drawn or written.
+
     Raises:
         InputError: If a value is unknown or out of its range.
 
@@ -97,12 +99,12 @@ class Taught:
     samples: int | None = None
     candidates: int = 2
     class_shares: str | Mapping[str, float] = "uniform"
-    temperature: float = 4.0
+    temperature: float = 8.0
     labels: str = "soft"
     drawings: float = 1.0
     silhouettes: float = 2.0
-    textured: float = 1.0
-    outlines: float = 1.0
+    textured: float = 0.5
+    outlines: float = 2.0
     description_share: float = 0.3
     coefficients: int = 256
     brightness: float = 0.5
@@ -123,6 +125,9 @@ class Taught:
     relation: ClassVar[str] = "central"
     needs_records: ClassVar[bool] = True
     default_delta: ClassVar[float] = 1e-5
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "lines": {"drawings": 4.0, "silhouettes": 0.5}
+    }
 
     def __post_init__(self) -> None:
         checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))

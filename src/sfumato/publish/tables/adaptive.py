@@ -98,8 +98,8 @@ class Adaptive:
             of a network trained by DP-SGD.
         held_out: Split importance: the share of rows that importance is learnt from.
         seed: Of the choices that are no privacy noise and may be published: which rows are held
-            out, which attributes a row reports, a network's first weights. None draws one. It is
-            recorded.
+            out, which attributes a row reports (None draws one, and it is recorded), a network's
+            first weights (None is 0).
 
     Raises:
         InputError: If a value is unknown or out of its range.

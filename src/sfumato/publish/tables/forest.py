@@ -111,7 +111,7 @@ class Forest:
         columns = []
         for j, groups in enumerate(self.groups):
             table = self.cells.conditionals[j]
-            if len(groups) == len(table):
+            if np.array_equal(groups.of, np.arange(len(table))):
                 columns.append(drawn[j])
             else:
                 columns.append(_within(groups, table, drawn[j], labels, rng))

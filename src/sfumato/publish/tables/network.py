@@ -62,7 +62,7 @@ class NetworkModel:
         classes: How many labels there are.
         mechanism: What its training draws.
         attribution: A key of :data:`EXPLAINERS`.
-        seed: Of its first weights; None draws one, which is no privacy noise.
+        seed: Of its first weights, which are no privacy noise; None is 0.
         epsilon: What it was calibrated for.
     """
 
@@ -154,8 +154,7 @@ class NetworkModel:
 
         columns = [{"size": c.size, "grid": c.grid} for c in self.features.columns]
         with torch.random.fork_rng(devices=[]):
-            if self.seed is not None:
-                torch.manual_seed(self.seed % (1 << 63))
+            torch.manual_seed((self.seed or 0) % (1 << 63))
             network = build(
                 {
                     "family": "table-dense",

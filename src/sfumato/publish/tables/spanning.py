@@ -32,6 +32,10 @@ GRAIN = 2.0**-20
 """Expected counts are rounded to this, so that sums of distances are exact in floats."""
 
 
+_CAUTION = 3.0
+"""Nats: of worthless pairs one is measured in about one round of twenty."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """Tables over two features if they were independent given the class.
@@ -85,7 +89,8 @@ def grow(
     for _ in range(features - 1):
         open_pairs = [pair for pair in scores if part[pair[0]] != part[pair[1]]]
         # What the best of so many worthless pairs would seem to be worth, by the choice's noise.
-        luck = 2 * choice.sensitivity * math.log1p(len(open_pairs)) / choice.epsilon
+        nats = math.log1p(len(open_pairs)) + _CAUTION
+        luck = 2 * choice.sensitivity * nats / choice.epsilon
         values = [scores[pair] for pair in open_pairs] + [again[repeated % features] + luck]
         best = choice.select(values, source)
         if best == len(open_pairs):

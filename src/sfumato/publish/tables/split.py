@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 FEWEST = 20
 """Importance is not learnt from fewer records than this."""
 
+EXACT = 10_000_000
+"""Tables of up to so many rows are parted exactly as asked; see ``Table.split``."""
+
 CAVEATS = (
     "Importance is learnt from a part of the records, which needs a trusted curator and is not "
     "released; the others' rows are reports that their owners could make themselves.",
@@ -68,6 +71,12 @@ def calibrate(method: Adaptive, budget: Budget, facts: Schema) -> Calibrated:
         raise InputError(
             f"{held} of {records} records would be held out to learn importance from",
             f"Hold out at least {FEWEST}, and not all.",
+        )
+    if records > EXACT and method.attribution != learning.SQUARED:
+        raise InputError(
+            f"{records} records are parted to about a share, and a network's sampling wants to "
+            "know exactly how many there are",
+            f"Use attribution=squared above {EXACT} records.",
         )
     of_model = method.model_share / (method.model_share + method.importance_share)
     for_model = Budget(of_model * budget.epsilon, budget.delta)
