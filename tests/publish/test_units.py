@@ -38,6 +38,8 @@ SCHEMA = Schema(
 )
 METHODS: dict[str, dict[str, Any]] = {
     "tables.independent": {},
+    "tables.marginals": {},
+    "tables.mcgen": {},
     "tables.adaptive": {},
     "tables.adaptive paid": {"importance": "paid"},
     "tables.adaptive gaussian": {"noise": "gaussian"},
