@@ -258,7 +258,7 @@ class Table:
             return []
         engine = self._source if isinstance(self._source, EngineSource) else None
         # An engine in this process gives rows faster than it makes many aggregates of them.
-        if engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES):
+        if engine is not None and (not engine.embedded or len(tally.groups) <= _AGGREGATES):
             return engine.count(lists, self.schema, self._tokens)
         if self._codes is None and engine is None and self._small():
             self._keep()
