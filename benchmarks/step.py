@@ -8,11 +8,12 @@ compared (it is no dependency of this project):
 
 Ways: ``plain`` (contiguous and channels-last, the faster one counts; the optimiser's step included
 in all), ``compiled`` (the plain step under torch.compile; reported, not the measure), ``ours``
-(clip, secure noise, optimiser step), ``vmap`` (torch.func's per-example gradients, no noise), and
-Opacus's hooks and ghost modes. A ratio is the median over rounds of a way's time over the fastest
-plain step's in the same round; the same of processor time stands beside it. Peak memory is the
-growth of the process's resident memory over two steps, in a process of its own. ``differences``
-compares the sums themselves (``step_oracles.py``).
+(clip, secure noise, optimiser step), on request ``engine_compiled`` (ours of a compiled module),
+``vmap`` (torch.func's per-example gradients, no noise), and Opacus's hooks and ghost modes. A
+ratio is the median over rounds of a way's time over the fastest plain step's in the same round; the
+same of processor time stands beside it. Peak memory is the growth of the process's resident memory
+over two steps, the median of five processes of their own. ``differences`` compares the sums
+themselves (``step_oracles.py``).
 
 Each model is measured in a process of its own. ``--only`` takes some of the models or parts and
 leaves the others in the file as they were. On a shared machine ``--models`` splits the run.
@@ -36,9 +37,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step_ways import MODELS, WAYS, Step, build, noise, prepare, ways_of
+from step_ways import MODELS, ON_REQUEST, WAYS, Step, build, noise, prepare, ways_of
 
 PARTS = ("time", "memory", "differences")
+REPEATS = 5  # processes that memory is measured in: where threads allocate differs by a MiB
 FEWEST = 3  # rounds of every way, however slow
 ORACLE_BATCH = {"mlp": 64, "cnn28": 64, "cnn32": 32, "wrn16_4": 12, "transformer": 12}
 
@@ -129,6 +131,12 @@ def child(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
+def middle(figures: list[float | None]) -> float | None:
+    """The median of those that are there."""
+    found = [figure for figure in figures if figure is not None]
+    return statistics.median(found) if found else None
+
+
 def machine() -> dict[str, Any]:
     name = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
@@ -190,7 +198,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    ways = options.ways or [w for w in WAYS if not w.startswith("opacus") or find_spec("opacus")]
+    ways = options.ways or [
+        w
+        for w in WAYS
+        if w not in ON_REQUEST and (not w.startswith("opacus") or find_spec("opacus"))
+    ]
     if options.child:
         part, model, *way = options.child
         if part == "time":
@@ -212,7 +224,7 @@ def main() -> None:
             settings = machine()
             if part == "memory":
                 found = {
-                    w: child("--child", part, model, w, *common)
+                    w: middle([child("--child", part, model, w, *common) for _ in range(REPEATS)])
                     for w in ways_of(model, ways)
                     if not w.startswith("compiled")
                 }

@@ -164,6 +164,10 @@ def of_card(guarantee: Mapping[str, Any], delta: float | None = None) -> float:
     is a little less: there the card's figure may be larger, and must not be smaller.
     """
     guarantee = guarantee.get("worst_case", guarantee)  # of a metric
+    if guarantee["event"]["type"] == "ParallelDpEvent":  # a record is in one part
+        return max(
+            of_card({**guarantee, "event": part}, delta) for part in guarantee["event"]["events"]
+        )
     far = 2 if guarantee["neighbours"] == "replace-one" else 1
     parts = _of_event(Parts(), guarantee["event"], far, guarantee["neighbours"], 1)
     return parts.epsilon(guarantee["delta"] if delta is None else delta)

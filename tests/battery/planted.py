@@ -11,15 +11,29 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
+from battery.defects import (
+    adlm,
+    finetune,
+    generators,
+    house,
+    marginals,
+    mechanisms,
+    pate,
+    tables,
+    taught,
+    trained,
+)
 from battery.row import Row
+from battery.rows.taught import taught as taught_row
 from battery.rows.vmf import vmf
 from battery.table import ROWS
+from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
 )
 
 HONEST: Mapping[str, Row] = {row.name: row for row in ROWS}
+LARGE = Budget(60.0, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -127,7 +141,7 @@ PLANTED: tuple[Planted, ...] = (
     ),
     Planted(
         "one attribute's epsilon printed as the row's",
-        "an objection to task-specific adaptive DP (Utaliyeva et al. 2023)",
+        "AdDP (Utaliyeva et al. 2023), as an expert reads its figures",
         spoilt(tables.PUBLIC, tables.largest_part),
         ("check_parts_sum", "check_realised_loss"),
     ),
@@ -159,6 +173,31 @@ PLANTED: tuple[Planted, ...] = (
         "noise for another count than is averaged over",
         "AdLM (a mean over 2,000 images, noise for 60,000)",
         spoilt(tables.mostly_importance(), tables.another_count),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "attributions of mean 1, noise for a sum of 1",
+        "AdLM's weights (d times the share), were they averaged under noise",
+        tables.mostly_importance(),
+        ("check_realised_loss",),
+        tables.mean_of_one,
+    ),
+    Planted(
+        "importance learnt from the rows that are released, charged as if from others",
+        "our own: parallel composition of parts that overlap",
+        spoilt(tables.SPLIT, tables.taught_by_all),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a record's part chosen by its value",
+        "our own: stratified splits, charged as parallel composition",
+        spoilt(tables.SPLIT, tables.parted_by_value),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the whole budget for each attribute that a row reports",
+        "our own",
+        spoilt(tables.SAMPLED, tables.whole_budget_for_each_sampled),
         ("check_realised_loss",),
     ),
     Planted(
@@ -199,6 +238,24 @@ PLANTED: tuple[Planted, ...] = (
         ("check_nonsense_refused",),
     ),
     Planted(
+        "noise divided by the number of records",
+        "MC-GEN (scales over both n and the cluster's size)",
+        spoilt(tables.MCGEN, tables.published_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "clusters computed from the rows for free",
+        "MC-GEN (micro-aggregation that is charged nothing)",
+        spoilt(tables.MCGEN, tables.clusters_of_the_rows),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "noise drawn again until a covariance is positive",
+        "MC-GEN",
+        spoilt(tables.MCGEN, tables.until_positive),
+        ("check_realised_loss",),
+    ),
+    Planted(
         "noise forgotten on one marginal",
         "DP-UTIL (votes that are noise-free at any epsilon)",
         spoilt(tables.COUNTS, tables.forgets_noise),
@@ -235,6 +292,36 @@ PLANTED: tuple[Planted, ...] = (
         ("check_bounds_are_fixed",),
     ),
     Planted(
+        "pairs chosen by scores that nobody paid for",
+        "our own; PrivBayes implementations that leave the network's choice out of the budget",
+        spoilt(marginals.PAIRS, marginals.free_choices),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "pairs chosen without noise",
+        "our own",
+        spoilt(marginals.PAIRS, marginals.exact_choices),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "half the sensitivity of a score",
+        "a fork of a synthesiser by marginals (its L1 scores under replace-one)",
+        spoilt(marginals.PURE, marginals.half_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "scores against exact counts instead of released ones",
+        "our own",
+        spoilt(marginals.PAIRS, marginals.scored_against_exact),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "counts measured twice and paid for once",
+        "our own",
+        spoilt(marginals.PURE, marginals.measured_twice),
+        ("check_realised_loss",),
+    ),
+    Planted(
         "sensitivity 1 / n under replace-one",
         "DPImageBench (`half_sensitivity`): figures of two relations side by side",
         spoilt(generators.MERF, generators.half_sensitivity),
@@ -245,6 +332,40 @@ PLANTED: tuple[Planted, ...] = (
         "our own; DP-MERF's class balance has a doubtful noise",
         spoilt(generators.MERF, generators.by_class),
         ("check_realised_loss",),
+    ),
+    Planted(
+        "a teacher trained with a tenth of its noise",
+        "PATE-GAN's teachers (trained on the records, accounted as if they were not)",
+        spoilt(taught.TAUGHT, taught.quiet_teacher),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the teacher's training left out of the total",
+        "our own: the description is what is published, so what taught is forgotten",
+        spoilt(taught.TAUGHT, taught.only("description")),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "the description left out of the total",
+        "DP-FETA's class counts; central images as a free warm-up",
+        spoilt(taught.TAUGHT, taught.only("teacher")),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "private pictures among those that the teacher labels",
+        "our own: labelling is private, what is labelled is not",
+        spoilt(taught.TAUGHT, taught.into(taught.PrivatePictures)),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "classes balanced as the private labels are",
+        "DP-FETA and the DP-CVAE of a published challenge (exact class counts)",
+        # At a budget where the teacher tells the classes apart, else there is nothing to balance.
+        spoilt(
+            replace(taught_row(taught.TAUGHT, samples=40, candidates=4, steps=40), budget=LARGE),
+            taught.into(taught.PrivateShares),
+        ),
+        ("check_only_draws_leak",),
     ),
     Planted(
         "the event is not what runs",
@@ -265,6 +386,13 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["Gaussian: add-remove"],
         ("check_renyi_is_above",),
         house.loose_conversion,
+    ),
+    Planted(
+        "any delta is taken",
+        "CADP (delta = 1)",
+        house.method("tables.adaptive: paid"),
+        ("check_loose_delta_refused",),
+        house.any_delta,
     ),
     Planted(
         "shards that overlap",

@@ -14,10 +14,13 @@ from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
+from battery.rows.marginals import marginals
+from battery.rows.mcgen import mcgen
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.taught import taught
 from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
@@ -27,13 +30,25 @@ METHODS: tuple[MethodRow, ...] = (
     adaptive("tables.adaptive: public", PURE),
     adaptive("tables.adaptive: public, unary encoding", PURE, wide="oue"),
     adaptive("tables.adaptive: public, gaussian", noise="gaussian", allocation="sqrt"),
+    adaptive("tables.adaptive: public, piecewise", PURE, noise="piecewise"),
+    adaptive("tables.adaptive: public, duchi", PURE, noise="duchi"),
+    adaptive("tables.adaptive: public, sampled", PURE, sampled=2, seed=0),
+    adaptive("tables.adaptive: split", importance="split", held_out=0.5, seed=0),
     adaptive("tables.adaptive: paid", importance="paid"),
     adaptive("tables.adaptive: paid, gaussian", importance="paid", noise="gaussian"),
+    adaptive("tables.adaptive: paid, network", importance="paid", attribution="shap", seed=0),
     independent("tables.independent: pure", PURE),
     # With a delta like this, Gaussian noise is less than Laplace noise for four tables.
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
+    marginals("tables.marginals: pure", PURE),
+    marginals("tables.marginals: gaussian", Budget(1.0, 1e-2)),
+    marginals("tables.marginals: pairs", Budget(1.0, 1e-2), many=True),
+    marginals("tables.marginals: numeric target", facts=PEOPLE.with_target("age")),
+    mcgen("tables.mcgen"),
+    mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    taught("generators.taught"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),

@@ -20,3 +20,8 @@ def test_the_clip_norm_is_no_function_of_epsilon(row: Row) -> None:
 @cases(noise_and_budget.check_bounds_are_fixed)
 def test_what_is_measured_is_no_function_of_epsilon(row: Row) -> None:
     noise_and_budget.check_bounds_are_fixed(row)
+
+
+@cases(noise_and_budget.check_loose_delta_refused)
+def test_a_delta_that_allows_publishing_somebody_is_refused(row: Row) -> None:
+    noise_and_budget.check_loose_delta_refused(row)

@@ -59,7 +59,7 @@ def test_the_way_from_a_file_to_an_attacked_release(
 
     shown = sfumato("ledger", "show", ledger)
     assert shown.code == 0
-    assert "tables.independent" in shown.out
+    assert "tables.marginals" in shown.out
     assert sfumato("ledger", "verify", ledger).code == 0
     exported = json.loads(sfumato("ledger", "export", ledger).out)
     assert len(exported["entries"]) == 1
@@ -103,7 +103,7 @@ def test_a_flipped_byte_is_found_with_exit_code_4(
     ledger, out = tmp_path / "people.db", tmp_path / "release"
     sfumato("publish", people, "--epsilon", 1, "--out", out, "--ledger", ledger, "--no-evaluate")
     content = bytearray(ledger.read_bytes())
-    content[content.index(b"tables.independent") + 3] ^= 1
+    content[content.index(b"tables.marginals") + 3] ^= 1
     ledger.write_bytes(content)
     ran = sfumato("ledger", "verify", ledger)
     assert ran.code == 4

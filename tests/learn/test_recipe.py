@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from sfumato.data import datasets
 from sfumato.errors import InputError
 from sfumato.learn import linear, recipe
 from sfumato.learn.clipping import Flat
-from sfumato.learn.linear import clipped_sum, lengths_with_bias
-from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.linear import LinearEngine, clipped_sum, lengths_with_bias
+from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.mechanism import DpSgd, Run
 from sfumato.learn.recipe import CalibratedScatterLinear, ScatterLinear
 from sfumato.learn.sampling import PoissonSampling
+from sfumato.learn.upright import upright
 from sfumato.learn.whitening import Whitening
 from sfumato.privacy import accounting
 from sfumato.privacy.budget import Budget
@@ -149,24 +152,25 @@ def test_sums_are_divided_by_what_was_declared() -> None:
 def test_planted_division_by_the_realised_batch_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def step(run: Any, total: Any) -> dict[str, Tensor]:
+    def step(run: Any, total: Any, *, begun: Any) -> dict[str, Tensor]:
+        run._taken += 1
         rows = run.mechanism.sampling.draw(run.rows, run.source)
         return {name: value / len(rows) for name, value in total(rows).gradients.items()}
 
-    monkeypatch.setattr(recipe.Run, "step", step)
+    monkeypatch.setattr(Run, "step", step)
     assert ratio_of_declarations() == pytest.approx(1.0, rel=1e-4)
 
 
 def samples(monkeypatch: pytest.MonkeyPatch, steps: int = 60) -> list[NDArray[np.int64]]:
     """The rows that each step of a real fit saw, of 1,000 at rate 0.2."""
     seen: list[NDArray[np.int64]] = []
-    real = recipe.sum_over
+    real = PrivateLoop._clipped_sum
 
-    def spy(rows: NDArray[np.int64], *rest: Any) -> Any:
+    def spy(loop: PrivateLoop, rows: NDArray[np.int64]) -> Any:
         seen.append(rows)
-        return real(rows, *rest)
+        return real(loop, rows)
 
-    monkeypatch.setattr(recipe, "sum_over", spy)
+    monkeypatch.setattr(PrivateLoop, "_clipped_sum", spy)
     calibrated(1000, steps=steps, rate=0.2, sigma=1.0).fit_features(*data(1000))
     return seen
 
@@ -276,16 +280,16 @@ def test_a_centred_layer_takes_features_as_they_are() -> None:
 
 def test_the_centre_is_noisy_and_its_sum_is_bounded_and_divided_by_what_was_declared() -> None:
     width = 1001
-    nobody = with_centre(50, 3.0)._centre(torch.zeros(0, width), SeededSource(4))
+    nobody = with_centre(50, 3.0).centre(torch.zeros(0, width), SeededSource(4))
     check_independent((nobody * 50 / (3.0 * width**0.5))[None].reshape(7, 143))
     longest = torch.zeros(1, width)
     longest[0, 0] = 1e6
-    moved = with_centre(50, 1e-6)._centre(longest, SeededSource(4))
+    moved = with_centre(50, 1e-6).centre(longest, SeededSource(4))
     assert float(moved.norm()) * 50 == pytest.approx(width**0.5, rel=1e-4)
 
 
 def test_planted_noise_of_a_shorter_bound_is_caught() -> None:
-    nobody = with_centre(50, 3.0)._centre(torch.zeros(0, 1001), SeededSource(4))
+    nobody = with_centre(50, 3.0).centre(torch.zeros(0, 1001), SeededSource(4))
     with pytest.raises(AssertionError):
         check_independent((nobody * 50 / (3.0 * 500**0.5))[None].reshape(7, 143))
 
@@ -321,6 +325,48 @@ def test_average_is_over_the_last_steps() -> None:
         features, labels, source=SeededSource(0)
     )
     torch.testing.assert_close(mean.weight, (last.weight + before.weight) / 2, atol=1e-6, rtol=0)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def fitted(folder: Path | None, dies: int = 0) -> tuple[Tensor, list[int]]:
+    """Weights of a fit with almost no noise, and the steps that it told of."""
+    told: list[int] = []
+
+    def progress(done: int, of: int, what: str) -> None:
+        told.append(done)
+        if done == dies:
+            raise Killed
+
+    made = calibrated(64, steps=25, rate=1.0, averaged=0.8, momentum=0.5)
+    try:
+        model = made.fit_features(
+            *data(64), source=SeededSource(0), progress=progress, folder=folder
+        )
+    except Killed:
+        return torch.empty(0), told
+    return model.weight, told
+
+
+def test_a_fit_that_was_killed_after_a_checkpoint_ends_where_it_would_have(tmp_path: Path) -> None:
+    whole, steps = fitted(None)
+    assert steps == list(range(1, 26))
+    fitted(tmp_path / "w", dies=20)
+    resumed, rest = fitted(tmp_path / "w")
+    assert rest == [21, 22, 23, 24, 25]
+    torch.testing.assert_close(resumed, whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*steps were begun after the checkpoint")
+@pytest.mark.parametrize("dies", [3, 23, 25])
+def test_steps_after_the_last_checkpoint_are_lost_and_counted(dies: int, tmp_path: Path) -> None:
+    fitted(tmp_path / "w", dies=dies)
+    resumed, rest = fitted(tmp_path / "w")
+    assert rest == list(range(dies + 1, 26))
+    assert bool(resumed.isfinite().all())
+    assert float(resumed.norm()) > 0
 
 
 def fitted_with(whitening: Whitening | None, images: Tensor, labels: Tensor) -> Tensor:
@@ -374,6 +420,18 @@ def test_planted_bound_before_whitening_is_caught(monkeypatch: pytest.MonkeyPatc
     before = lengths_with_bias(data(1)[0])
     monkeypatch.setattr(recipe, "lengths_with_bias", lambda features: before[: len(features)])
     assert part_of_one_whitened_record() > 100
+
+
+def test_the_closed_form_is_refused_for_another_loss() -> None:
+    with pytest.raises(InputError, match="the closed form is for a linear layer"):
+        LinearEngine(nn.Linear(3, 2), nn.functional.cross_entropy, Flat(1.0))
+
+
+def test_upright_features_are_those_of_the_straightened_image() -> None:
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) ** 4
+    plain, straight = ScatterLinear(4), ScatterLinear(4, upright=True)
+    torch.testing.assert_close(straight.features(images), plain.features(upright(images)))
+    assert (straight.features(images) - plain.features(images)).abs().max() > 1e-2
 
 
 def test_features_that_are_not_finite_add_nothing_and_poison_nobody() -> None:

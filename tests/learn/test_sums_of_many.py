@@ -59,7 +59,7 @@ def test_the_mean_of_scattering_features(monkeypatch: pytest.MonkeyPatch) -> Non
     made = recipe.calibrate(Budget(1.0, 1e-6), records=RECORDS)
     features = 3 * rows(RECORDS)  # longer than the bound: each is cut to it
     totals = [
-        summed(monkeypatch, lambda n=n: made._centre(features[:n], SeededSource(0)))
+        summed(monkeypatch, lambda n=n: made.centre(features[:n], SeededSource(0)))
         for n in (RECORDS, RECORDS - 1)
     ]
     bound = WIDTH**0.5

@@ -128,7 +128,7 @@ def test_matrix_of_images(make_pictures: Any) -> None:
     matrix = utility(
         release, train, test, limits=SMALL, progress=lambda done, total, label: told.append(label)
     )
-    assert matrix.models == ("small CNN", "logistic regression")
+    assert matrix.models == ("small CNN", "MLP", "logistic regression")
     assert matrix.target == "label"
     assert matrix.best("p2").value > 0.9  # type: ignore[operator]
     assert matrix.majority["accuracy"] < 0.5  # type: ignore[operator]

@@ -403,3 +403,58 @@ def test_epsilon_falls_with_delta_and_delta_inverts_it(
     assert accounting.epsilon(event, delta * factor, RO) >= epsilon
     if math.isfinite(epsilon):
         assert accounting.delta(event, epsilon, RO) <= delta * (1 + 1e-6) + 1e-13
+
+
+PARALLEL = ev.ParallelDpEvent(
+    (
+        ev.compose(ev.repeat(ev.GaussianDpEvent(40.0), 30), ev.LaplaceDpEvent(8.0)),
+        ev.PureDpEvent(1.0, "replace-one"),
+    )
+)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1e-9, 1e-6, 1e-3])
+def test_parts_apart_cost_as_much_as_the_dearest(delta: float) -> None:
+    each = [accounting.epsilon(part, delta, RO) for part in PARALLEL.events]
+    assert accounting.epsilon(PARALLEL, delta, RO) == max(each)
+
+
+@pytest.mark.parametrize("fpr", [1e-4, 0.01, 0.3])
+def test_no_test_does_better_than_against_the_worse_part(fpr: float) -> None:
+    assert accounting.max_tpr(PARALLEL, fpr, RO) == max(
+        accounting.max_tpr(part, fpr, RO) for part in PARALLEL.events
+    )
+
+
+@pytest.mark.parametrize("delta", [1e-6, 1e-3])
+def test_parts_apart_composed_lie_between_the_dearest_and_everything(delta: float) -> None:
+    """The profile that bounds both parts is no less than each, and much less than their sum."""
+    other = ev.GaussianDpEvent(10.0)
+    whole = accounting.epsilon(ev.compose(PARALLEL, other), delta, RO)
+    each = [accounting.epsilon(ev.compose(part, other), delta, RO) for part in PARALLEL.events]
+    everything = accounting.epsilon(ev.compose(*PARALLEL.events, other), delta, RO)
+    assert max(each) - 2e-4 <= whole <= max(each) * 1.25
+    assert whole < 0.85 * everything
+
+
+def test_one_part_in_many_ways_is_that_part() -> None:
+    part = ev.LaplaceDpEvent(3.0)
+    once = ev.compose(ev.ParallelDpEvent((part, part, ev.NoOpDpEvent())), part)
+    assert accounting.epsilon(once, 1e-6, RO) == accounting.epsilon(ev.repeat(part, 2), 1e-6, RO)
+
+
+def test_parts_are_not_known_where_a_record_may_be_gone() -> None:
+    with pytest.raises(InputError, match="add-remove"):
+        accounting.epsilon(PARALLEL, 1e-6, AR)
+    assert (
+        accounting.epsilon(
+            ev.ParallelDpEvent((ev.GaussianDpEvent(3.0), ev.NonPrivateDpEvent())), 1e-6, ZO
+        )
+        == math.inf
+    )
+
+
+def test_parts_survive_a_card() -> None:
+    assert ev.from_dict(ev.to_dict(PARALLEL)) == PARALLEL
+    with pytest.raises(InputError):
+        ev.from_dict({"type": "ParallelDpEvent", "events": []})

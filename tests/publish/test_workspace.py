@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,20 @@ import pytest
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import noise
+from sfumato.learn.pate.voting import GnMax
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.publish import workspace as room
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models.dpsgd import DpSgdMethod
+from sfumato.publish.models.pate import PateMethod
+from sfumato.publish.models.recipe import Recipe
 from sfumato.publish.workspace import is_paid, once
 from sfumato.release.release import Release
 
 RECORDS, STEPS = 40, 4
 FACTS = ImageSchema(1, 3, 3, ("a", "b")).with_records(RECORDS)
+SCATTERED = ImageSchema(1, 8, 8, ("a", "b")).with_records(RECORDS)
 METHOD = DpSgdMethod(
     network="dense",
     components=3,
@@ -38,10 +42,49 @@ BUDGET = Budget(2.0, 1e-5)
 pytestmark = pytest.mark.filterwarnings("ignore:.*steps were begun after the checkpoint")
 
 
-def pictures(seed: int = 0) -> ImageSet:
+def pictures(seed: int = 0, side: int = 3) -> ImageSet:
     rng = np.random.default_rng(seed)
-    images = rng.random((RECORDS, 1, 3, 3)).astype(np.float32)
+    images = rng.random((RECORDS, 1, side, side)).astype(np.float32)
     return ImageSet.from_arrays(images, rng.integers(0, 2, RECORDS), FACTS.classes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run, and what it draws.
+
+    Args:
+        calibrated: The run.
+        data: What it takes.
+        steps: How many it has.
+        drawn: What else it draws, once.
+    """
+
+    calibrated: Calibrated
+    data: ImageSet
+    steps: int
+    drawn: str
+
+
+NAMES = ("learn.dpsgd", "learn.recipe", "learn.pate")
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    pool = pictures(5, 8)
+    file = tmp_path_factory.mktemp("public") / "public.npz"
+    np.savez(file, images=pool.images, labels=pool.labels, classes=np.array(FACTS.classes))
+    recipe = Recipe(steps=STEPS, sample_rate=0.25)
+    pate = PateMethod(public_data=str(file), teachers=4, queries=6, components=3)
+    return {
+        "learn.dpsgd": Case(METHOD.calibrate(BUDGET, FACTS), pictures(), STEPS, "directions"),
+        "learn.recipe": Case(recipe.calibrate(BUDGET, SCATTERED), pictures(0, 8), STEPS, "centre"),
+        "learn.pate": Case(pate.calibrate(BUDGET, SCATTERED), pictures(0, 8), 0, "answers"),
+    }
+
+
+@pytest.fixture(params=NAMES)
+def case(request: pytest.FixtureRequest, cases: dict[str, Case]) -> Case:
+    return cases[request.param]
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +94,8 @@ def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def ready() -> Calibrated:
-    return METHOD.calibrate(BUDGET, FACTS)
+def ready(cases: dict[str, Case]) -> Calibrated:
+    return cases["learn.dpsgd"].calibrated
 
 
 class Killed(BaseException):
@@ -69,7 +112,7 @@ class Life:
     def __init__(self, dies: int = 0) -> None:
         self.moments = 0
         self.steps = 0
-        self.directions = 0
+        self.others = 0
         self._dies = dies
 
     def moment(self) -> None:
@@ -94,77 +137,85 @@ class Life:
 
         patch.setattr(os, "replace", before_and_after(os.replace))
         patch.setattr(Ledger, "debit", before_and_after(Ledger.debit))
-        for name, counts in (("add_gaussian", "steps"), ("add_gaussian_double", "directions")):
-            patch.setattr(noise, name, before_and_after(getattr(noise, name), counts))
+        for owner, name, counts in (
+            (noise, "add_gaussian", "steps"),
+            (noise, "add_gaussian_double", "others"),
+            (GnMax, "answer", "others"),
+        ):
+            patch.setattr(owner, name, before_and_after(getattr(owner, name), counts))
         try:
             yield
         finally:
             patch.undo()
 
 
-def run(ready: Calibrated, folder: Path, ledger: Ledger, life: Life) -> Release:
+def run(ready: Calibrated | Case, folder: Path, ledger: Ledger, life: Life) -> Release:
+    case = ready if isinstance(ready, Case) else Case(ready, pictures(), STEPS, "directions")
     with life.lived():
-        return ready(pictures(), ledger=ledger, workspace=folder)
+        return case.calibrated(case.data, ledger=ledger, workspace=folder)
 
 
 def debits(ledger: Ledger) -> int:
     return sum(entry.kind == "debit" for entry in ledger.entries())
 
 
-def problems(ready: Calibrated, folder: Path, dies: int) -> set[str]:
+def problems(case: Case, folder: Path, dies: int) -> set[str]:
     """What goes wrong if a run dies at a moment, and others go on until it is done."""
     ledger = Ledger.in_memory()
     lives = [Life(dies)]
     found = set()
     with pytest.raises(Killed):
-        run(ready, folder, ledger, lives[0])
+        run(case, folder, ledger, lives[0])
     lives.append(Life())
     try:
-        release = run(ready, folder, ledger, lives[1])
+        release = run(case, folder, ledger, lives[1])
         if release.card.ledger["entry"] != ledger.entries()[-1].hash:
             found.add("another entry on the card")
     except InputError as error:
         # A draw that was lost is the one thing that cannot be continued from.
-        if not ("died while it drew directions" in str(error) and lives[0].directions):
+        if not (f"died while it drew {case.drawn}" in str(error) and lives[0].others):
             found.add("cannot go on")
     if debits(ledger) != 1:
         found.add("paid twice")
-    if sum(life.directions for life in lives) > 1:
-        found.add("directions drawn twice")
-    if sum(life.steps for life in lives) > STEPS:
+    if sum(life.others for life in lives) > 1:
+        found.add("drawn twice")
+    if sum(life.steps for life in lives) > case.steps:
         found.add("steps taken twice")
     return found
 
 
-def moments(ready: Calibrated, folder: Path) -> int:
+def moments(case: Case, folder: Path) -> int:
     life = Life()
-    run(ready, folder, Ledger.in_memory(), life)
-    assert (life.steps, life.directions) == (STEPS, 1)
+    run(case, folder, Ledger.in_memory(), life)
+    assert (life.steps, life.others) == (case.steps, 1)
     return life.moments
 
 
-def test_a_run_that_dies_at_any_moment_pays_once_and_draws_once(
-    ready: Calibrated, tmp_path: Path
-) -> None:
-    for dies in range(1, moments(ready, tmp_path / "whole") + 1):
-        assert problems(ready, tmp_path / str(dies), dies) == set(), f"at moment {dies}"
+def test_a_run_that_dies_at_any_moment_pays_once_and_draws_once(case: Case, tmp_path: Path) -> None:
+    for dies in range(1, moments(case, tmp_path / "whole") + 1):
+        assert problems(case, tmp_path / str(dies), dies) == set(), f"at moment {dies}"
+
+
+DEFECTS = {
+    "the release is named after the debit": "paid twice",
+    "draws are not marked": "drawn twice",
+    "steps are not counted before they are taken": "steps taken twice",
+}
 
 
 @pytest.mark.parametrize(
-    ("defect", "expected"),
-    [
-        ("the release is named after the debit", "paid twice"),
-        ("draws are not marked", "directions drawn twice"),
-        ("steps are not counted before they are taken", "steps taken twice"),
-    ],
+    ("name", "defect"),
+    # learn.pate takes no steps.
+    [(n, d) for n in NAMES for d in DEFECTS if n != "learn.pate" or not d.startswith("steps")],
 )
 def test_planted_defects_are_caught(
+    name: str,
     defect: str,
-    expected: str,
-    ready: Calibrated,
+    cases: dict[str, Case],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    case, expected = cases[name], DEFECTS[defect]
     if defect.startswith("the release"):
         kept = room._kept
         monkeypatch.setattr(
@@ -181,18 +232,18 @@ def test_planted_defects_are_caught(
 
         monkeypatch.setattr(StepCounter, "begun", lambda self, step: setattr(self, "count", step))
         monkeypatch.setattr(StepCounter, "_take", lambda self, resumed: 0)
-    count = moments(ready, tmp_path / "whole")
-    assert any(expected in problems(ready, tmp_path / str(d), d) for d in range(1, count + 1))
+    count = moments(case, tmp_path / "whole")
+    assert any(expected in problems(case, tmp_path / str(d), d) for d in range(1, count + 1))
 
 
 def test_a_finished_workspace_gives_the_same_release_without_a_draw(
-    ready: Calibrated, tmp_path: Path
+    case: Case, tmp_path: Path
 ) -> None:
     ledger = Ledger.in_memory()
-    first = run(ready, tmp_path / "w", ledger, Life())
+    first = run(case, tmp_path / "w", ledger, Life())
     life = Life()
-    again = run(ready, tmp_path / "w", ledger, life)
-    assert (life.steps, life.directions, debits(ledger)) == (0, 0, 1)
+    again = run(case, tmp_path / "w", ledger, life)
+    assert (life.steps, life.others, debits(ledger)) == (0, 0, 1)
     assert again.card.release_id == first.card.release_id
     assert again.card.ledger == first.card.ledger
     assert again.card.seeds == first.card.seeds
@@ -201,11 +252,16 @@ def test_a_finished_workspace_gives_the_same_release_without_a_draw(
 
 
 def test_a_run_that_goes_on_keeps_its_directions_and_its_seed(
-    ready: Calibrated, tmp_path: Path
+    ready: Calibrated, cases: dict[str, Case], tmp_path: Path
 ) -> None:
     ledger = Ledger.in_memory()
     with pytest.raises(Killed):
-        run(ready, tmp_path / "w", ledger, Life(moments(ready, tmp_path / "whole") - 1))
+        run(
+            ready,
+            tmp_path / "w",
+            ledger,
+            Life(moments(cases["learn.dpsgd"], tmp_path / "whole") - 1),
+        )
     kept = json.loads((tmp_path / "w" / "directions.json").read_text("utf-8"))
     seeds = json.loads((tmp_path / "w" / "seeds.json").read_text("utf-8"))
     release = run(ready, tmp_path / "w", ledger, Life())

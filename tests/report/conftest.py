@@ -12,6 +12,7 @@ from sfumato.attack.finding import Finding
 from sfumato.data import Categorical, Fact, ImageSet, Numeric, Ordinal, Schema, Table
 from sfumato.measure.distributions import distributions
 from sfumato.measure.evaluation import Evaluation
+from sfumato.measure.fidelity import Fidelity
 from sfumato.measure.marginals import MarginalError
 from sfumato.measure.score import Score, Utility
 from sfumato.privacy import events
@@ -190,6 +191,9 @@ def make_evaluation() -> Callable[..., Evaluation]:
             )
             if release.data.kind == "table"
             else None,
+            "fidelity": None
+            if release.data.kind == "table"
+            else Fidelity(45.25, 0.875, 0.625, 0.75, 0.375, 0.8125, "scattering, v1", 1200),
             "distributions": distributions(release.data, private),
             "release_id": release.card.release_id,
         }

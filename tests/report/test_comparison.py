@@ -22,9 +22,11 @@ class Row:
     proven: str
     seed: int
     seconds: float
+    peak_mebibytes: float | None
     utility: dict[str, Any] | None
     findings: tuple[dict[str, Any], ...]
     marginals: dict[str, Any] | None
+    fidelity: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def compared(make_finding: Make, make_utility: Make) -> Compared:
             f"{method} proves something at {epsilon}.",
             seed,
             1.5,
+            300.0,
             make_utility().to_dict(),
             (make_finding().to_dict(),),
             {"one_way_mean": 0.05 / epsilon},
@@ -85,6 +88,18 @@ def test_runs_and_their_extremes_are_all_there(compared: Compared) -> None:
     assert "2 runs each" in html
     assert "at ε = 0.5, 2" in html
     assert "0.779 at 0.5, 0.779 at 2" in html  # the best model's p2
+
+
+def test_pictures_are_compared_by_their_distance_within_one_extractor(compared: Compared) -> None:
+    likeness = {"extractor": "scattering, v1", "frechet": 12.5, "frechet_floor": 0.7}
+    rows = tuple(replace(row, marginals=None, fidelity=likeness) for row in compared.rows[:4])
+    html = comparison_page(replace(compared, rows=rows))
+    assert html.count("Fréchet distance to real pictures (scattering, v1)") >= 1
+    assert "Marginal error" not in html
+    other = replace(rows[0], fidelity={**likeness, "extractor": "another"})
+    html = comparison_page(replace(compared, rows=(other, *rows)))
+    assert "Fréchet distance to real pictures (another)" in html
+    assert "Fréchet distance to real pictures (scattering, v1)" in html
 
 
 def test_an_attack_above_its_ceiling_stands_out(compared: Compared, make_finding: Make) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sfumato.measure.fidelity import Fidelity
 from sfumato.measure.marginals import MarginalError
 from sfumato.report import inside
 
@@ -83,3 +84,13 @@ def test_the_curve_of_an_attack_that_is_not_bounded_has_no_ceiling(
     figures = bounds(make_release().card)
     assert "forbidden" in inside._roc(make_finding(), figures)["linear"]
     assert "forbidden" not in inside._roc(make_finding(ceiling=None), figures)["linear"]
+
+
+def test_likeness_of_pictures_stands_beside_that_of_a_second_real_sample() -> None:
+    shown = inside.fidelity(Fidelity(45.25, 0.875, 0.625, 0.75, 0.375, 0.8125, "some, v1", 1200))
+    assert "1,200 images of each set, in the features of some, v1" in shown["text"]
+    assert [(row["value"], row["floor"]) for row in shown["rows"]] == [
+        ("45.250", "0.875"),
+        ("0.625", "0.750"),
+        ("0.375", "0.812"),
+    ]

@@ -13,9 +13,12 @@ from sfumato.cli.output import (
     DataArgument,
     Delta,
     Device,
+    Engine,
     Holdout,
+    RowsPerUnit,
     SchemaFile,
     Target,
+    Unit,
 )
 from sfumato.errors import InputError
 
@@ -28,14 +31,28 @@ def add_to(app: typer.Typer) -> None:
 def compare(
     data: DataArgument,
     epsilon: Annotated[str, typer.Option("--epsilon", help="Budgets, such as 0.5,1,4.")],
-    method: Annotated[str, typer.Option("--method", help="Methods, such as a,b.")],
     out: Annotated[
-        str, typer.Option("--out", help="A folder that is not there yet.", metavar="DIR")
+        str,
+        typer.Option(
+            "--out",
+            help="A private folder; the same command goes on there if it was interrupted.",
+            metavar="DIR",
+        ),
     ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="Methods, such as a,b[key=value]. Default: all that publish such data.",
+        ),
+    ] = None,
     target: Target = None,
     delta: Delta = None,
     schema: SchemaFile = None,
     holdout: Holdout = None,
+    engine: Engine = "auto",
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     seeds: Annotated[str, typer.Option("--seeds", help="One run for each, such as 0,1,2.")] = "0",
     attack: Attacks = None,
     device: Device = "auto",
@@ -47,17 +64,21 @@ def compare(
     of the same kind where there is any.
     """
     import sfumato.api as api
+    from sfumato.api.variants import listed
 
     with output.progress_bar(quiet=as_json) as progress:
         comparison = api.compare(
             data,
             epsilons=_numbers(epsilon, "epsilon"),
-            methods=[name.strip() for name in method.split(",") if name.strip()],
+            methods=None if method is None else listed(method),
             target=target,
             delta=delta,
             schema=schema,
             holdout=holdout,
-            seeds=[int(seed) for seed in _numbers(seeds, "seeds")],
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
+            seeds=_seeds(seeds),
             attacks=attack,
             out=out,
             device=device,
@@ -67,6 +88,15 @@ def compare(
         typer.echo(comparison.to_json(), nl=False)
         return
     output.plain(f"Compared {len(comparison.rows)} runs. Keep: {out}/report.html")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--seeds is {text!r}", "Write whole numbers with commas between."
+        ) from None
 
 
 def _numbers(text: str, name: str) -> list[float]:

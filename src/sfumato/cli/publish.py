@@ -21,10 +21,12 @@ from sfumato.cli.output import (
     LedgerFile,
     MethodName,
     Out,
+    RowsPerUnit,
     SchemaFile,
     Seed,
     Settings,
     Target,
+    Unit,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def publish(
     method: MethodName = "auto",
     set_: Settings = None,
     holdout: Holdout = None,
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
     evaluate: Evaluate = None,
     attack: Attacks = None,
@@ -60,29 +64,25 @@ def publish(
     DIR may be handed over whole. The evaluation, computed on private rows, is written beside
     it in DIR.evaluation and stays with you.
     """
+    release("publish", **locals())
+
+
+def release(
+    call: str,
+    *,
+    set_: list[str] | None,
+    attack: list[str] | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Calls ``sfumato.api`` by the name of a command, with its options, and shows the release."""
     import sfumato.api as api
 
     with output.progress_bar(quiet=as_json) as progress:
-        release = api.publish(
-            data,
-            epsilon=epsilon,
-            delta=delta,
-            target=target,
-            schema=schema,
-            method=method,
-            settings=output.parse_settings(set_),
-            holdout=holdout,
-            out=out,
-            ledger=ledger,
-            evaluate=evaluate,
-            attacks=attack,
-            disclose_evaluation=disclose_evaluation,
-            seed=seed,
-            device=device,
-            engine=engine,
-            progress=progress,
+        made = getattr(api, call)(
+            settings=output.parse_settings(set_), attacks=attack, progress=progress, **options
         )
-    show(release, as_json=as_json)
+    show(made, as_json=as_json)
 
 
 def show(release: Release, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, DataArgument, Engine, Target
+from sfumato.cli.output import AsJson, DataArgument, Engine, Target, Unit
 from sfumato.errors import InputError
 
 app = typer.Typer(help="Draft and check the public facts of a table.", no_args_is_help=True)
@@ -37,6 +37,7 @@ def draft(
         list[str] | None,
         typer.Option("--type", help="A declared type: COLUMN=integer, number, categorical, bool."),
     ] = None,
+    unit: Unit = None,
     drop: Annotated[
         list[str] | None, typer.Option("--drop", help="A column to leave out; repeat it.")
     ] = None,
@@ -65,6 +66,7 @@ def draft(
         types=_types(type_),
         drop=drop or (),
         target=target,
+        unit=unit,
         encoding=encoding,
         delimiter=delimiter,
         engine=engine,

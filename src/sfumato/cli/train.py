@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli import output
 from sfumato.cli.output import (
     AsJson,
     Attacks,
@@ -14,18 +13,21 @@ from sfumato.cli.output import (
     Delta,
     Device,
     DiscloseEvaluation,
+    Engine,
     Epsilon,
     Evaluate,
     Holdout,
     LedgerFile,
     MethodName,
     Out,
+    RowsPerUnit,
     SchemaFile,
     Seed,
     Settings,
     Target,
+    Unit,
 )
-from sfumato.cli.publish import show
+from sfumato.cli.publish import release
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,6 +45,8 @@ def train(
     method: MethodName = "auto",
     set_: Settings = None,
     holdout: Holdout = None,
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
     checkpoint: Annotated[
         str | None,
@@ -58,6 +62,7 @@ def train(
     disclose_evaluation: DiscloseEvaluation = False,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train a model on private DATA under a guarantee, publish it, and attack it.
@@ -65,26 +70,4 @@ def train(
     DIR holds the weights (safetensors), the card and the report, and may be handed over whole.
     The evaluation, computed on private records, is written beside it in DIR.evaluation.
     """
-    import sfumato.api as api
-
-    with output.progress_bar(quiet=as_json) as progress:
-        release = api.train(
-            data,
-            epsilon=epsilon,
-            delta=delta,
-            target=target,
-            schema=schema,
-            method=method,
-            settings=output.parse_settings(set_),
-            holdout=holdout,
-            out=out,
-            ledger=ledger,
-            checkpoint=checkpoint,
-            evaluate=evaluate,
-            attacks=attack,
-            disclose_evaluation=disclose_evaluation,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
-    show(release, as_json=as_json)
+    release("train", **locals())

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,16 @@ def is_whole(folder: Path) -> bool:
     A training saves before its first step, so where none was, nothing was drawn.
     """
     return (folder / _JSON).is_file()
+
+
+def found(folder: Path | None) -> bool:
+    """Whether there is a checkpoint to continue from; an unfinished first one is removed."""
+    if folder is None or not folder.exists():
+        return False
+    if is_whole(folder):
+        return True
+    shutil.rmtree(folder)
+    return False
 
 
 def _lock(file: int) -> bool:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import math
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -255,11 +254,8 @@ class CalibratedFineTune:
             source=source,
         )
         try:
-            if workspace is not None and workspace.exists():
-                if checkpoint.is_whole(workspace):
-                    trainer.resume(workspace)
-                else:  # the first checkpoint, before any step, was not finished
-                    shutil.rmtree(workspace)
+            if workspace is not None and checkpoint.found(workspace):
+                trainer.resume(workspace)
             if trainer.steps_taken < method.steps:
                 trainer.fit(progress=_told(progress), checkpoint=workspace)
         finally:

@@ -1,4 +1,4 @@
-"""The clipped sum of a linear layer's gradients, in closed form.
+"""A linear layer trained by clipped sums of gradients in closed form.
 
 Under cross-entropy the gradient for one record is the outer product of residual and features, so
 each norm is a product of two norms and the clipped sum is one matrix product: exact, and no dearer
@@ -7,17 +7,30 @@ than an ordinary step.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from sfumato.errors import InputError
+from sfumato.learn import checkpoint
+from sfumato.learn.accounted import Mechanism
+from sfumato.learn.averaging import LastMean
 from sfumato.learn.clipping import Clipping
+from sfumato.learn.loop import Loss, PrivateLoop
+from sfumato.learn.ranks import Alone
+from sfumato.learn.records import Inputs
+
+if TYPE_CHECKING:
+    from sfumato.privacy.noise import NoiseSource
 
 _CHUNK = 2048
 """Records of a sample that are copied at a time."""
+_SAVED_EVERY = 10
+"""Steps between two checkpoints."""
 
 
 class ClippedLinear(NamedTuple):
@@ -72,22 +85,116 @@ def clipped_sum(
     return ClippedLinear({"weight": clipped.T @ features, "bias": clipped.sum(dim=0)}, norms)
 
 
-def sum_over(
-    rows: NDArray[np.int64],
-    layer: dict[str, Tensor],
-    features: Tensor,
-    lengths: Tensor,
+class LinearEngine:
+    """What a loop asks for clipped sums: of a linear layer, under :func:`cross_entropy` only.
+
+    Its inputs are (features, lengths), the lengths from :func:`lengths_with_bias`.
+
+    Args:
+        module: The layer.
+        loss: :func:`cross_entropy`.
+        clipping: One group.
+
+    Raises:
+        InputError: If the loss is another: the closed form is that of cross-entropy.
+    """
+
+    def __init__(self, module: nn.Module, loss: Loss, clipping: Clipping) -> None:
+        if not isinstance(module, nn.Linear) or loss is not cross_entropy:
+            raise InputError(
+                "the closed form is for a linear layer under sfumato.learn.linear.cross_entropy",
+                "Leave the engine out: the usual one takes any layer and any loss.",
+            )
+        self._layer = module
+        self._clipping = clipping
+
+    def clipped_sum(self, inputs: Inputs, targets: Tensor) -> ClippedLinear:
+        """See :func:`clipped_sum`."""
+        features, lengths = inputs
+        layer = self._layer
+        return clipped_sum(layer.weight, layer.bias, features, lengths, targets, self._clipping)
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each record, (n,)."""
+    return nn.functional.cross_entropy(scores, labels, reduction="none")
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How the weights follow the noisy gradients: nothing here is of consequence for privacy.
+
+    Args:
+        learning_rate: Of the noisy mean gradient.
+        momentum: Heavy-ball, in ``[0, 1)``.
+        averaged: The part of the steps, from the end, whose weights are averaged, in ``(0, 1]``.
+    """
+
+    learning_rate: float
+    momentum: float
+    averaged: float
+
+
+def train_linear(
+    inputs: tuple[Tensor, Tensor],
     labels: Tensor,
-    clipping: Clipping,
-) -> ClippedLinear:
-    """The clipped sum over a sample, a part of it at a time; see :func:`clipped_sum`."""
-    gradients = {name: torch.zeros_like(value) for name, value in layer.items()}
-    norms = [torch.zeros(1, 0, device=features.device)]
-    for part in torch.split(torch.from_numpy(rows).to(features.device), _CHUNK):
-        found = clipped_sum(
-            layer["weight"], layer["bias"], features[part], lengths[part], labels[part], clipping
-        )
-        norms.append(found.norms)
-        for name, value in found.gradients.items():
-            gradients[name] += value
-    return ClippedLinear(gradients, torch.cat(norms, dim=1))
+    classes: int,
+    mechanism: Mechanism,
+    *,
+    descent: Descent,
+    source: NoiseSource | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    folder: Path | None = None,
+) -> nn.Linear:
+    """All steps of a mechanism, from zero weights to the mean over the last ones.
+
+    Args:
+        inputs: (n, d) features and their (n,) lengths.
+        labels: (n,) int64 codes.
+        classes: How many there are.
+        mechanism: What is accounted; every call spends it.
+        descent: See :class:`Descent`.
+        source: Sampling and noise; anything but the default is for tests.
+        progress: Told after each step.
+        folder: Of checkpoints, to continue from if this ends early; a training that is found there
+            goes on. Steps begun after its last checkpoint are lost, and counted.
+    """
+    width, device = inputs[0].shape[1], inputs[0].device
+    layer = nn.Linear(width, classes, device=device)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    steps = mechanism.steps
+    mean = LastMean(layer, steps - max(1, round(descent.averaged * steps)))
+    loop = PrivateLoop(
+        layer,
+        torch.optim.SGD(layer.parameters(), descent.learning_rate, descent.momentum),
+        cross_entropy,
+        (inputs, labels),
+        mechanism,
+        physical_batch_size=_CHUNK,
+        source=source,
+        engine=LinearEngine,
+        ranks=Alone(),
+    )
+
+    def save() -> None:
+        if folder is not None:
+            loop.save(folder, tensors=mean.weights, values={"averaged": mean.count})
+
+    try:
+        if folder is not None and checkpoint.found(folder):
+            values, weights = loop.resume(folder)
+            mean.load(weights, values["averaged"])
+        else:
+            save()
+        for now in loop:
+            loop.optimizer.step()
+            mean.update(layer, now.step)
+            if now.step % _SAVED_EVERY == 0 or now.step == steps:
+                save()
+            if progress is not None:
+                progress(now.step, steps, "linear layer")
+    finally:
+        loop.close()
+    mean.copy_to(layer)
+    return layer

@@ -4,6 +4,9 @@ private = make_private(module, optimizer, data, Budget(3.0, 1e-5), loss=loss,
                        expected_batch_size=512, epochs=20)
 for progress in private:         # p.grad is set: clipped, noised, divided by 512
     optimizer.step()
+
+Noise that falls, or that is correlated between steps, is one parameter more: ``noise``, a plan of
+:mod:`sfumato.learn.plans`.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ import math
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from sfumato.errors import InputError
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Clipping, Flat
 from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
-from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.plans import EvenNoise, NoisePlan
 from sfumato.learn.ranks import Ranks
 from sfumato.learn.records import Data, records_of
+from sfumato.learn.toeplitz import Workload
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ def make_private(
     steps: int | None = None,
     epochs: float | None = None,
     clipping: Clipping | AdaptiveQuantile | None = None,
+    noise: NoisePlan | None = None,
     neighbours: Neighbours = Neighbours.ADD_REMOVE,
     records: int | None = None,
     max_batch_size: int | None = None,
@@ -64,6 +69,8 @@ def make_private(
         steps: How many; or else
         epochs: how often a record is seen, on average.
         clipping: ``Flat(1.0)`` by default.
+        noise: How it goes from step to step: ``EvenNoise()`` (DP-SGD) by default,
+            ``ScheduledNoise`` or ``BandedNoise``. Bands are chosen for the momentum of ``SGD``.
         neighbours: The relation of the budget.
         records: The public number of records; by default the number of rows, which is then taken
             to be public (under add-remove, too, where the relation itself would hide it).
@@ -84,7 +91,7 @@ def make_private(
     if size is None:
         raise InputError("there is no batch size", "Give expected_batch_size.")
     public = len(found) if records is None else records
-    mechanism = DpSgd.calibrate(
+    mechanism = (noise or EvenNoise()).calibrate(
         budget,
         records=public,
         expected_batch_size=size,
@@ -92,6 +99,7 @@ def make_private(
         clipping=Flat(1.0) if clipping is None else clipping,
         neighbours=neighbours,
         max_batch_size=max_batch_size,
+        workload=_workload(optimizer),
     )
     return PrivateLoop(
         module,
@@ -118,3 +126,10 @@ def _steps(steps: int | None, epochs: float | None, an_epoch: float) -> int:
     if not 0 < epochs < math.inf:
         raise InputError(f"the number of epochs is {epochs!r}", "Give a number above 0.")
     return max(1, round(epochs * an_epoch))
+
+
+def _workload(optimizer: Optimizer) -> Workload:
+    """The sums of gradients that the weights are: what is neither SGD nor alike is taken for it."""
+    if not isinstance(optimizer, SGD):
+        return Workload()
+    return Workload(max(float(group["momentum"]) for group in optimizer.param_groups))

@@ -1,11 +1,12 @@
 """A linear layer on scattering features: the baseline that private training has to beat.
 
 The features cost nothing (see :mod:`sfumato.learn.scattering`) and are normalised within each
-image; their mean over all images, which would only make every gradient longer, is estimated once
-under noise and subtracted; if asked for, directions in which any picture varies much are shrunk,
-as drawings show them (:mod:`sfumato.learn.whitening`). Then one linear layer is trained, by noisy
-sums of clipped gradients (:mod:`sfumato.learn.linear`). Mean and whitening end up inside its
-weights: the model is a layer on the features as they are.
+image, which may be straightened first (:mod:`sfumato.learn.upright`); their mean over all images,
+which would only make every gradient longer, is estimated once under noise and subtracted; if asked
+for, directions in which any picture varies much are shrunk, as drawings show them
+(:mod:`sfumato.learn.whitening`). Then one linear layer is trained, by noisy sums of clipped
+gradients (:mod:`sfumato.learn.linear`). Mean and whitening end up inside its weights: the model is
+a layer on the features as they are.
 
     calibrated = ScatterLinear(classes=10).calibrate(Budget(1.0, 1e-5), records=60_000)
     model = calibrated.fit(images, labels)
@@ -21,21 +22,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import InputError
 from sfumato.learn import drawings
 from sfumato.learn.clipping import Flat
-from sfumato.learn.linear import ClippedLinear, lengths_with_bias, sum_over
-from sfumato.learn.mechanism import DpSgd, Run
+from sfumato.learn.linear import Descent, lengths_with_bias, train_linear
+from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.records import check_labels
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.scattering import Scattering
+from sfumato.learn.upright import upright
 from sfumato.learn.whitening import Whitening
 from sfumato.privacy.neighbours import Neighbours
 
@@ -74,6 +75,7 @@ class ScatterLinear:
         drawings: How many drawings the whitening is learnt from, say 6000; 0 for no
             whitening. With it, steps want other learning rates.
         ridge: Directions with less than this part of the drawings' variance are left alone.
+        upright: Whether images are sheared until they stand upright first: for writing.
         scattering: The features.
 
     Raises:
@@ -91,6 +93,7 @@ class ScatterLinear:
     smooth_weight: float = 2.0
     drawings: int = 0
     ridge: float = 0.0025
+    upright: bool = False
     scattering: Scattering = field(default_factory=Scattering)
 
     def __post_init__(self) -> None:
@@ -103,6 +106,8 @@ class ScatterLinear:
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number above 0.")
         if not (isinstance(self.drawings, int) and self.drawings >= 0):
             raise InputError(f"drawings is {self.drawings!r}", "Give a whole number, or 0.")
+        if not isinstance(self.upright, bool):
+            raise InputError(f"upright is {self.upright!r}", "Give True or False.")
         for name in ("momentum", "centre_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in [0, 1).")
@@ -111,7 +116,12 @@ class ScatterLinear:
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in (0, 1].")
 
     def calibrate(
-        self, budget: Budget, *, records: int, neighbours: Neighbours = Neighbours.ADD_REMOVE
+        self,
+        budget: Budget,
+        *,
+        records: int,
+        neighbours: Neighbours = Neighbours.ADD_REMOVE,
+        beside: DpEvent | None = None,
     ) -> CalibratedScatterLinear:
         """The least noise with which all steps together meet the budget.
 
@@ -122,11 +132,13 @@ class ScatterLinear:
                 add-remove the true number of rows stays hidden: a declaration that is off by some
                 factor changes the learning rate by it, and nothing else.
             neighbours: The relation of the budget.
+            beside: What else is drawn from the same records and paid for from the same budget; the
+                caller draws it, and it is in no event of the recipe's own.
 
         Raises:
             InputError: If an argument is out of its range.
         """
-        from sfumato.privacy import calibration
+        from sfumato.privacy import calibration, events
 
         budget.check_records(records)
         sampling = PoissonSampling(records, self.sample_rate)
@@ -140,13 +152,18 @@ class ScatterLinear:
                 mean,
             )
 
-        if self.centre_share == 0:
+        def whole(multiplier: float, mean: float | None) -> DpEvent:
+            event = made(multiplier, mean).event
+            return event if beside is None else events.compose(beside, event)
+
+        if self.centre_share == 0 and beside is None:
             rate, steps = self.sample_rate, self.steps
             return made(calibration.calibrate_gaussian(budget, neighbours, rate, steps), None)
         far = 2 if neighbours is Neighbours.REPLACE_ONE else 1
-        mean = far / (self.centre_share * calibration.analytic_gaussian_mu(budget))
+        share = self.centre_share
+        mean = far / (share * calibration.analytic_gaussian_mu(budget)) if share else None
         multiplier = calibration.calibrate(
-            lambda sigma: made(sigma, mean).event, budget, neighbours, _BRACKET
+            lambda sigma: whole(sigma, mean), budget, neighbours, _BRACKET
         )
         return made(multiplier, mean)
 
@@ -160,7 +177,7 @@ class ScatterLinear:
             (n, d) float32: over every three paths the mean is 0 and the variance at most 1, but
             for ``smooth_weight``. What is not finite, because the image was not, is 0.
         """
-        coefficients = self.scattering(images)
+        coefficients = self.scattering(upright(images) if self.upright else images)
         paths = coefficients.shape[1]
         if paths % _PATHS:
             raise InputError(
@@ -232,9 +249,14 @@ class CalibratedScatterLinear:
             InputError: If images and labels do not belong together, or a label is no class.
         """
         check_labels(images, labels, self.method.classes)
-        whitening = self.method.whitening(images.shape[1:])
-        features = self.method.features(images)
-        return self._fit(features, labels, whitening, source, progress)
+        return self.fit_features(
+            self.method.features(images),
+            labels,
+            whitening=self.method.whitening(images.shape[1:]),
+            source=source,
+            progress=progress,
+            overwrite=True,
+        )
 
     def fit_features(
         self,
@@ -242,72 +264,61 @@ class CalibratedScatterLinear:
         labels: Tensor,
         *,
         whitening: Whitening | None = None,
+        centre: Tensor | None = None,
         source: NoiseSource | None = None,
         progress: Callable[[int, int, str], None] | None = None,
+        folder: Path | None = None,
+        overwrite: bool = False,
     ) -> ScatterLinearModel:
-        """As :meth:`fit`, on (n, d) features from ``method.features``, which are left as they are.
+        """As :meth:`fit`, on (n, d) features from ``method.features``.
 
         Args:
             features: See above.
             labels: (n,) int64 codes.
             whitening: ``method.whitening`` of the images' shape, or any other public map.
+            centre: What :meth:`centre` gave of these features, kept by whoever wants to go on after
+                an interruption. None draws it here.
             source: See :meth:`fit`.
             progress: See :meth:`fit`.
-        """
-        check_labels(features, labels, self.method.classes)
-        return self._fit(features.clone(), labels, whitening, source, progress)
-
-    def _fit(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        whitening: Whitening | None,
-        source: NoiseSource | None,
-        progress: Callable[[int, int, str], None] | None,
-    ) -> ScatterLinearModel:
-        """Overwrites the features.
+            folder: Of checkpoints; see :func:`~sfumato.learn.linear.train_linear`.
+            overwrite: Whether the features may be changed, to save a copy of them.
 
         Guaranteed: the weights are a function of one noisy sum over all records and ``steps`` over
         samples, whose joint cost is ``event``, and of public numbers.
         """
-        method = self.method
-        run = Run(self.dp_sgd, len(labels), source=source)
+        from sfumato.learn.noise import STREAM
+
+        check_labels(features, labels, self.method.classes)
+        source = STREAM if source is None else source
+        features = features if overwrite else features.clone()
         features.nan_to_num_(0.0, 0.0, 0.0)
-        centre = self._centre(features, run.source)
+        centre = self.centre(features, source) if centre is None else centre.to(features)
         features -= centre
         if whitening is not None:
             whitening.apply_(features)
         lengths = lengths_with_bias(features)
         features[~lengths.isfinite()] = 0.0  # its gradient will be cut to 0, and 0 * inf is not 0
-        device = features.device
-        layer = {
-            "weight": torch.zeros(method.classes, features.shape[1], device=device),
-            "bias": torch.zeros(method.classes, device=device),
-        }
-        velocity = {name: torch.zeros_like(value) for name, value in layer.items()}
-        average = {name: torch.zeros_like(value) for name, value in layer.items()}
-        kept = max(1, round(method.averaged * method.steps))
-
-        def total(rows: NDArray[np.int64]) -> ClippedLinear:
-            return sum_over(rows, layer, features, lengths, labels, run.clipping)
-
-        for step in range(method.steps):
-            gradients = run.step(total)
-            for name, value in layer.items():
-                velocity[name].mul_(method.momentum).add_(gradients[name])
-                value.sub_(velocity[name], alpha=method.learning_rate)
-                if step >= method.steps - kept:
-                    average[name].add_(value, alpha=1 / kept)
-            if progress is not None:
-                progress(step + 1, method.steps, "linear layer")
-        weight = average["weight"]
+        layer = train_linear(
+            (features, lengths),
+            labels,
+            self.method.classes,
+            self.dp_sgd,
+            descent=Descent(self.method.learning_rate, self.method.momentum, self.method.averaged),
+            source=source,
+            progress=progress,
+            folder=folder,
+        )
+        weight = layer.weight.detach()
         if whitening is not None:
             whitening.apply_(weight)
-        bias = average["bias"] - weight @ centre
-        return ScatterLinearModel(method, weight, bias, self.event, self.guarantee())
+        bias = layer.bias.detach() - weight @ centre
+        return ScatterLinearModel(self.method, weight, bias, self.event, self.guarantee())
 
-    def _centre(self, features: Tensor, source: NoiseSource) -> Tensor:
-        """The noisy mean of (n, d) features, (d,): each is cut to the public norm sqrt(d)."""
+    def centre(self, features: Tensor, source: NoiseSource) -> Tensor:
+        """The noisy mean of (n, d) features, (d,): each is cut to the public norm sqrt(d).
+
+        A part of a fit: every call spends that part of the budget once more.
+        """
         from sfumato.learn.noise import add_gaussian_double
 
         width = features.shape[1]

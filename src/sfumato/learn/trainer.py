@@ -40,7 +40,8 @@ class PrivateTrainer:
         module: Trained in place.
         loss: ``loss(outputs, targets) -> (n,)``: one loss for each example.
         optimizer: Of the module's parameters; any whose state is tensors and numbers.
-        mechanism: What is accounted.
+        mechanism: What is accounted: any, as a plan of :mod:`sfumato.learn.plans` makes it of a
+            budget.
         data: ``(inputs, targets)`` tensors, a map-style data set of such pairs, or a loader, of
             which only the data set is used.
         averaging: Decay of the exponential average of the weights; None for no average.

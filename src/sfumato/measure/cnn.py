@@ -1,4 +1,4 @@
-"""The models for images: one small convolutional network, and logistic regression.
+"""The models for images: one small convolutional network, a dense one, and logistic regression.
 
 The architecture, the optimiser and the number of steps are fixed beforehand, and the last
 checkpoint is the one that is judged: nothing is chosen by looking at test records.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from sfumato.measure.threads import one_thread
 if TYPE_CHECKING:
     from torch import nn
 
-CONVOLUTIONAL, LINEAR = "small CNN", "logistic regression"
+CONVOLUTIONAL, DENSE, LINEAR = "small CNN", "MLP", "logistic regression"
 ARCHITECTURE = (
     "conv 3x3 (16), max-pool 2, ReLU, conv 3x3 (32), max-pool 2, ReLU, linear (128), ReLU, linear"
 )
@@ -43,7 +43,7 @@ class Fitted:
 def classifier(
     family: str,
     images: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     classes: int,
     *,
     seed: int,
@@ -53,9 +53,10 @@ def classifier(
     """Trains an image classifier with Adam (learning rate 0.002, cosine decay).
 
     Args:
-        family: ``CONVOLUTIONAL`` or ``LINEAR``.
+        family: ``CONVOLUTIONAL``, ``DENSE`` (two hidden layers of 200 ReLU) or ``LINEAR``.
         images: (n, c, h, w) in [0, 1]; h and w at least 4 for the convolutional one.
-        labels: (n,) class numbers below ``classes``; some may be absent.
+        labels: (n,) class numbers below ``classes``, of which some may be absent; or (n, K) shares,
+            soft labels, to which the cross-entropy is then taken.
         classes: K.
         seed: Of the initial weights and of the order of the images.
         epochs: Passes over the images; more where they are few.
@@ -124,6 +125,15 @@ def _build(family: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     channels, height, width = shape
     if family == LINEAR:
         return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+    if family == DENSE:
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * height * width, 200),
+            nn.ReLU(),
+            nn.Linear(200, 200),
+            nn.ReLU(),
+            nn.Linear(200, classes),
+        )
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1),
         nn.MaxPool2d(2, ceil_mode=True),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.attack.finding import Finding
 from sfumato.errors import InputError
+from sfumato.measure.fidelity import Fidelity
 from sfumato.measure.marginals import MarginalError
 from sfumato.measure.progress import Progress, part, silent
 from sfumato.measure.score import Utility
@@ -18,6 +19,7 @@ from sfumato.measure.score import Utility
 if TYPE_CHECKING:
     from sfumato.data.imageset import ImageSet
     from sfumato.data.table import Table
+    from sfumato.measure.baseline import Baseline
     from sfumato.measure.utility import Limits
     from sfumato.release.release import Release
 
@@ -36,6 +38,7 @@ class Evaluation:
         findings: One for each attack that ran.
         utility: The matrix p1 to p4, or None if it was not measured.
         marginals: Errors of one- and two-way marginals; None for images.
+        fidelity: Likeness of released images to real ones; None for tables and models.
         distributions: Real against released, for the report; JSON values, see
             :mod:`sfumato.measure.distributions`. No single private record is in it.
         seconds: How long the evaluation took.
@@ -47,6 +50,7 @@ class Evaluation:
     findings: tuple[Finding, ...] = ()
     utility: Utility | None = None
     marginals: MarginalError | None = None
+    fidelity: Fidelity | None = None
     distributions: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     sampled: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -66,6 +70,7 @@ class Evaluation:
             "findings": [finding.to_dict() for finding in self.findings],
             "utility": None if self.utility is None else self.utility.to_dict(),
             "marginals": None if self.marginals is None else self.marginals.to_dict(),
+            "fidelity": None if self.fidelity is None else self.fidelity.to_dict(),
             "distributions": dict(self.distributions),
         }
 
@@ -92,10 +97,12 @@ class Evaluation:
             )
         try:
             utility, marginals = values["utility"], values["marginals"]
+            fidelity = values.get("fidelity")  # older evaluations of images have none
             return cls(
                 findings=tuple(Finding.from_dict(finding) for finding in values["findings"]),
                 utility=None if utility is None else Utility.from_dict(utility),
                 marginals=None if marginals is None else MarginalError.from_dict(marginals),
+                fidelity=None if fidelity is None else Fidelity.from_dict(fidelity),
                 distributions=dict(values["distributions"]),
                 seconds=float(values["seconds"]),
                 sampled={
@@ -119,6 +126,7 @@ def evaluate(
     attacks: Sequence[str] | None = None,
     limits: Limits | None = None,
     seed: int = 0,
+    baseline: Baseline | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Attacks a release and measures its utility and its likeness to the real data.
@@ -135,6 +143,7 @@ def evaluate(
         attacks: Registered names; None runs all that fit, an empty list runs none.
         limits: How much data the models of the utility matrix use.
         seed: Of attacks, samples and models.
+        baseline: Models of the real records, fitted before for releases of the same task.
         progress: Told how far the evaluation is.
 
     Returns:
@@ -147,6 +156,8 @@ def evaluate(
     from sfumato.attack import suite
     from sfumato.attack.evidence import Evidence
     from sfumato.measure.distributions import distributions
+    from sfumato.measure.fidelity import FEWEST as FEWEST_IMAGES
+    from sfumato.measure.fidelity import fidelity
     from sfumato.measure.marginals import marginal_error
     from sfumato.measure.trained import model_utility
     from sfumato.measure.utility import utility
@@ -168,6 +179,7 @@ def evaluate(
             non_members,
             seed=seed,
             limits=limits,
+            baseline=baseline,
             progress=part(progress, parts - 2, parts),
         )
         progress(parts, parts, "evaluated")
@@ -180,25 +192,21 @@ def evaluate(
             non_members,
             seed=seed,
             limits=limits,
+            baseline=baseline,
             progress=part(progress, parts - 2, parts),
         )
     rest = part(progress, parts - 1, parts)
     rest(0, 2, "comparing distributions")
     drawn = distributions(data, members, seed=seed)
-    rest(1, 2, "comparing marginals")
-    marginals = None
+    more: dict[str, Any] = {"distributions": drawn}
     if data.kind == "table":
-        marginals = marginal_error(data, members, non_members, seed=seed)  # type: ignore[arg-type]
+        rest(1, 2, "comparing marginals")
+        more["marginals"] = marginal_error(data, members, non_members, seed=seed)  # type: ignore[arg-type]
+    elif min(map(len, (data, members, non_members))) >= FEWEST_IMAGES:
+        rest(1, 2, "comparing images")
+        more["fidelity"] = fidelity(data, members, non_members, seed=seed)  # type: ignore[arg-type]
     rest(2, 2, "evaluated")
-    return _made(
-        release,
-        findings,
-        matrix,
-        started,
-        marginals=marginals,
-        distributions=drawn,
-        sampled=sampled,
-    )
+    return _made(release, findings, matrix, started, sampled=sampled, **more)
 
 
 def _sampled(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sfumato.errors import InputError
-from sfumato.measure import features, metrics
-from sfumato.measure.progress import Progress, part, silent
+from sfumato.measure import features
+from sfumato.measure.baseline import Baseline
+from sfumato.measure.progress import Progress, silent
 from sfumato.measure.score import Score, Utility
-from sfumato.measure.task import FEWEST, Limits, majority, task_of
+from sfumato.measure.task import Limits
 
 if TYPE_CHECKING:
     from sfumato.data.imageset import ImageSet
@@ -28,6 +26,7 @@ def model_utility(
     seed: int = 0,
     confidence: float = 0.95,
     limits: Limits | None = None,
+    baseline: Baseline | None = None,
     progress: Progress = silent,
 ) -> Utility:
     """Judges a released model on real records, beside models trained without privacy.
@@ -39,6 +38,8 @@ def model_utility(
         seed: Of samples and baselines.
         confidence: Of the intervals, which cover the drawing of the test records.
         limits: How much data is used.
+        baseline: Models of the real records, fitted before; its seed and limits are then used.
+            None fits them.
         progress: Told after each model.
 
     Returns:
@@ -47,39 +48,27 @@ def model_utility(
     Raises:
         InputError: If the records are not of the model's kind, or too few.
     """
-    limits = limits or Limits()
-    rng = np.random.default_rng(seed)
     features.check_alike(model, train, "training records")
     features.check_alike(model, test, "test records")
-    task, read = task_of(model.schema, model.takes, seed, limits.epochs)
-    cap = limits.train_rows if model.takes == "table" else limits.train_images
-    known = read(train, features.choose(features.size(train), cap, rng))
-    new = read(test, features.choose(features.size(test), limits.test_rows, rng))
-    for what, records in (("training", known), ("test", new)):
-        if len(records.y) < FEWEST:
-            raise InputError(
-                f"{len(records.y)} usable {what} records to measure with",
-                f"Give at least {FEWEST}.",
-            )
-    judged: dict[tuple[str, str], Any] = {}
-    judged[RELEASED, "p2"] = metrics.classification(
-        new.y, model.probabilities_from(new.x), confidence
-    )
-    for done, (name, fit) in enumerate(task.fit.items()):
-        inner = part(progress, done, len(task.fit))
-        inner(0, 1, f"{name} on real records")
-        judged[name, "p1"] = metrics.classification(new.y, fit(known, inner)(new.x), confidence)
-    progress(len(task.fit), len(task.fit), "measured utility")
+    if baseline is None:
+        baseline = Baseline.fit(
+            model.schema, train, test, seed=seed, limits=limits, progress=progress
+        )
+    baseline.check(model.schema, model.takes)
+    test_records = baseline.test
+    judged = {(RELEASED, "p2"): baseline.judge(model.probabilities_from, test_records, confidence)}
+    for name, predict in baseline.models.items():
+        judged[name, "p1"] = baseline.judge(predict, test_records, confidence)
     return Utility(
-        task=task.kind,
-        target=task.target,
+        task=baseline.task.kind,
+        target=baseline.task.target,
         scores=tuple(
             Score(name, cell, metric, value, interval)
             for (name, cell), figures in judged.items()
             for metric, (value, interval) in figures.items()
         ),
-        majority=majority(task, known.y, new.y),
+        majority=baseline.majority,
         confidence=confidence,
-        records={"train": len(known.y), "test": len(new.y)},
+        records={"train": len(baseline.train.y), "test": len(test_records.y)},
         of="model",
     )

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sfumato.errors import InputError
-from sfumato.measure import features, metrics
+from sfumato.measure import features
+from sfumato.measure.baseline import Baseline, enough, training_cap
 from sfumato.measure.progress import Progress, part, silent
 from sfumato.measure.score import SETTINGS, Score, Utility
-from sfumato.measure.task import FEWEST, Limits, Part, Task, majority, task_of
+from sfumato.measure.task import FEWEST, Limits, Part, Task
 
 if TYPE_CHECKING:
     from sfumato.data.imageset import ImageSet
@@ -24,13 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS", "Limits", "Score", "Utility", "utility"]
 
 _HELD_OUT = 0.2  # of the release, for p3 and p4
-
-SOURCES = {
-    "train": "real records",
-    "released": "released records",
-    "test": "real test records",
-    "released_test": "held-out released records",
-}
 
 
 def utility(
@@ -41,6 +33,7 @@ def utility(
     seed: int = 0,
     confidence: float = 0.95,
     limits: Limits | None = None,
+    baseline: Baseline | None = None,
     progress: Progress = silent,
 ) -> Utility:
     """Trains on real and on released records and tests on both.
@@ -52,6 +45,8 @@ def utility(
         seed: Of samples and models.
         confidence: Of the intervals.
         limits: How much data is used; the defaults keep a large table under a minute.
+        baseline: Models of the real records, fitted before; its seed and limits are then used.
+            None fits them.
         progress: Told after each model.
 
     Returns:
@@ -62,70 +57,74 @@ def utility(
         InputError: If there is no target, the data sets do not fit each other, or one is
             too small.
     """
-    limits = limits or Limits()
-    rng = np.random.default_rng(seed)
     features.check_alike(release_data, train, "training records")
     features.check_alike(release_data, test, "test records")
-    kind = release_data.kind
-    task, read = task_of(release_data.schema, kind, seed, limits.epochs)
-    cap = limits.train_rows if kind == "table" else limits.train_images
-    released_rows, held_rows = _parted(features.size(release_data), cap, limits.test_rows, rng)
-    parts = {
-        "train": read(train, features.choose(features.size(train), cap, rng)),
-        "released": read(release_data, released_rows),
-        "test": read(test, features.choose(features.size(test), limits.test_rows, rng)),
-        "released_test": read(release_data, held_rows),
-    }
-    for name, used in parts.items():
-        if len(used.y) < (1 if name == "released_test" else FEWEST):
-            raise InputError(
-                f"{len(used.y)} usable records to measure with ({SOURCES[name]})",
-                f"Give at least {FEWEST} with a value of {task.target!r}.",
-            )
-    judge = metrics.regression if task.kind == "regression" else metrics.classification
-    scores = []
-    runs = 2 * len(task.fit)
+    rest = progress
+    if baseline is None:
+        baseline = Baseline.fit(
+            release_data.schema,
+            train,
+            test,
+            seed=seed,
+            limits=limits,
+            progress=part(progress, 0, 2),
+        )
+        rest = part(progress, 1, 2)
+    baseline.check(release_data.schema, release_data.kind)
+    task = baseline.task
+    used, held = _parted(release_data, baseline)
+    for records, what, fewest in (
+        (used, "released records", FEWEST),
+        (held, "held-out released records", 1),
+    ):
+        enough(records, what, fewest, task)
+    scores: list[Score] = []
     for done, (family, fit) in enumerate(task.fit.items()):
-        cells = {}
-        for step, (source, real, released) in enumerate(
-            (("train", "p1", "p3"), ("released", "p2", "p4"))
-        ):
-            inner = part(progress, 2 * done + step, runs)
-            inner(0, 1, f"{family} on {SOURCES[source]}")
-            predict = fit(parts[source], inner)
-            for cell, judged in ((real, parts["test"]), (released, parts["released_test"])):
-                cells[cell] = judge(judged.y, predict(judged.x), confidence)
+        inner = part(rest, done, len(task.fit))
+        inner(0, 1, f"{family} on released records")
+        released, real = fit(used, inner), baseline.models[family]
+        judged = {
+            "p1": (real, baseline.test),
+            "p2": (released, baseline.test),
+            "p3": (real, held),
+            "p4": (released, held),
+        }
         scores += [
             Score(family, cell, metric, value, interval)
-            for cell in SETTINGS
-            for metric, (value, interval) in cells[cell].items()
+            for cell, (predict, records) in judged.items()
+            for metric, (value, interval) in baseline.judge(predict, records, confidence).items()
         ]
-    progress(100 * runs, 100 * runs, "measured utility")
+    rest(100 * len(task.fit), 100 * len(task.fit), "measured utility")
     return Utility(
         task=task.kind,
         target=task.target,
         scores=tuple(scores),
-        majority=majority(task, parts["train"].y, parts["test"].y),
+        majority=baseline.majority,
         confidence=confidence,
-        records={name: len(used.y) for name, used in parts.items()},
-        notes=_notes(task, parts),
+        records={
+            "train": len(baseline.train.y),
+            "released": len(used.y),
+            "test": len(baseline.test.y),
+            "released_test": len(held.y),
+        },
+        notes=_notes(task, baseline.train, used),
     )
 
 
-def _parted(
-    total: int, cap: int, test_cap: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the release to train on and to test on, apart from each other."""
-    order = rng.permutation(total)
-    held = min(test_cap, max(1, round(_HELD_OUT * total)))
-    return np.sort(order[held:][:cap]), np.sort(order[:held])
+def _parted(release: Table | ImageSet, baseline: Baseline) -> tuple[Part, Part]:
+    """Released records to train on and to test on, apart from each other."""
+    total, limits = features.size(release), baseline.limits
+    order = np.random.default_rng([baseline.seed, 1]).permutation(total)
+    held = min(limits.test_rows, max(1, round(_HELD_OUT * total)))
+    rest = order[held:][: training_cap(limits, baseline.kind)]
+    return baseline.read(release, np.sort(rest)), baseline.read(release, np.sort(order[:held]))
 
 
-def _notes(task: Task, parts: dict[str, Part]) -> tuple[str, ...]:
+def _notes(task: Task, train: Part, used: Part) -> tuple[str, ...]:
     if task.kind == "regression":
         return ()
-    real = np.bincount(parts["train"].y, minlength=len(task.classes)) > 0
-    released = np.bincount(parts["released"].y, minlength=len(task.classes)) > 0
+    real = np.bincount(train.y, minlength=len(task.classes)) > 0
+    released = np.bincount(used.y, minlength=len(task.classes)) > 0
     notes = []
     lost = [name for name, was, now in zip(task.classes, real, released, strict=True) if was > now]
     if lost:

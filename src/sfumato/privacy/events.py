@@ -3,7 +3,7 @@
 An event says everything that accounting needs and nothing else. All events follow one convention:
 noise is stated relative to the bound on one record's *contribution*, and the neighbouring relation,
 asked for later, decides how far two neighbours can be apart (twice the contribution when a record
-is replaced). Four events are ours, because ``dp_accounting`` has none for what they claim.
+is replaced). Five events are ours, because ``dp_accounting`` has none for what they claim.
 
 Importing this module imports ``dp_accounting``; import it inside functions.
 """
@@ -41,9 +41,11 @@ __all__ = [
     "DiscreteLaplaceDpEvent",
     "DpEvent",
     "GaussianDpEvent",
+    "GroupDpEvent",
     "LaplaceDpEvent",
     "NoOpDpEvent",
     "NonPrivateDpEvent",
+    "ParallelDpEvent",
     "PoissonSampledDpEvent",
     "PureDpEvent",
     "RandomizedResponseDpEvent",
@@ -194,6 +196,52 @@ class VonMisesFisherDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is 
         ok = _is_whole(value) and value >= 3
         remedy = "Give a whole number of at least 3."
         _check(ok, type(self).__name__, "dimension", value, remedy)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class ParallelDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """Each of ``events`` on a part of the records of its own, later ones given earlier outputs.
+
+    Which part a record is in is decided by public coins and its place, never by a value. Claimed
+    for neighbours whose other records keep their places (replace-one, zero-out): the record in
+    which they differ is in one part, so the loss is that of one of the events; it is accounted as
+    the worst that no output of any of them exceeds.
+
+    Args:
+        events: One for each part.
+
+    Source: McSherry 2009 (parallel composition).
+    """
+
+    events: tuple[DpEvent, ...] = attr.ib(converter=tuple)
+
+    @events.validator
+    def _check_events(self, attribute: Any, value: Any) -> None:
+        ok = len(value) >= 1 and all(isinstance(part, DpEvent) for part in value)
+        _check(ok, type(self).__name__, "events", value, "Give one event for each part.")
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class GroupDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """What ``event`` shows of up to ``size`` records at once, such as all those of one person.
+
+    Neighbours are then ``size`` steps of the relation apart. Accounted exactly where the worst case
+    is known (``size`` times the shift of Gaussian or Laplace noise), else by group privacy on the
+    whole privacy profile: ``(epsilon, delta)`` for one record is ``(size epsilon, delta
+    (e^(size epsilon) - 1) / (e^epsilon - 1))`` for all of them (Vadhan 2017, Lemma 2.2).
+
+    Args:
+        event: Accounted for one record.
+        size: The most records that belong together, at least 1.
+    """
+
+    event: DpEvent
+    size: int = attr.ib()
+
+    @size.validator
+    def _check_size(self, attribute: Any, value: Any) -> None:
+        ok = _is_whole(value) and value >= 1
+        _check(ok, type(self).__name__, "size", value, "Give a whole number of at least 1.")
 
 
 def compose(*events: DpEvent) -> DpEvent:
@@ -360,9 +408,11 @@ _FIELDS: dict[str, tuple[type[DpEvent], dict[str, _Check]]] = {
         (PureDpEvent, dict.fromkeys(("epsilon", "neighbours"), _ITSELF)),
         (ApproximateDpEvent, dict.fromkeys(("epsilon", "delta", "neighbours"), _ITSELF)),
         (VonMisesFisherDpEvent, dict.fromkeys(("kappa", "dimension"), _ITSELF)),
+        (GroupDpEvent, {"event": _ITSELF, "size": _COUNT}),
         (PoissonSampledDpEvent, {"sampling_probability": _FRACTION, "event": _ITSELF}),
         (SelfComposedDpEvent, {"event": _ITSELF, "count": _COUNT_OR_0}),
         (ComposedDpEvent, {"events": _ITSELF}),
+        (ParallelDpEvent, {"events": _ITSELF}),
     )
 }
 """The closed set. Events of ``dp_accounting`` check nothing themselves, so it is done here."""

@@ -32,11 +32,15 @@ class Row(Protocol):
     @property
     def seconds(self) -> float: ...  # noqa: D102
     @property
+    def peak_mebibytes(self) -> float | None: ...  # noqa: D102
+    @property
     def utility(self) -> Mapping[str, Any] | None: ...  # noqa: D102
     @property
     def findings(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
     @property
     def marginals(self) -> Mapping[str, Any] | None: ...  # noqa: D102
+    @property
+    def fidelity(self) -> Mapping[str, Any] | None: ...  # noqa: D102
 
 
 class Comparison(Protocol):
@@ -72,6 +76,10 @@ def comparison_page(comparison: Comparison) -> str:
         {
             "title": f"{kind[:1].upper()}{kind[1:]} guarantees" if kind else "Guarantees",
             "charts": _charts(rows, methods),
+            "summary": _summary(rows),
+            "unlike": "Fréchet distance"
+            if any(row.fidelity is not None for row in rows)
+            else "Marginal error",
             "keys": [charts.key(methods.index(m), m) for m in _methods(rows)],
             "rows": [
                 _line(row) for row in sorted(rows, key=lambda r: (r.method, r.epsilon, r.seed))
@@ -94,12 +102,13 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def relation(method: str) -> str:
-    """``"central"`` or ``"local"`` for a registered method, else nothing."""
+    """``"central"`` or ``"local"`` for a registered method, whatever its settings; else nothing."""
     from sfumato import registry
     from sfumato.errors import InputError
 
     try:
-        return str(getattr(registry.find("method", method), "relation", ""))
+        found = registry.find("method", method.partition("[")[0])
+        return str(getattr(found, "relation", ""))
     except InputError:
         return ""
 
@@ -143,6 +152,17 @@ def _charts(rows: list[Row], methods: list[str]) -> list[dict[str, Any]]:
     ]
     if errors:
         drawn.append(_chart("Mean error of one-way marginals", errors, methods, floor=0.0))
+    alike = [(row, row.fidelity) for row in rows if row.fidelity is not None]
+    for extractor in dict.fromkeys(str(found["extractor"]) for _, found in alike):
+        same = [(row, found) for row, found in alike if found["extractor"] == extractor]
+        drawn.append(
+            _chart(
+                f"Fréchet distance to real pictures ({extractor})",
+                [(row, float(found["frechet"])) for row, found in same],
+                methods,
+                floor=float(same[0][1]["frechet_floor"]),
+            )
+        )
     return drawn
 
 
@@ -183,6 +203,50 @@ def _points(
     ]
 
 
+def _summary(rows: list[Row]) -> dict[str, Any]:
+    """Each model family's figure by method and budget, over the seeds; real rows first."""
+    judged = [(row, found) for row in rows if (found := _utility(row)) is not None]
+    if not judged:
+        return {}
+    metric = headline_metric(judged[0][1])
+    models = list(dict.fromkeys(model for _, found in judged for model in found.models))
+
+    def line(
+        name: str, epsilon: str, runs: list[tuple[Row, Utility]], setting: str
+    ) -> dict[str, Any]:
+        cells = []
+        for model in models:
+            values = [
+                value
+                for _, found in runs
+                if model in found.models
+                and (value := found.score(model, setting, metric).value) is not None
+            ]
+            cells.append(_spread(values))
+        return {"method": name, "epsilon": epsilon, "cells": cells, "cost": ""}
+
+    lines = [line("real rows", "none", judged, "p1")]
+    for name, epsilon in sorted({(row.method, row.epsilon) for row, _ in judged}):
+        runs = [pair for pair in judged if (pair[0].method, pair[0].epsilon) == (name, epsilon)]
+        peaks = [row.peak_mebibytes for row, _ in runs if row.peak_mebibytes is not None]
+        cost = f"{sum(row.seconds for row, _ in runs) / len(runs):.1f} s"
+        if peaks:
+            cost += f", {max(peaks):.0f} MiB"
+        lines.append({**line(name, f"{epsilon:g}", runs, "p2"), "cost": cost})
+    blind = judged[0][1].majority.get(metric)
+    return {"metric": metric, "models": models, "lines": lines, "blind": wording.figure(blind)}
+
+
+def _spread(values: list[float]) -> dict[str, str]:
+    """Mean and extremes over the runs."""
+    if not values:
+        return {"mean": wording.figure(None), "range": ""}
+    mean = wording.figure(sum(values) / len(values))
+    if len(values) == 1:
+        return {"mean": mean, "range": ""}
+    return {"mean": mean, "range": f"{wording.figure(min(values))}–{wording.figure(max(values))}"}
+
+
 def _line(row: Row) -> dict[str, Any]:
     matrix, findings = _utility(row), _findings(row)
     metric = None if matrix is None else headline_metric(matrix)
@@ -204,12 +268,18 @@ def _line(row: Row) -> dict[str, Any]:
         "metric": metric or "",
         "attacks": attacks,
         "tone": tone,
-        "marginal": wording.figure(
-            None if row.marginals is None else float(row.marginals["one_way_mean"])
-        ),
+        "error": wording.figure(_error(row)),
         "seconds": f"{row.seconds:.1f}",
+        "memory": "" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f} MiB",
         "proven": row.proven,
     }
+
+
+def _error(row: Row) -> float | None:
+    """How unlike the real data the release is: of tables, the mean error of one-way marginals."""
+    if row.marginals is not None:
+        return float(row.marginals["one_way_mean"])
+    return None if row.fidelity is None else float(row.fidelity["frechet"])
 
 
 def _utility(row: Row) -> Utility | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sfumato.attack.finding import Finding
     from sfumato.measure.evaluation import Evaluation
+    from sfumato.measure.fidelity import Fidelity
     from sfumato.measure.marginals import MarginalError
     from sfumato.measure.score import Score, Utility
     from sfumato.release.release import Release
@@ -74,6 +75,7 @@ def view(
         "utility_text": _utility_text(evaluation.utility),
         "utility_note": _utility_note(evaluation.utility),
         "marginals": None if evaluation.marginals is None else marginals(evaluation.marginals),
+        "fidelity": None if evaluation.fidelity is None else fidelity(evaluation.fidelity),
         **compared(evaluation.distributions, getattr(release.facts, "target", None)),
     }
 
@@ -136,6 +138,23 @@ def utility(matrix: Utility) -> list[dict[str, Any]]:
             }
         )
     return tables
+
+
+def fidelity(found: Fidelity) -> dict[str, Any]:
+    """Likeness of released images to real ones: one row a figure."""
+    return {
+        "text": f"Over {found.images:,} images of each set, in the features of "
+        f"{found.extractor}. Figures in other features, or over another number of images, "
+        "cannot be compared with these.",
+        "rows": [
+            {"name": name, "value": wording.figure(value), "floor": wording.figure(floor)}
+            for name, value, floor in (
+                ("Fréchet distance (0: alike)", found.frechet, found.frechet_floor),
+                ("Precision: released among real", found.precision, found.precision_floor),
+                ("Recall: real among released", found.recall, found.recall_floor),
+            )
+        ],
+    }
 
 
 def marginals(errors: MarginalError, shown: int = 10) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from battery.check import check
 from battery.recorder import Recorder
 from battery.row import BUDGETS, MethodRow, Row
+from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.noise import SeededSource
 from sfumato.publish.method import silent
@@ -44,6 +46,19 @@ def check_bounds_are_fixed(row: MethodRow) -> None:
             row.make(budget).run(row.data(4), SeededSource(1), silent)
         drawn.append(recorder.draws)
     for draws in drawn[1:]:
-        assert [d.values.shape for d in draws] == [d.values.shape for d in drawn[0]]
+        assert len(draws) == len(drawn[0])
+        if not row.adaptive:
+            assert [d.values.shape for d in draws] == [d.values.shape for d in drawn[0]]
         # Only the first draw: later ones may follow from the noise of earlier ones.
         assert np.array_equal(draws[0].values, drawn[0][0].values), "what is measured moves"
+
+
+@check(methods=True)
+def check_loose_delta_refused(row: MethodRow) -> None:
+    """Where the number of records is public, a delta that allows publishing one of them raises."""
+    records = row.facts.records
+    if records is None or row.delta(row.make(row.budget)) == 0:
+        return
+    for delta in (1 / records, 0.1, 0.999):
+        with pytest.raises(InputError, match="delta"):
+            row.subject(**row.settings).calibrate(Budget(row.budget.epsilon, delta), row.facts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from sfumato.privacy.mechanisms import (
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import NoiseSource, SeededSource
 from sfumato.publish.method import Calibrated
+from sfumato.publish.tables import importance
 from sfumato.publish.tables.adaptive import Adaptive
 from sfumato.publish.tables.independent import Independent
 from sfumato.release.release import Artefact
@@ -138,14 +141,131 @@ def mostly_importance() -> MethodRow:
 
 def uncharged_steps(made: Calibrated) -> Calibrated:
     """Noise is drawn anew in nine times as many steps as are charged."""
-    model = replace(made.run.model, steps=9 * made.run.model.steps)
-    return replace(made, run=replace(made.run, model=model))
+    model = made.run.learner.model
+    regression = replace(model.regression, steps=9 * model.regression.steps)
+    learner = replace(made.run.learner, model=replace(model, regression=regression))
+    return replace(made, run=replace(made.run, learner=learner))
 
 
 def another_count(made: Calibrated) -> Calibrated:
     """The mean is over few records, its noise that of a mean over thirty times as many."""
-    noise = DiscreteLaplace(made.run.noise.scale / 30, made.run.noise.contribution)
-    return replace(made, run=replace(made.run, noise=noise))
+    learner = made.run.learner
+    noise = DiscreteLaplace(learner.noise.scale / 30, learner.noise.contribution)
+    return replace(made, run=replace(made.run, learner=replace(learner, noise=noise)))
+
+
+SPLIT = "tables.adaptive: split"
+SAMPLED = "tables.adaptive: public, sampled"
+
+
+def taught_by_all(made: Calibrated) -> Calibrated:
+    """Learns importance from all rows, and goes on as if they were in two parts."""
+
+    class Whole:
+        def __init__(self, table: Table) -> None:
+            self._table = table
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._table, name)
+
+        def split(self, fraction: float, seed: int) -> tuple[Any, Any]:
+            rest, _ = self._table.split(fraction, seed)
+            return rest, self._table
+
+    return replace(
+        made, run=lambda table, source, progress: made.run(Whole(table), source, progress)
+    )
+
+
+def parted_by_value(made: Calibrated) -> Calibrated:
+    """Puts the ill among the records that are held out: the part depends on the record."""
+
+    class ByValue:
+        def __init__(self, table: Table) -> None:
+            self._table = table
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._table, name)
+
+        def split(self, fraction: float, seed: int) -> tuple[Any, Any]:
+            codes = self._table.codes()
+            facts = PEOPLE.with_records(None)
+            order = np.argsort(codes["ill"], kind="stable")
+            parts = order[: len(order) // 2], order[len(order) // 2 :]
+            return tuple(
+                Table.from_codes({n: c[rows] for n, c in codes.items()}, facts) for rows in parts
+            )
+
+    return replace(
+        made, run=lambda table, source, progress: made.run(ByValue(table), source, progress)
+    )
+
+
+def whole_budget_for_each_sampled(made: Calibrated) -> Calibrated:
+    """Gives every attribute that a row reports the whole budget, not its part."""
+    row = made.run.row
+    spent = replace(row, pure=row.label + row.sampled * (row.pure - row.label))
+    return replace(made, run=replace(made.run, row=spent))
+
+
+@contextmanager
+def mean_of_one() -> Iterator[None]:
+    """Attributions brought to a mean of 1, with the noise of a sum of 1."""
+    honest = importance.whole_units
+
+    def units(attributions: Any) -> Any:
+        return honest(attributions) * attributions.shape[1]
+
+    with patch.object(importance, "whole_units", units):
+        yield
+
+
+MCGEN = "tables.mcgen"
+
+
+def published_sensitivity(made: Calibrated) -> Calibrated:
+    """Divides the scale of the noise by the number of records, as the published code does."""
+
+    def run(table: Table, source: NoiseSource, progress: Any) -> Artefact:
+        noise = replace(
+            made.run.noise,
+            stddev=made.run.noise.stddev / table.num_rows,
+            granularity=made.run.noise.granularity / 2**8,
+        )
+        return replace(made.run, noise=noise)(table, source, progress)
+
+    return replace(made, run=run)
+
+
+def clusters_of_the_rows(made: Calibrated) -> Calibrated:
+    """Cuts clusters through the rows' own mean, for nothing."""
+    from sfumato.publish.tables import mcgen
+
+    def run(table: Table, source: NoiseSource, progress: Any) -> Artefact:
+        codes = table.codes()
+        means = {one: one.vectors(codes).mean(axis=0) for one in made.run.sets}
+
+        def sides(one: Any, vectors: Any, planes: Any) -> Any:
+            return ((vectors - means[one]) @ planes > 0) @ (1 << np.arange(planes.shape[1]))
+
+        with patch.object(mcgen, "sides", sides):
+            return made.run(table, source, progress)
+
+    return replace(made, run=run)
+
+
+def until_positive(made: Calibrated) -> Calibrated:
+    """Draws noise again until the variances are positive, and charges the last draw."""
+    cls = type(made.run)
+
+    def measure(self: Any, table: Table, source: NoiseSource, seed: int) -> Any:
+        for _ in range(9):
+            measured = cls.measure(self, table, source, seed)
+            if (measured[0][:, 1 + self.sets[0].width] > 0).all():
+                break
+        return measured
+
+    return with_run(made, measure=measure)
 
 
 COUNTS = "tables.independent: pure"

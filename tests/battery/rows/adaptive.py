@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -23,11 +24,15 @@ from sfumato.publish.tables.adaptive import Adaptive
 
 FIRST = dict.fromkeys(PEOPLE.names, 0)
 _RECORDS = 60
+DELTA = BUDGET.delta
 
 
 def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
-    """``tables.adaptive``: local reports, or with paid importance a central release."""
-    paid = settings.get("importance") == "paid"
+    """``tables.adaptive``: local reports, or with learnt importance a central release."""
+    paid = settings.get("importance", "public") != "public"
+    split = settings.get("importance") == "split"
+    sampled = settings.get("sampled") is not None
+    network = settings.get("attribution", "squared") != "squared"
     # Extreme public weights, so that how they are used shows.
     public = {} if paid else {"weights": {"age": 0.5, "income": 0.3, "city": 0.05}}
     settings = public | settings
@@ -79,12 +84,22 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         "label_share": 0.3,
         "wide": "k-rr" if settings.get("wide") == "oue" else "oue",
     }
-    if paid and gaussian:
+    if sampled:
+        alternatives = {"sampled": 3, "seed": 4, "label_share": 0.3, "noise": "piecewise"}
+    elif split:
+        alternatives = {"held_out": 0.4, "seed": 4, "importance": "paid", "model_share": 0.3}
+    elif network:
+        alternatives = {"attribution": "squared"}
+    elif settings.get("noise") in ("piecewise", "duchi"):
+        alternatives = {"noise": "laplace", "sampled": 2}
+    elif paid and gaussian:
         alternatives = {"noise": "laplace"}  # the others are those of the row without
     elif paid:
         alternatives |= {"model_share": 0.3, "importance_share": 0.2}
     else:
         alternatives |= {"weights": {"rank": 1.0}, "importance": "paid"}
+    rough = paid or gaussian or sampled or settings.get("noise") == "duchi"
+    exact = not rough and settings.get("wide") != "oue"
     return MethodRow(
         name=name,
         subject=Adaptive,
@@ -105,16 +120,19 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
         runs=0 if paid else 20_000,
         slow_runs=600 if paid else 0,
         error=lambda made, source: _share_changed(made, source),
-        # With Gaussian noise on numbers, too, the paid release has no other draws.
-        noise=_report_noise if not paid else None if gaussian else step_noise(base, 20),
+        # With Gaussian noise on numbers, too, the paid release has no other draws; a network's
+        # steps are those of learn.dpsgd.
+        noise=_report_noise if not paid else None if gaussian or network else step_noise(base, 20),
         reports=None if paid else reports,
         records=records,
         stretch=lambda codes, i: _with_row(codes, i, [data.LAST[n] for n in PEOPLE.names]),
-        # Unary encoding is never exact; Gaussian noise has a row of its own.
-        identity=None if settings.get("wide") == "oue" or paid or gaussian else _adaptive_identity,
+        # Unary encoding and Duchi's report are never exact, nor is what is not reported; Gaussian
+        # noise has a row of its own.
+        identity=_adaptive_identity if exact else None,
         huge=Budget(500.0, 0.5),
-        one_run=one_run,
-        batched=batched,
+        # A part of the rows is not released, and a network's sampling wants the declared number.
+        one_run=None if split else one_run,
+        batched=None if split or network else batched,
     )
 
 
@@ -126,26 +144,51 @@ def _under(table: Table, schema: Schema) -> Table:
 def _adaptive_parts(plan: Mapping[str, Any], facts: Schema) -> Parts:
     """Epsilon from the *noise* that is printed, not from the epsilons beside it."""
     parts = Parts()
-    for entry in entries(plan):
-        column = facts[entry["name"]]
-        if "presence_truth_probability" in entry:
-            parts = parts.response(2 * (1 - entry["presence_truth_probability"]), 2)
-        if "noise_over_range" in entry:
-            diameter = column.cardinality - 1
-            noise = entry["noise_over_range"] * diameter
-            kind = parts.discrete_gaussian if "mu" in entry else parts.discrete_laplace
-            parts = kind(diameter, noise)
-        elif "truth_probability" in entry:
-            k = column.size
-            parts = parts.response((1 - entry["truth_probability"]) * k / (k - 1), k)
-        else:  # unary encoding has no other parameter
-            parts = parts.bounded(entry["epsilon"])
-    if "model" in plan:
-        model = plan["model"]
+    if "reported_attributes" in plan:  # whichever they are
+        each = max(_reported(Parts(), entry, facts).pure for entry in plan["attributes"])
+        parts = parts.bounded(each, plan["reported_attributes"])
+        if "label" in plan:
+            parts = _reported(parts, plan["label"], facts)
+    else:
+        for entry in entries(plan):
+            parts = _reported(parts, entry, facts)
+    if "held_out_records" in plan:  # two parts of the records: the dearer one counts
+        both = parts, _learnt(Parts(), plan, facts)
+        return max(both, key=lambda part: part.epsilon(DELTA))
+    return _learnt(parts, plan, facts) if "model" in plan else parts
+
+
+def _learnt(parts: Parts, plan: Mapping[str, Any], facts: Schema) -> Parts:
+    """What importance was learnt with."""
+    model, records = plan["model"], plan.get("held_out_records", facts.records)
+    if "sample_rate" in model:
+        rate, noise = model["sample_rate"], model["noise_multiplier"]
+        parts = parts.sampled(rate, 1, noise, model["steps"], "replace-one")
+    else:
         parts = parts.gaussian(2, model["noise_multiplier"], model["steps"])
-        scale = plan["importance"]["noise_scale_of_the_mean"]
-        parts = parts.laplace(2 / facts.records, scale)
-    return parts
+    return parts.laplace(2 / records, plan["importance"]["noise_scale_of_the_mean"])
+
+
+def _reported(parts: Parts, entry: Mapping[str, Any], facts: Schema) -> Parts:
+    """What the report of one attribute costs, by its printed noise."""
+    column = facts[entry["name"]]
+    if "presence_truth_probability" in entry:
+        parts = parts.response(2 * (1 - entry["presence_truth_probability"]), 2)
+    if "noise_over_range" in entry:
+        diameter = column.cardinality - 1
+        noise = entry["noise_over_range"] * diameter
+        kind = parts.discrete_gaussian if "mu" in entry else parts.discrete_laplace
+        return kind(diameter, noise)
+    if "end_truth_probability" in entry:
+        return parts.response(2 * (1 - entry["end_truth_probability"]), 2)
+    if "window" in entry:
+        inside, window, cells = (entry[n] for n in ("window_probability", "window", "cells"))
+        return parts.bounded(math.log(inside / window / ((1 - inside) / (cells - window))))
+    if "truth_probability" in entry:
+        k = column.size
+        return parts.response((1 - entry["truth_probability"]) * k / (k - 1), k)
+    # Unary encoding has no other parameter.
+    return parts.bounded(entry.get("epsilon_where_reported", entry["epsilon"]))
 
 
 def entries(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -158,6 +201,8 @@ def _share_changed(made: Calibrated, source: NoiseSource) -> float:
     if made.facts.records is not None:
         made = made.method.calibrate(made.budget, made.facts.with_records(3000))
     released = made.run(table, source, silent).data
+    if made.method.importance == "split":
+        table, _ = table.split(made.method.held_out, made.method.seed)
     return float((matrix(released) != matrix(table)).mean())
 
 

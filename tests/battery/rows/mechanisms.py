@@ -11,6 +11,7 @@ import numpy as np
 from battery.row import HUGE, Array, Row
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms import (
+    BoundedNumeric,
     DiscreteGaussian,
     DiscreteLaplace,
     ExponentialMechanism,
@@ -99,6 +100,7 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
 
     made = make(Budget(1.0, 1e-6))
     pure = getattr(made, "stddev", None) is None
+    never_exact = isinstance(made, UnaryEncoding) or getattr(made, "shape", None) == "duchi"
     return Row(
         name=name,
         subject=type(made),
@@ -114,8 +116,9 @@ def levels(name: str, make: Callable[[Budget], Any], count: int) -> Row:
         reports=lambda made, records, source: made.randomise(records, source),
         records=np.arange(500) % (count - 1),
         stretch=lambda records, i: _with(records, i, count - 1),
-        # The true bit of unary encoding is a fair coin whatever the budget: it is never exact.
-        identity=None if isinstance(made, UnaryEncoding) else identity,
+        # The true bit of unary encoding is a fair coin whatever the budget, and Duchi's report is
+        # one end of the grid: they are never exact.
+        identity=None if never_exact else identity,
         huge=HUGE if pure else Budget(1000.0, 0.5),
         one_run=one_run,
     )
@@ -278,6 +281,8 @@ MECHANISMS: tuple[Row, ...] = (
     levels("LocalNumeric: laplace, two points", lambda b: LocalNumeric.calibrate(2, b), 2),
     levels("LocalNumeric: laplace, odd diameter", lambda b: LocalNumeric.calibrate(8, b), 8),
     levels("LocalNumeric: laplace, even diameter", lambda b: LocalNumeric.calibrate(9, b), 9),
+    levels("BoundedNumeric: piecewise", lambda b: BoundedNumeric(9, b.epsilon, "piecewise"), 9),
+    levels("BoundedNumeric: duchi", lambda b: BoundedNumeric(8, b.epsilon, "duchi"), 8),
     levels("LocalNumeric: gaussian", lambda b: LocalNumeric.calibrate(8, b, "gaussian"), 8),
     vectors("LocalVector", lambda b: LocalVector.calibrate(1.0, b)),
     choice("ExponentialMechanism", ExponentialMechanism),

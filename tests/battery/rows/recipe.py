@@ -36,6 +36,7 @@ def recipe(name: str) -> MethodRow:
             "averaged": 0.5,
             "centre_share": 0.2,
             "drawings": 50,
+            "upright": True,
             "neighbours": "replace-one",
         },
         parts=parts,

@@ -21,7 +21,6 @@ from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SeededSource
 from sfumato.publish.method import Calibrated
-from sfumato.publish.models.correlation import workload
 from sfumato.publish.models.dpsgd import DpSgdMethod
 from sfumato.publish.models.dynamic import Dynamic
 from sfumato.publish.models.training import Optimisation
@@ -127,12 +126,12 @@ def test_correlated_noise_is_a_setting_of_dp_sgd(bands: int | None, relation: st
 
 
 def test_bands_know_momentum_and_the_schedule_of_the_learning_rate() -> None:
-    plain = workload(Optimisation(momentum=0.9), 4)
+    plain = Optimisation(momentum=0.9).workload(4)
     assert (plain.momentum, plain.rates) == (0.9, None)
-    falling = workload(Optimisation(momentum=0.5, schedule="linear"), 4)
+    falling = Optimisation(momentum=0.5, schedule="linear").workload(4)
     assert falling.rates == (1.0, 0.75, 0.5, 0.25)
-    assert workload(Optimisation(schedule="cosine"), 5000).rates is None
-    assert workload(Optimisation("adam"), 4).momentum == 0.0
+    assert Optimisation(schedule="cosine").workload(5000).rates is None
+    assert Optimisation("adam").workload(4).momentum == 0.0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ METHODS = (
     Adaptive(weights={"age": 3.0, "job": 1.0}, allocation="sqrt"),
     Adaptive(noise="gaussian"),
     Adaptive(wide="oue"),
+    Adaptive(noise="piecewise"),
+    Adaptive(noise="duchi", allocation="sqrt"),
+    Adaptive(sampled=2, seed=0),
     Adaptive(importance="paid"),
+    Adaptive(importance="paid", sampled=1, seed=0, noise="duchi"),
     Adaptive(importance="paid", noise="gaussian", allocation="proportional"),
 )
 

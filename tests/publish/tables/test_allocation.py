@@ -59,7 +59,7 @@ def test_sqrt_has_the_least_weighted_absolute_error(
     weights: np.ndarray, noise: str, seed: int
 ) -> None:
     def error(parts: np.ndarray) -> float:
-        return float(np.sum(w * (1 / parts if noise == "laplace" else parts**-0.5)))
+        return float(np.sum(w * (parts**-0.5 if noise == "gaussian" else 1 / parts)))
 
     w = allocation.floored(weights)
     best = error(allocation.shares(w, "sqrt", noise))

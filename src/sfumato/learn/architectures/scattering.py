@@ -35,6 +35,7 @@ def feature_values(recipe: ScatterLinear) -> dict[str, Any]:
     return {
         "scattering": {"scales": scattering.scales, "angles": scattering.angles},
         "smooth_weight": recipe.smooth_weight,
+        "upright": recipe.upright,
     }
 
 

@@ -172,8 +172,9 @@ class Engine:
     def _length(self, left: int, n: int) -> int:
         """Examples of the next chunk: what is left, in equal parts no longer than allowed."""
         longest = self._chunk or self._automatic
-        if self._chunk is None and n * self._bytes > _WHOLE_BYTES:
-            # Activations of half the batch and these records are less than all activations.
+        if self._chunk is None and (n * self._bytes > _WHOLE_BYTES or left < n):
+            # Activations of half the batch and these records, or the sums that the first chunk has
+            # left, are less than all activations.
             longest = min(longest, -(-n // 2))
         # The first chunk is there to measure; what it needs is not what the others will.
         self._pool.rows = min(longest, n) if self._bytes or self._chunk else 0
@@ -204,6 +205,7 @@ class Engine:
             if self._chunk is None:
                 self._adapt(tape)
             found = tape.contributions()
+            del tape  # what it holds goes as the sums are made
             norms = _group_norms(found, group_of, n, losses)
             factors = self._clipping.factors(norms)
             # One look at all of them: a sum is finite only if everything in it is.

@@ -38,7 +38,7 @@ def squared_norms(found: Mapping[str, Contribution]) -> dict[str, Tensor]:
 
 
 def add_weighted(
-    found: Mapping[str, Contribution],
+    found: dict[str, Contribution],
     factors: Mapping[str, Tensor],
     totals: dict[str, Tensor],
     parameters: Mapping[str, Tensor],
@@ -46,43 +46,68 @@ def add_weighted(
     """Adds each parameter's weighted sum over examples to its total, in place.
 
     Args:
-        found: By parameter.
+        found: By parameter; emptied, so that what a sum was made of is gone when the next is made.
         factors: (n,) of each parameter.
         totals: So far; a parameter that has none is given one.
         parameters: Whose totals they are.
     """
+    _add_rows(found, factors, totals, parameters)
+    while found:
+        name = next(iter(found))
+        part, own = found.pop(name), factors[name]
+        if (
+            name not in totals
+            and isinstance(part, Outer)
+            and part.gradients.dtype == wide_type(parameters[name])
+        ):
+            totals[name] = part.weighted(own)  # no zeros to write and to read again
+        else:
+            part.add_weighted(own, _total(name, totals, parameters))
+
+
+def _add_rows(
+    found: dict[str, Contribution],
+    factors: Mapping[str, Tensor],
+    totals: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
+) -> None:
+    """Takes those that are rows of memory, and adds them in one call into C if there is one."""
     fast = kernels.rows()
+    if fast is None:
+        return
     together: list[tuple[Tensor, Tensor, Tensor]] = []
     turned: list[tuple[Tensor, Tensor]] = []
-    for name, part in found.items():
-        own = factors[name]
-        if name not in totals:
-            if isinstance(part, Outer) and part.gradients.dtype == wide_type(parameters[name]):
-                totals[name] = part.weighted(own)  # no zeros to write and to read again
-                continue
-            totals[name] = zeros(parameters[name])
-        total = totals[name]
-        if (
-            fast is not None
-            and isinstance(part, Direct | Formed)
+    for name, part in list(found.items()):
+        own, wanted = factors[name], wide_type(parameters[name])
+        if not (
+            isinstance(part, Direct | Formed)
             and fast.takes(part.gradients)
-            and own.dtype == total.dtype == torch.float32
+            and own.dtype == wanted == torch.float32
             and own.is_contiguous()
         ):
-            order = total.permute(0, 2, 3, 1) if isinstance(part, Formed) else total
-            if order.is_contiguous():
-                together.append((part.gradients, own, order))
-                continue
-            if isinstance(part, Formed):
-                sums = torch.zeros(order.shape)
-                together.append((part.gradients, own, sums))
-                turned.append((order, sums))
-                continue
-        part.add_weighted(own, total)
-    if fast is not None and together:
+            continue
+        total = _total(name, totals, parameters)
+        order = total.permute(0, 2, 3, 1) if isinstance(part, Formed) else total
+        if order.is_contiguous():
+            together.append((part.gradients, own, order))
+        elif isinstance(part, Formed):
+            sums = torch.zeros(order.shape)
+            together.append((part.gradients, own, sums))
+            turned.append((order, sums))
+        else:
+            continue
+        del found[name]
+    if together:
         fast.add_weighted(together)
     for order, sums in turned:
         order.add_(sums)
+
+
+def _total(name: str, totals: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor:
+    """The total of a parameter, begun if there is none."""
+    if name not in totals:
+        totals[name] = zeros(parameters[name])
+    return totals[name]
 
 
 def zeros(parameter: Tensor) -> Tensor:

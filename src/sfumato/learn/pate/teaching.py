@@ -26,7 +26,7 @@ from sfumato.learn.pate.shards import Shards
 from sfumato.learn.pate.spreading import Spreading
 from sfumato.learn.pate.student import Layer, Student
 from sfumato.learn.pate.teachers import Features, KernelRidge, votes_of
-from sfumato.learn.pate.voting import Answers, ConfidentGnMax, GnMax, LnMax, Voting
+from sfumato.learn.pate.voting import Answers, ConfidentGnMax, GnMax, LnMax, Votes, Voting
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -204,6 +204,26 @@ class CalibratedPate:
         Raises:
             InputError: If there are fewer public records than queries, or a label is no class.
         """
+        asked, votes = self.votes(features, labels, pool, source=source, progress=progress)
+        return self.answers(asked, votes, source=source)
+
+    def votes(
+        self,
+        features: Features,
+        labels: Tensor,
+        pool: Tensor,
+        *,
+        source: NoiseSource | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> tuple[NDArray[np.int64], Votes]:
+        """What :meth:`ask` puts to the vote, and what the teachers say: private, and without noise.
+
+        Returns:
+            (queries,) rows of ``pool``, and their votes, for :meth:`answers` alone.
+
+        Raises:
+            InputError: See :meth:`ask`.
+        """
         from sfumato.privacy.noise import SECURE
 
         method = self.method
@@ -213,17 +233,24 @@ class CalibratedPate:
                 f"a label is {int(labels[wrong][0])}",
                 f"Labels are codes from 0 to {method.classes - 1}.",
             )
-        source = SECURE if source is None else source
         asked = representatives(self.coordinates(pool), method.queries, method.seed)
         votes = votes_of(
             method.teacher or KernelRidge(method.classes),
-            Shards(method.teachers).draw(len(labels), source),
+            Shards(method.teachers).draw(len(labels), SECURE if source is None else source),
             features,
             labels,
             pool[asked],
             progress,
         )
-        found = self.voting.answer(votes, self.neighbours, source)
+        return asked, votes
+
+    def answers(
+        self, asked: NDArray[np.int64], votes: Votes, *, source: NoiseSource | None = None
+    ) -> Answers:
+        """The noisy answers to what was put to the vote. Every call spends the budget once more."""
+        from sfumato.privacy.noise import SECURE
+
+        found = self.voting.answer(votes, self.neighbours, SECURE if source is None else source)
         return Answers(asked[found.queries], found.counts, found.asked)
 
     def targets(self, pool: Tensor, answers: Answers) -> NDArray[np.float64]:

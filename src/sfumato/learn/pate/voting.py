@@ -16,8 +16,9 @@ Sources: Papernot et al., ICLR 2017 (Laplace) and ICLR 2018 (Gaussian, confident
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,17 @@ class Answers:
     queries: NDArray[np.int64]
     counts: NDArray[np.float64]
     asked: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        counts, queries = self.counts.tolist(), self.queries.tolist()
+        return {"queries": queries, "counts": counts, "asked": self.asked}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], classes: int) -> Answers:
+        """What :meth:`to_dict` gave."""
+        counts = np.array(values["counts"], np.float64).reshape(-1, classes)
+        return cls(np.array(values["queries"], np.int64), counts, int(values["asked"]))
 
     @property
     def labels(self) -> NDArray[np.int64]:

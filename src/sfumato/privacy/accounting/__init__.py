@@ -21,6 +21,7 @@ from sfumato.privacy.accounting.compose import loss_of
 from sfumato.privacy.accounting.pld import INTERVAL, Pair
 from sfumato.privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from sfumato.privacy.accounting.resolve import Terms, resolve
+from sfumato.privacy.accounting.terms.group import group_delta, group_epsilon
 from sfumato.privacy.neighbours import Neighbours
 
 __all__ = [
@@ -58,7 +59,10 @@ def epsilon(
     1.0002
     """
     _check_delta(delta)
-    return _epsilon(_key(event, neighbours), float(delta), neighbours, interval)
+    key = _key(event, neighbours)
+    # Each part by itself where nothing is composed with them: exact where they are.
+    found = [epsilon(e, delta, neighbours, interval=interval) for e in _parts(event, neighbours)]
+    return max(found) if found else _epsilon(key, float(delta), neighbours, interval)
 
 
 def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
@@ -69,6 +73,9 @@ def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
     """
     if not (isinstance(epsilon, int | float) and epsilon >= 0):
         raise InputError(f"epsilon is {epsilon!r}", "Give a number of at least 0.")
+    found = [delta(e, epsilon, neighbours) for e in _parts(event, neighbours)]
+    if found:
+        return max(found)
     key = _key(event, neighbours)
     terms = _terms(key, neighbours)
     if terms.revealed:
@@ -78,6 +85,9 @@ def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
     mu = terms.gaussian_mu
     if mu is not None:
         return gaussian.delta(epsilon, mu)
+    if isinstance(event, events.GroupDpEvent) and terms.grouped:
+        one = event.event
+        return group_delta(epsilon, event.size, lambda at: delta(one, at, neighbours))
     pair = _pair(key, neighbours)
     value = pair.delta(epsilon)
     if _is_resolved(value, pair):
@@ -140,6 +150,9 @@ def max_tpr(event: DpEvent, fpr: float, neighbours: Neighbours) -> float:
     """
     if not (isinstance(fpr, int | float) and 0 <= fpr <= 1):
         raise InputError(f"the false positive rate is {fpr!r}", "Give a number in [0, 1].")
+    found = [max_tpr(e, fpr, neighbours) for e in _parts(event, neighbours)]
+    if found:
+        return max(found)
     key = _key(event, neighbours)
     terms = _terms(key, neighbours)
     if terms.revealed:
@@ -151,6 +164,14 @@ def max_tpr(event: DpEvent, fpr: float, neighbours: Neighbours) -> float:
         return float(ndtr(ndtri(fpr) + mu))
     ceiling = tradeoff.max_tpr(_pair(key, neighbours), float(fpr))
     return max(float(fpr), min(ceiling, tradeoff.pure_tpr(terms.pure_epsilon, float(fpr))))
+
+
+def _parts(event: DpEvent, neighbours: Neighbours) -> tuple[DpEvent, ...]:
+    """The events of a parallel composition that stands alone; none of any other event."""
+    if not isinstance(event, events.ParallelDpEvent):
+        return ()
+    _terms(_key(event, neighbours), neighbours)  # refuses what it is not known under
+    return tuple(event.events)
 
 
 def _check_delta(delta: float) -> None:
@@ -199,6 +220,12 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
         return pure
     if mu is not None:
         return gaussian.epsilon(delta, mu)
+    event = events.from_dict(json.loads(key))
+    if isinstance(event, events.GroupDpEvent) and terms.grouped:
+        one = event.event
+        return min(
+            pure, group_epsilon(delta, event.size, lambda at: _delta_of(one, at, neighbours))
+        )
     pair = _pair(key, neighbours, interval)
     value = pair.epsilon(delta)
     if pure < math.inf and value >= pure - min(2 * delta, _GRAIN):
@@ -208,6 +235,9 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
     if _is_resolved(delta, pair):
         return value
     return min(value, _or_nothing(math.inf, renyi_epsilon, terms, delta))
+
+
+_delta_of = delta  # where an argument has its name
 
 
 def _is_resolved(delta: float, pair: Pair) -> bool:

@@ -7,6 +7,7 @@ noise source are arguments.
 
 from __future__ import annotations
 
+from sfumato.privacy.mechanisms.bounded_numeric import BoundedNumeric
 from sfumato.privacy.mechanisms.discrete_gaussian import DiscreteGaussian
 from sfumato.privacy.mechanisms.discrete_laplace import DiscreteLaplace
 from sfumato.privacy.mechanisms.exponential import ExponentialMechanism
@@ -20,6 +21,7 @@ from sfumato.privacy.mechanisms.randomized_response import RandomizedResponse
 from sfumato.privacy.mechanisms.unary_encoding import UnaryEncoding
 
 __all__ = [
+    "BoundedNumeric",
     "DiscreteGaussian",
     "DiscreteLaplace",
     "ExponentialMechanism",

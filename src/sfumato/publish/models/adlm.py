@@ -11,7 +11,7 @@ Source: Phan et al., ICDM 2017 (arXiv 1709.05750), corrected.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models import checks
 from sfumato.publish.models.run import caveats
+from sfumato.publish.models.settings import NetworkSettings
 from sfumato.registry import method
 
 if TYPE_CHECKING:
@@ -34,27 +35,18 @@ if TYPE_CHECKING:
 
 @method("learn.adlm")
 @dataclass(frozen=True)
-class AdLmMethod:
+class AdLmMethod(NetworkSettings):
     """A classifier trained by DP-SGD on inputs scaled by their private relevance.
 
     Args:
-        network: ``"small-cnn"``, ``"deep-cnn"`` or ``"dense"`` for images, ``"table-dense"`` for
-            rows; ``"auto"`` chooses by the public facts.
-        hidden: Widths of the hidden layers of a dense network; none is logistic regression.
-        epochs: How often a record is seen, on average.
-        expected_batch_size: Records a step, on average; None: a hundredth of the records, 64 at
-            least.
         warmup: The part of the steps that come before the relevance is measured, in ``(0, 1)``.
         relevance_share: Share of the budget's mu that the relevance costs, in ``(0, 1)``.
         floor: The least weight of a feature, whose mean is 1; at 1 no feature is preferred.
         max_grad_norm: Bound on a record's gradient, in the rescaled weights.
-        learning_rate: Of the noisy mean gradient.
-        momentum: Heavy-ball, in ``[0, 1)``.
-        averaging: Decay of the average of the weights that is published; None: the last weights.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
-        physical_batch_size: Records in memory at a time.
-        seed: Of the initial weights, which are not privacy noise; None draws one.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Every other setting is as for ``learn.dpsgd``; the networks for images are ``"small-cnn"``,
+    ``"deep-cnn"`` and ``"dense"``.
 
     Raises:
         InputError: If a value is unknown or out of its range.
@@ -63,47 +55,17 @@ class AdLmMethod:
     relevance together; the number of records is declared public.
     """
 
-    network: str = "auto"
-    hidden: Sequence[int] = ()
-    epochs: float = 30
-    expected_batch_size: int | None = None
     warmup: float = 0.1
     relevance_share: float = 0.1
     floor: float = 0.1
-    max_grad_norm: float = 0.1
-    learning_rate: float = 1.0
-    momentum: float = 0.9
-    averaging: float | None = 0.99
-    neighbours: str = "add-remove"
-    physical_batch_size: int = 1024
-    seed: int | None = None
-    device: str = "auto"
 
-    name: ClassVar[str]
-    kinds: ClassVar[tuple[str, ...]] = ("images", "table")
-    gives: ClassVar[str] = "model"
     source: ClassVar[str] = "Phan et al., Adaptive Laplace Mechanism, ICDM 2017, corrected"
-    relation: ClassVar[str] = "central"
-    needs_records: ClassVar[bool] = True
-    default_delta: ClassVar[float] = 1e-5
 
     def __post_init__(self) -> None:
-        checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
-        checks.one_of("device", self.device, checks.DEVICES)
-        for name in ("epochs", "max_grad_norm", "learning_rate"):
-            checks.number(name, getattr(self, name), 0, closed=False)
+        super().__post_init__()
         for name in ("warmup", "relevance_share"):
             checks.number(name, getattr(self, name), 1e-3, 0.9)
         checks.number("floor", self.floor, 0, 1, closed=False)
-        checks.number("momentum", self.momentum, 0, 1 - 1e-9)
-        if self.averaging is not None:
-            checks.number("averaging", self.averaging, 0, 1 - 1e-9)
-        if self.expected_batch_size is not None:
-            checks.whole("expected_batch_size", self.expected_batch_size, 1)
-        checks.whole("physical_batch_size", self.physical_batch_size, 1)
-        if self.seed is not None:
-            checks.whole("seed", self.seed, 0)
-        object.__setattr__(self, "hidden", checks.widths(self.hidden))
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
         """The run that spends ``budget`` on records with these public facts.
@@ -116,14 +78,12 @@ class AdLmMethod:
         from sfumato.learn.adlm import AdLm
         from sfumato.learn.architectures import build
         from sfumato.learn.noise import STREAM
-        from sfumato.publish.models.network import architecture
 
         records = checks.records(facts, budget)
-        size = checks.batch_size(self.expected_batch_size, records)
-        inner = architecture(facts, self.network, self.hidden)
+        size, steps = self.batch_size(records), self.steps(records, least=2)
+        inner = self._architecture(facts)
         made = {"family": "scaled", "inner": inner}
         relevance.check(build(made, seed=0)[2])  # type: ignore[index]
-        steps = max(2, round(self.epochs * records / size))
         relation = Neighbours(self.neighbours)
         ready = AdLm(
             sample_rate=size / records,

@@ -15,7 +15,7 @@ Source: Abadi et al., CCS 2016; layer budgets: the reading of S001 in training_a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,8 +24,9 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
-from sfumato.publish.models import checks, correlation
+from sfumato.publish.models import checks
 from sfumato.publish.models.run import Run, caveats
+from sfumato.publish.models.settings import NetworkSettings
 from sfumato.registry import method
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
     from sfumato.learn.loop import EngineMaker
+    from sfumato.learn.plans import BandedNoise
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget
 
@@ -56,7 +58,7 @@ _ABADI = {
 
 @method("learn.dpsgd")
 @dataclass(frozen=True)
-class DpSgdMethod:
+class DpSgdMethod(NetworkSettings):
     """A classifier trained by DP-SGD, on images or on the rows of a table.
 
     Args:
@@ -103,36 +105,19 @@ class DpSgdMethod:
     declared public.
     """
 
-    network: str = "auto"
-    hidden: Sequence[int] = ()
-    epochs: float = 30
-    expected_batch_size: int | None = None
     clipping: str = "flat"
-    max_grad_norm: float = 0.1
     layer_weights: Mapping[str, float] | None = None
     components: int | None = None
     components_share: float = 0.2
     bands: int | None = 1
     optimizer: str = "sgd"
-    learning_rate: float = 1.0
-    momentum: float = 0.9
     schedule: str = "constant"
-    averaging: float | None = 0.99
     views: int = 1
     shift: int = 2
     mirror: bool = False
-    neighbours: str = "add-remove"
-    physical_batch_size: int = 1024
-    seed: int | None = None
-    device: str = "auto"
 
-    name: ClassVar[str]
-    kinds: ClassVar[tuple[str, ...]] = ("images", "table")
-    gives: ClassVar[str] = "model"
     source: ClassVar[str] = "Abadi et al., Deep Learning with Differential Privacy, CCS 2016"
-    relation: ClassVar[str] = "central"
-    needs_records: ClassVar[bool] = True
-    default_delta: ClassVar[float] = 1e-5
+    relations: ClassVar[tuple[str, ...]] = ("add-remove", "zero-out", "replace-one")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "abadi": _ABADI,
         "s001": {**_ABADI, "clipping": "layer-budgets"},
@@ -146,22 +131,16 @@ class DpSgdMethod:
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.one_of("clipping", self.clipping, CLIPPINGS)
-        checks.one_of("neighbours", self.neighbours, ("add-remove", "zero-out", "replace-one"))
-        checks.one_of("device", self.device, checks.DEVICES)
-        checks.number("epochs", self.epochs, 0, closed=False)
-        checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
         checks.whole("views", self.views, 1)
         checks.whole("shift", self.shift, 0)
         if not isinstance(self.mirror, bool):
             raise InputError(f"mirror is {self.mirror!r}", "Give true or false.")
         checks.number("components_share", self.components_share, 1e-3, 0.9)
-        for name in ("expected_batch_size", "components", "bands"):
+        for name in ("components", "bands"):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), 1)
-        if self.seed is not None:
-            checks.whole("seed", self.seed, 0)
-        object.__setattr__(self, "hidden", checks.widths(self.hidden))
         if self.layer_weights is not None:
             if not isinstance(self.layer_weights, Mapping):
                 raise InputError(
@@ -175,13 +154,12 @@ class DpSgdMethod:
                 "Use clipping='layer-budgets', or leave them out.",
             )
         if self.bands != 1:
-            correlation.check(self.neighbours)
+            self._bands.check(Neighbours(self.neighbours))
             if self.components is not None or self.clipping == "adaptive":
                 raise InputError(
                     "correlated noise goes with neither principal directions nor a moving bound",
                     "Set bands to 1, or leave components out and clip with a fixed bound.",
                 )
-        self._optimisation()
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
         """The run that spends ``budget`` on records with these public facts.
@@ -218,18 +196,8 @@ class DpSgdMethod:
             source=STREAM,
         )
 
-    def batch_size(self, records: int) -> int:
-        """Records a step, on average.
-
-        Raises:
-            InputError: If there are fewer records.
-        """
-        return checks.batch_size(self.expected_batch_size, records)
-
     def _architecture(self, facts: ImageSchema | Schema) -> dict[str, Any]:
-        from sfumato.publish.models.network import architecture
-
-        made = architecture(facts, self.network, self.hidden)
+        made = super()._architecture(facts)
         if self.components is None:
             return made
         if made["family"] != "dense":
@@ -244,17 +212,11 @@ class DpSgdMethod:
             )
         return {**made, "family": "projected-dense", "components": self.components}
 
-    def _optimisation(self) -> Any:
-        from sfumato.publish.models.training import Optimisation
+    @property
+    def _bands(self) -> BandedNoise:
+        from sfumato.learn.plans import BandedNoise
 
-        return Optimisation(
-            self.optimizer,
-            self.learning_rate,
-            self.momentum,
-            self.schedule,
-            self.averaging,
-            self.physical_batch_size,
-        )
+        return BandedNoise(self.bands)
 
     def _engine(self, facts: ImageSchema | Schema) -> EngineMaker | None:
         """What gives clipped sums; None for the one-pass engine."""
@@ -277,19 +239,17 @@ class DpSgdMethod:
         from sfumato.privacy import calibration, events
 
         relation = Neighbours(self.neighbours)
-        size = self.batch_size(records)
-        steps = max(1, round(self.epochs * records / size))
+        size, steps = self.batch_size(records), self.steps(records)
         sampling = PoissonSampling.of_batches(records, size)
         if self.bands != 1:
-            return correlation.mechanism(
+            return self._bands.calibrate(
                 budget,
                 records=records,
                 expected_batch_size=size,
                 steps=steps,
                 clipping=self._bound(made),
                 neighbours=relation,
-                bands=self.bands,
-                optimisation=self._optimisation(),
+                workload=self._optimisation().workload(steps),
             ), None
         if self.components is None:
             multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)

@@ -10,7 +10,7 @@ Source: Wei and Liu, "Gradient Leakage Attack Resilient Deep Learning", IEEE TIF
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +22,7 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated
 from sfumato.publish.models import checks
 from sfumato.publish.models.run import Run, caveats
+from sfumato.publish.models.settings import NetworkSettings
 from sfumato.registry import method
 
 if TYPE_CHECKING:
@@ -44,14 +45,10 @@ _SOURCE: dict[str, Any] = {
 
 @method("learn.dynamic")
 @dataclass(frozen=True)
-class Dynamic:
+class Dynamic(NetworkSettings):
     """A classifier trained with noise that falls from step to step, on images or rows of a table.
 
     Args:
-        network: As for ``learn.dpsgd``, like every setting that is not explained here.
-        hidden: Widths of the hidden layers of a dense network.
-        epochs: How often a record is seen, on average.
-        expected_batch_size: Records a step, on average.
         noise_schedule: How the noise multiplier goes: ``"constant"``, ``"linear"``,
             ``"staircase"`` (ten stairs), ``"exponential"`` or ``"cyclic"`` (a quarter of a cosine).
         noise_fall: The first multiplier over the one that the last step comes near to; at least 1.
@@ -59,15 +56,9 @@ class Dynamic:
         max_grad_norm: Bound on a record's gradient; the first one, where it moves.
         clip_schedule: How the bound of ``"flat"`` goes, by the same names.
         clip_fall: The first bound over the last; at least 1.
-        optimizer: ``"sgd"`` or ``"adam"``.
-        learning_rate: Of the noisy mean gradient.
-        momentum: Of ``sgd``.
-        schedule: Of the learning rate.
-        averaging: Decay of the average of the weights that is published; None: the last weights.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
-        physical_batch_size: Records in memory at a time.
-        seed: Of the initial weights.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Every other setting is as for ``learn.dpsgd``.
 
     Presets: ``linear``, ``staircase``, ``exponential``, ``cyclic``: the source's, bound 4, noise
     falling from 15 to 4.85 in proportion, whatever the budget scales it to.
@@ -79,52 +70,26 @@ class Dynamic:
     declared public.
     """
 
-    network: str = "auto"
-    hidden: Sequence[int] = ()
-    epochs: float = 30
-    expected_batch_size: int | None = None
     noise_schedule: str = "linear"
     noise_fall: float = 2.0
     clipping: str = "flat"
-    max_grad_norm: float = 0.1
     clip_schedule: str = "constant"
     clip_fall: float = 1.0
     optimizer: str = "sgd"
-    learning_rate: float = 1.0
-    momentum: float = 0.9
     schedule: str = "constant"
-    averaging: float | None = 0.99
-    neighbours: str = "add-remove"
-    physical_batch_size: int = 1024
-    seed: int | None = None
-    device: str = "auto"
 
-    name: ClassVar[str]
-    kinds: ClassVar[tuple[str, ...]] = ("images", "table")
-    gives: ClassVar[str] = "model"
     source: ClassVar[str] = "Wei and Liu, IEEE TIFS 2022 (arXiv 2112.13178)"
-    relation: ClassVar[str] = "central"
-    needs_records: ClassVar[bool] = True
-    default_delta: ClassVar[float] = 1e-5
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         kind: {**_SOURCE, "noise_schedule": kind} for kind in KINDS if kind != "constant"
     }
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("noise_schedule", "clip_schedule"):
             checks.one_of(name, getattr(self, name), KINDS)
         for name in ("noise_fall", "clip_fall"):
             checks.number(name, getattr(self, name), 1, 1e3)
         checks.one_of("clipping", self.clipping, CLIPPINGS)
-        checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
-        checks.one_of("device", self.device, checks.DEVICES)
-        checks.number("epochs", self.epochs, 0, closed=False)
-        checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
-        if self.expected_batch_size is not None:
-            checks.whole("expected_batch_size", self.expected_batch_size, 1)
-        if self.seed is not None:
-            checks.whole("seed", self.seed, 0)
-        object.__setattr__(self, "hidden", checks.widths(self.hidden))
         if self.clip_schedule != "constant" and self.clipping != "flat":
             raise InputError(
                 f"clip_schedule is {self.clip_schedule!r} with clipping {self.clipping!r}",
@@ -138,7 +103,6 @@ class Dynamic:
                     f"{fall} is {getattr(self, fall):g} and {kind} is 'constant'",
                     f"Choose a {kind} that falls, or leave {fall} out.",
                 )
-        self._optimisation()
 
     def calibrate(self, budget: Budget, facts: ImageSchema | Schema) -> Calibrated:
         """The run that spends ``budget`` on records with these public facts.
@@ -148,11 +112,10 @@ class Dynamic:
                 or a setting does not fit them.
         """
         from sfumato.learn.noise import STREAM
-        from sfumato.publish.models.network import architecture
         from sfumato.publish.models.training import Training
 
         records = checks.records(facts, budget)
-        made = architecture(facts, self.network, self.hidden)
+        made = self._architecture(facts)
         mechanism = self._mechanism(budget, records)
         training = Training(
             facts, mechanism, made, self._optimisation(), checks.device(self.device)
@@ -174,24 +137,12 @@ class Dynamic:
             source=STREAM,
         )
 
-    def _optimisation(self) -> Any:
-        from sfumato.publish.models.training import Optimisation
-
-        return Optimisation(
-            self.optimizer,
-            self.learning_rate,
-            self.momentum,
-            self.schedule,
-            self.averaging,
-            self.physical_batch_size,
-        )
-
     def _mechanism(self, budget: Budget, records: int) -> DynamicDpSgd:
         from sfumato.learn.adaptive import AdaptiveQuantile
         from sfumato.learn.clipping import Automatic, Flat
         from sfumato.learn.dynamic import DynamicDpSgd
 
-        size = checks.batch_size(self.expected_batch_size, records)
+        size = self.batch_size(records)
         first, last = self.max_grad_norm, self.max_grad_norm / self.clip_fall
         moving = self.clip_schedule != "constant"
         flat = Flat(first)
@@ -199,7 +150,7 @@ class Dynamic:
             budget,
             records=records,
             expected_batch_size=size,
-            steps=max(1, round(self.epochs * records / size)),
+            steps=self.steps(records),
             clipping=flat,
             noise_schedule=named(self.noise_schedule, self.noise_fall, 1.0),
             clip_norms=named(self.clip_schedule, first, last) if moving else None,

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish.method import Calibrated
+from sfumato.publish.method import Calibrated, RecordCaveat
 from sfumato.publish.models import checks
 from sfumato.registry import method
 
@@ -201,20 +202,35 @@ class Run:
     ready: CalibratedPate
     pool: Pool
     architecture: Mapping[str, Any]
+    resumable: bool = field(default=True, init=False)
 
-    def __call__(self, data: ImageSet | Table, source: NoiseSource, progress: Progress) -> Artefact:
-        """Asks the teachers of private records, and teaches the student."""
+    def __call__(
+        self,
+        data: ImageSet | Table,
+        source: NoiseSource,
+        progress: Progress,
+        workspace: Path | None = None,
+    ) -> Artefact:
+        """Asks the teachers of private records, and teaches the student.
+
+        In a ``workspace`` the seed and the noisy answers are kept, and the votes never: whoever is
+        interrupted before the answers lets the teachers vote again, on shards drawn anew, of which
+        nothing was released.
+        """
         from dataclasses import replace
 
         import torch
 
         from sfumato.learn.architectures import build, weights
         from sfumato.learn.examples import labelled
+        from sfumato.learn.pate.voting import Answers
+        from sfumato.publish.workspace import is_kept, once
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
-        seed = secrets.randbits(31) if self.method.seed is None else self.method.seed
-        ready = replace(self.ready, method=replace(self.ready.method, seed=seed))
+        drawn = secrets.randbits(31) if self.method.seed is None else self.method.seed
+        seeds = once(workspace, "seeds", lambda: {"queries": drawn})
+        ready = replace(self.ready, method=replace(self.ready.method, seed=seeds["queries"]))
         inputs, labels = labelled(data)
         module = build(self.architecture, seed=0)  # its weights are replaced
         features, linear = _parts(module)
@@ -224,7 +240,13 @@ class Run:
         def private(rows: NDArray[np.int64]) -> Tensor:
             return features(inputs[torch.from_numpy(rows)])
 
-        answers = ready.ask(private, labels, pool, source=source, progress=progress)
+        voted: tuple[Any, ...] = ()
+        if not is_kept(workspace, "answers"):  # teachers take minutes, and draw nothing
+            voted = ready.votes(private, labels, pool, source=source, progress=progress)
+        released = once(
+            workspace, "answers", lambda: ready.answers(*voted, source=source).to_dict(), drawn=True
+        )
+        answers = Answers.from_dict(released, ready.method.classes)
         progress(0, 1, "student")
         layer = ready.teach(pool, answers)
         with torch.no_grad():
@@ -232,7 +254,7 @@ class Run:
             linear.bias.copy_(layer.bias)
         return Artefact(
             Model(self.facts, self.architecture, weights(module)),
-            seeds={"queries": seed},
+            seeds=seeds,
             notes={"asked": answers.asked, "answered": len(answers.queries)},
         )
 
@@ -296,8 +318,10 @@ def _plan(ready: CalibratedPate, made: Mapping[str, Any]) -> dict[str, Any]:
 def _caveats(neighbours: Neighbours) -> tuple[str, ...]:
     named = "adding or removing" if neighbours is Neighbours.ADD_REMOVE else "replacing"
     return (
-        f"One record is protected against {named} it: of a person with k records, all together are "
-        "protected less, by group privacy.",
+        RecordCaveat(
+            f"One record is protected against {named} it: of a person with k records, all together "
+            "are protected less, by group privacy."
+        ),
         "The public records are not protected at all: that no private record, and nobody who "
         "expects protection, is among them is the custodian's declaration.",
         "Epsilon is that of noisy histograms for all queries, whatever the votes were; smaller "

@@ -10,7 +10,8 @@ Data)", ICLR 2021.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
@@ -43,6 +44,8 @@ class Recipe:
         momentum: Heavy-ball, in ``[0, 1)``.
         averaged: The part of the steps, from the end, whose weights are averaged.
         centre_share: The share of the budget's mu that the features' mean costs; 0 for none.
+        upright: Whether images are sheared until they stand upright first, each by itself: for
+            writing.
         drawings: How many procedural drawings a public whitening of the features is learnt from, 0
             for none. It wants fewer steps and other learning rates, see the preset.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
@@ -64,6 +67,7 @@ class Recipe:
     averaged: float = 0.25
     centre_share: float = 0.1
     drawings: int = 0
+    upright: bool = False
     neighbours: str = "add-remove"
 
     name: ClassVar[str]
@@ -106,6 +110,7 @@ class Recipe:
             averaged=self.averaged,
             centre_share=self.centre_share,
             drawings=self.drawings,
+            upright=self.upright,
         )
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
@@ -174,20 +179,43 @@ class Run:
     facts: ImageSchema
     ready: CalibratedScatterLinear
 
-    def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
-        """Trains on private images."""
+    resumable: bool = field(default=True, init=False)
+
+    def __call__(
+        self,
+        data: ImageSet,
+        source: NoiseSource,
+        progress: Progress,
+        workspace: Path | None = None,
+    ) -> Artefact:
+        """Trains on private images; mean and steps are drawn once in a ``workspace``."""
         import torch
 
         from sfumato.learn.architectures import weights
         from sfumato.learn.architectures.scattering import ScatterNet, feature_values
         from sfumato.learn.examples import labelled
+        from sfumato.publish.models.training import TRAINING
+        from sfumato.publish.workspace import once
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
         images, labels = labelled(data)
-        steps = self.ready.method.steps
-        progress(0, steps, "computing features")
-        found = self.ready.fit(images, labels, source=source, progress=progress)
+        ready, method = self.ready, self.ready.method
+        progress(0, method.steps, "computing features")
+        features = method.features(images)
+        centre = once(
+            workspace, "centre", lambda: ready.centre(features, source).tolist(), drawn=True
+        )
+        found = ready.fit_features(
+            features,
+            labels,
+            whitening=method.whitening(self.facts.shape),
+            centre=torch.tensor(centre),
+            source=source,
+            progress=progress,
+            folder=None if workspace is None else workspace / TRAINING,
+            overwrite=True,
+        )
         module = ScatterNet(self.ready.method, self.facts.shape)
         with torch.no_grad():
             module.linear.weight.copy_(found.weight)
@@ -209,4 +237,5 @@ def _plan(ready: CalibratedScatterLinear) -> dict[str, Any]:
         "mean_noise_multiplier": ready.mean_multiplier,
         "learning_rate": ready.method.learning_rate,
         "drawings": ready.method.drawings,
+        "upright": ready.method.upright,
     }

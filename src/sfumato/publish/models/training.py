@@ -8,10 +8,9 @@ in.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from sfumato.learn.accounted import Mechanism
     from sfumato.learn.loop import EngineMaker
     from sfumato.learn.progress import Progress as Stand
+    from sfumato.learn.toeplitz import Workload
     from sfumato.privacy.noise import NoiseSource
     from sfumato.publish.method import Progress
 
@@ -38,6 +38,7 @@ OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "linear", "cosine")
 TRAINING = "training"
 """The folder of a training's checkpoints within a workspace."""
+_MOST_RATES = 2000  # beyond, the best bands take minutes to find
 _TOLD_EVERY = 3.0  # seconds between two accountings of what was spent so far
 
 
@@ -75,6 +76,12 @@ class Optimisation:
             checks.number("averaging", self.averaging, 0, 1 - 1e-9)
         checks.whole("physical_batch_size", self.physical_batch_size, 1)
 
+    @classmethod
+    def of_settings(cls, method: Any) -> Optimisation:
+        """The choices of these names among a method's settings."""
+        named = [field.name for field in fields(cls) if hasattr(method, field.name)]
+        return cls(**{name: getattr(method, name) for name in named})
+
     def of(self, module: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of the module's trainable parameters."""
         parameters = [p for p in module.parameters() if p.requires_grad]
@@ -89,6 +96,18 @@ class Optimisation:
         if self.schedule == "cosine":
             return lambda step: max(0.01, (1 + math.cos(math.pi * step / steps)) / 2)
         return None
+
+    def workload(self, steps: int) -> Workload:
+        """The sums of gradients that the weights are, as far as they are sums.
+
+        Momentum and the schedule of the learning rate are known; what Adam does is taken for SGD.
+        """
+        from sfumato.learn.toeplitz import Workload
+
+        momentum = self.momentum if self.optimizer == "sgd" else 0.0
+        factor = self.factor(steps)
+        rates = tuple(map(factor, range(steps))) if factor and steps <= _MOST_RATES else None
+        return Workload(momentum, rates)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -149,11 +168,8 @@ class Training:
         )
         folder = None if workspace is None else workspace / TRAINING
         try:
-            if folder is not None and folder.exists():
-                if checkpoint.is_whole(folder):
-                    trainer.resume(folder)
-                else:  # the first checkpoint, before any step, was not finished
-                    shutil.rmtree(folder)
+            if folder is not None and checkpoint.found(folder):
+                trainer.resume(folder)
             if trainer.steps_taken < self.mechanism.steps:
                 trainer.fit(progress=_Told(progress), checkpoint=folder)
         finally:

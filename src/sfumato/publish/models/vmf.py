@@ -132,9 +132,7 @@ class VonMisesFisher:
     def _optimisation(self) -> Optimisation:
         from sfumato.publish.models.training import Optimisation
 
-        return Optimisation(
-            self.optimizer, self.learning_rate, self.momentum, self.schedule, self.averaging
-        )
+        return Optimisation.of_settings(self)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ Lagrange solutions of the two objectives named below.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from sfumato.errors import InputError
 
 Rule = Literal["uniform", "proportional", "sqrt", "cube-root"]
-Noise = Literal["laplace", "gaussian"]
+Noise = Literal["laplace", "gaussian", "piecewise", "duchi"]
 
 RULES: tuple[str, ...] = get_args(Rule)
 NOISES: tuple[str, ...] = get_args(Noise)
@@ -31,10 +32,14 @@ FLOOR = 0.1
 
 # Exponents of w in the share of one attribute. Laplace divides epsilon, Var = 2 / eps^2; Gaussian
 # divides mu^2 (= 2 rho), Var = 1 / mu^2. "cube-root" minimises sum w Var, "sqrt" minimises
-# sum w E|noise|; the rules carry the names they have for Laplace noise.
+# sum w E|noise|; the rules carry the names they have for Laplace noise. The variance of bounded
+# reports falls with eps^2, too, where eps is small (4 / eps^2 and 16 / (3 eps^2) at most).
+_PURE = {"uniform": 0.0, "proportional": 1.0, "sqrt": 1 / 2, "cube-root": 1 / 3}
 _EXPONENT: dict[str, dict[str, float]] = {
-    "laplace": {"uniform": 0.0, "proportional": 1.0, "sqrt": 1 / 2, "cube-root": 1 / 3},
+    "laplace": _PURE,
     "gaussian": {"uniform": 0.0, "proportional": 1.0, "sqrt": 2 / 3, "cube-root": 1 / 2},
+    "piecewise": _PURE,
+    "duchi": _PURE,
 }
 
 
@@ -73,7 +78,7 @@ def shares(weights: NDArray[np.float64], rule: str, noise: str = "laplace") -> N
         rule: ``"cube-root"`` minimises the weighted variance, ``"sqrt"`` the weighted absolute
             error, ``"uniform"`` ignores the weights. ``"proportional"`` is what "less noise on
             what matters" suggests; it can be worse than uniform and is kept as a baseline.
-        noise: ``"laplace"`` divides epsilon, ``"gaussian"`` divides mu squared.
+        noise: ``"gaussian"`` divides mu squared, all others divide epsilon.
 
     Raises:
         InputError: If ``rule`` or ``noise`` is unknown.
@@ -109,6 +114,16 @@ def split(total: float, parts: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(divided)
 
 
+def total(parts: Sequence[float]) -> float:
+    """The sum of parts, rounded down, so that sums of sums exceed nothing either."""
+    return _at_most(sum(map(Fraction, parts), Fraction(0)))
+
+
+def part(total: float, count: int) -> float:
+    """``total / count``, rounded down, so that ``count`` of them never sum to more."""
+    return _at_most(Fraction(total) / count)
+
+
 def remainder(total: float, part: float) -> float:
     """``total - part``, rounded down, so that the two never sum to more than ``total``."""
     return _at_most(Fraction(total) - Fraction(part))
@@ -126,10 +141,10 @@ def weighted_variance(
 
     Args:
         weights: (d,) importance.
-        budgets: (d,) epsilon of each attribute under Laplace noise, mu squared under Gaussian.
+        budgets: (d,) mu squared of each attribute under Gaussian noise, else epsilon.
         noise: Which of the two.
     """
-    variance = 2 / budgets**2 if noise == "laplace" else 1 / budgets
+    variance = 1 / budgets if noise == "gaussian" else 2 / budgets**2
     return float(np.sum(weights * variance))
 
 

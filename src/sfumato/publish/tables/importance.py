@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,42 @@ def declared(
     return floored(np.array([float(weights.get(name, 0.0)) for name in names]))
 
 
+class Attributions(Protocol):
+    """What records are attributed under a model that was paid for."""
+
+    @property
+    def features(self) -> Features:
+        """The public shape of a row."""
+        ...
+
+    def units(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Whole attributions, (n, d) for (n, d) codes: each record's from its own codes alone.
+
+        Guaranteed: at least 0, and at most ``UNITS`` in sum for each record.
+        """
+        ...
+
+
+def whole_units(attributions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Attributions as whole parts of ``UNITS``, by record.
+
+    Args:
+        attributions: (n, d) at least 0. A record with none, or with one that is no finite number,
+            counts for all attributes alike.
+
+    Returns:
+        (n, d) int64 at least 0, at most ``UNITS`` in sum for each record.
+    """
+    usable = np.isfinite(attributions).all(axis=1, keepdims=True)
+    given = np.where(usable, attributions, 0.0)
+    # By its own largest first: attributions of any size neither overflow nor vanish.
+    top = given.max(axis=1, keepdims=True)
+    scaled = np.where(top > 0, given / np.where(top > 0, top, 1.0), 1.0)
+    normalised = scaled / scaled.sum(axis=1, keepdims=True)
+    # A hair below 1, so that rounding can lift no sum of whole parts above UNITS.
+    return np.asarray(np.floor(normalised * (1 - 1e-9) * UNITS), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Attribution:
     """A record's attributions under a model of its label: squared logit shares, by attribute.
@@ -89,12 +125,9 @@ class Attribution:
             attributes alike.
         """
         moves = np.stack([self._move(j, codes[:, j]) for j in range(codes.shape[1])], axis=1)
-        # Scaled by its own largest first: weights of any size neither overflow nor vanish.
         top = moves.max(axis=1, keepdims=True)
-        squared = np.where(top > 0, moves / np.where(top > 0, top, 1.0), 1.0) ** 2
-        normalised = squared / squared.sum(axis=1, keepdims=True)
-        # A hair below 1, so that rounding can lift no sum of whole parts above UNITS.
-        return np.asarray(np.floor(normalised * (1 - 1e-9) * UNITS), dtype=np.int64)
+        # Scaled before they are squared, so that squares neither overflow nor vanish.
+        return whole_units(np.where(top > 0, moves / np.where(top > 0, top, 1.0), 0.0) ** 2)
 
     def _move(self, j: int, codes: NDArray[np.integer]) -> NDArray[np.float64]:
         """Length of the move of the logits, (n,) at least 0."""
@@ -127,10 +160,11 @@ def mechanism(epsilon: float) -> DiscreteLaplace:
 
 
 def paid(
-    attribution: Attribution,
+    attribution: Attributions,
     batches: Callable[[], Iterable[NDArray[np.integer]]],
     noise: DiscreteLaplace,
     source: NoiseSource,
+    squared: bool = False,
 ) -> NDArray[np.float64]:
     """Importance weights from the noisy sum of attributions, floored and summing to 1.
 
@@ -139,6 +173,7 @@ def paid(
         batches: Starts a pass over the records, ``codes (b, d)`` at a time.
         noise: From :func:`mechanism`.
         source: The noise.
+        squared: Whether the noisy sums are squared.
 
     Guaranteed: a function of ``noise.release`` of a sum to which one record adds at most
     ``UNITS`` in L1; rescaling and flooring are post-processing.
@@ -147,4 +182,6 @@ def paid(
     for codes in batches():
         total += attribution.units(codes).sum(axis=0)
     noisy = np.maximum(noise.release(total, source), 0).astype(np.float64)
-    return floored(noisy if noisy.any() else np.ones(len(noisy)))
+    if not noisy.any():
+        return floored(np.ones(len(noisy)))
+    return floored((noisy / noisy.max()) ** 2 if squared else noisy)

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.privacy.mechanisms import LocalNumeric, RandomizedResponse, UnaryEncoding
+from sfumato.privacy.mechanisms import (
+    BoundedNumeric,
+    LocalNumeric,
+    RandomizedResponse,
+    UnaryEncoding,
+)
 from sfumato.privacy.mechanisms.randomized_response import MAX_EPSILON
 from sfumato.privacy.noise.gaussian import MIN_STDDEV
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
 
 Codes = NDArray[np.int64]
+Numeric = LocalNumeric | BoundedNumeric
 
 
 class Report(Protocol):
@@ -85,9 +91,9 @@ class Levels:
 
 @dataclass(frozen=True)
 class Number:
-    """A number (or an ordered level) under noise on its public grid, clamped to its bounds."""
+    """A number (or an ordered level) reported on its public grid, clamped to its bounds."""
 
-    mechanism: LocalNumeric
+    mechanism: Numeric
 
     @property
     def events(self) -> tuple[DpEvent, ...]:
@@ -100,7 +106,42 @@ class Number:
 
     def describe(self) -> dict[str, Any]:
         """Its public parameters, for a card."""
-        return {"mechanism": f"{self.mechanism.noise} noise", **_spread(self.mechanism)}
+        return {"mechanism": _called(self.mechanism), **_spread(self.mechanism)}
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A report that is made of some rows only: the others' cells say nothing of the row.
+
+    Which rows report the attribute is chosen beforehand, by coins that know nothing of the rows,
+    and so is what the others' cells are released as (:mod:`sfumato.publish.tables.sampling`): code
+    ``size + c`` stands for a cell that is not reported, and released as code ``c``.
+
+    Args:
+        report: Of the rows that report the attribute.
+        size: How many codes the column has.
+        otherwise: What a cell that is not reported is released as, in words.
+    """
+
+    report: Report
+    size: int
+    otherwise: str
+
+    @property
+    def events(self) -> tuple[DpEvent, ...]:
+        """Of a row that reports the attribute; any other row's cell says nothing of it."""
+        return self.report.events
+
+    def randomise(self, codes: Codes, source: NoiseSource) -> Codes:
+        """A report for each row that makes one, (n,), and the stand-ins of the others."""
+        made = codes < self.size
+        released = codes - self.size
+        released[made] = self.report.randomise(codes[made], source)
+        return released
+
+    def describe(self) -> dict[str, Any]:
+        """Its public parameters, for a card."""
+        return {**self.report.describe(), "otherwise": self.otherwise}
 
 
 @dataclass(frozen=True)
@@ -114,7 +155,7 @@ class OptionalNumber:
     """
 
     presence: RandomizedResponse
-    number: LocalNumeric
+    number: Numeric
 
     @property
     def events(self) -> tuple[DpEvent, ...]:
@@ -132,7 +173,7 @@ class OptionalNumber:
     def describe(self) -> dict[str, Any]:
         """Its public parameters, for a card."""
         return {
-            "mechanism": f"randomised presence, {self.number.noise} noise",
+            "mechanism": f"randomised presence, {_called(self.number)}",
             "presence_truth_probability": self.presence.truth_probability,
             **_spread(self.number),
         }
@@ -158,27 +199,47 @@ def levels_report(column: Column, epsilon: float, wide: str) -> Report:
     return Levels(RandomizedResponse(column.size, epsilon))
 
 
-def number_report(column: Column, *epsilons: float, stddev: float | None = None) -> Report:
+def number_report(
+    column: Column, *epsilons: float, stddev: float | None = None, noise: str = "laplace"
+) -> Report:
     """The report of a number: a column for which :func:`is_number` holds.
 
     Args:
         column: Its public facts.
-        epsilons: Of the presence bit, if a value may be missing, and of the value under Laplace
-            noise.
+        epsilons: Of the presence bit, if a value may be missing, and of the value unless its
+            noise is Gaussian.
         stddev: Of Gaussian noise in grid steps, in place of the value's epsilon.
+        noise: As in ``Adaptive``.
     """
     if column.missing:
         presence = RandomizedResponse(2, min(epsilons[0], MAX_EPSILON))
-        return OptionalNumber(presence, _number(column, epsilons[1:], stddev))
-    return Number(_number(column, epsilons, stddev))
+        return OptionalNumber(presence, _number(column, epsilons[1:], stddev, noise))
+    return Number(_number(column, epsilons, stddev, noise))
 
 
-def _number(column: Column, epsilons: tuple[float, ...], stddev: float | None) -> LocalNumeric:
-    if stddev is None:
-        return LocalNumeric(column.cardinality, epsilon=epsilons[0])
-    return LocalNumeric(column.cardinality, stddev=max(stddev, MIN_STDDEV), noise="gaussian")
+def _number(
+    column: Column, epsilons: tuple[float, ...], stddev: float | None, noise: str
+) -> Numeric:
+    if stddev is not None:
+        return LocalNumeric(column.cardinality, stddev=max(stddev, MIN_STDDEV), noise="gaussian")
+    for shape in ("duchi", "piecewise"):
+        if noise == shape:
+            return BoundedNumeric(column.cardinality, min(epsilons[0], MAX_EPSILON), shape)
+    return LocalNumeric(column.cardinality, epsilon=epsilons[0])
 
 
-def _spread(number: LocalNumeric) -> dict[str, Any]:
-    """The noise relative to the declared range: its Laplace scale or Gaussian stddev."""
-    return {"noise_over_range": number.scale / number.diameter}
+def _called(number: Numeric) -> str:
+    return f"{number.noise} {'noise' if isinstance(number, LocalNumeric) else 'report'}"
+
+
+def _spread(number: Numeric) -> dict[str, Any]:
+    """What its report is spread by: noise relative to the declared range, or probabilities."""
+    if isinstance(number, LocalNumeric):
+        return {"noise_over_range": number.scale / number.diameter}
+    if number.shape == "duchi":
+        return {"end_truth_probability": number.end_probability}
+    return {
+        "cells": number.cells,
+        "window": number.window,
+        "window_probability": number.window_probability,
+    }

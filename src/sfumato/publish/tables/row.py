@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish.tables import allocation
+from sfumato.publish.tables import allocation, sampling
 from sfumato.publish.tables.reports import (
     Constant,
     Report,
+    Sampled,
     is_number,
     levels_report,
     number_report,
@@ -42,14 +43,16 @@ class Row:
     Args:
         facts: The table's schema.
         rule: How the attributes' budget is divided by importance.
-        noise: ``"laplace"`` or ``"gaussian"``, of ordered attributes.
+        noise: As in ``Adaptive``, of ordered attributes.
         wide: Of unordered attributes with many levels; see ``Adaptive``.
         pure: Epsilon of everything but Gaussian noise: the label, levels, presence bits, and
             numbers under Laplace noise.
         label: The label's part of ``pure``.
         mu: Of all numbers under Gaussian noise together, in GDP's terms: the squared diameters
-            over the squared stddevs sum to ``mu ** 2``. 0 under Laplace noise.
+            over the squared stddevs sum to ``mu ** 2``. 0 under any other noise.
         delta: What the Gaussian noise may cost.
+        sampled: How many attributes a row reports, each with an equal part of the budget; 0 for
+            all of them, each with its own part.
     """
 
     facts: Schema
@@ -60,6 +63,7 @@ class Row:
     label: float
     mu: float = 0.0
     delta: float = 0.0
+    sampled: int = 0
 
     @classmethod
     def calibrate(
@@ -72,6 +76,7 @@ class Row:
         noise: str,
         wide: str,
         label_share: float | None,
+        sampled: int | str | None = None,
         beside: tuple[DpEvent, Budget] | None = None,
     ) -> Row:
         """The division of a row's budget.
@@ -84,6 +89,7 @@ class Row:
             noise: As in ``Adaptive``.
             wide: As in ``Adaptive``.
             label_share: As in ``Adaptive``.
+            sampled: As in ``Adaptive``.
             beside: What else is drawn from the records, to learn their importance, and the budget
                 of everything together. The rows' ``cost`` then holds for any importance. None:
                 ``weights`` are final, and the rows' ``event`` is all there is.
@@ -94,6 +100,8 @@ class Row:
         epsilon = budget.epsilon
         label = _label_epsilon(facts, epsilon, label_share)
         row = cls(facts, rule, noise, wide, epsilon, label)
+        if sampled is not None:
+            row = replace(row, sampled=row._sampled(sampled))
         numbers = row._numbers(weights) if noise == "gaussian" else 0.0
         if numbers == 0:
             return row._rounded(weights, epsilon)
@@ -121,19 +129,38 @@ class Row:
             epsilons = budgets.get(column.name, ())
             if column.size == 1:
                 reports[column.name] = Constant()
-            elif is_number(column):
+                continue
+            if is_number(column):
                 stddev = gaussian.get(column.name)
-                reports[column.name] = number_report(column, *epsilons, stddev=stddev)
+                report = number_report(column, *epsilons, stddev=stddev, noise=self.noise)
             else:
-                reports[column.name] = levels_report(column, epsilons[0], self.wide)
+                report = levels_report(column, epsilons[0], self.wide)
+            if self.sampled and column.name != self.facts.target:
+                report = Sampled(report, column.size, sampling.otherwise(column))
+            reports[column.name] = report
         return reports
+
+    def chances(self, weights: NDArray[np.float64]) -> dict[str, float]:
+        """Of each informative attribute to be reported, where a row reports ``sampled`` of them.
+
+        Args:
+            weights: (features,) importance, positive.
+        """
+        shares = self._shares(weights)
+        reported = sampling.inclusion(np.array(list(shares.values())), self.sampled)
+        return dict(zip(shares, map(float, reported), strict=True))
 
     def event(self, weights: NDArray[np.float64]) -> DpEvent:
         """What one row reveals under these weights, attribute by attribute."""
         from sfumato.privacy import events
 
-        parts = [event for report in self.reports(weights).values() for event in report.events]
-        return events.compose(*parts)
+        reports = self.reports(weights)
+        if not self.sampled:
+            return events.compose(*(e for report in reports.values() for e in report.events))
+        # Whichever attributes are drawn, each of their reports is proven for this part.
+        part = events.PureDpEvent(self._part, Neighbours.REPLACE_ONE.value)
+        label = reports[self.facts.target].events if self.facts.target is not None else ()
+        return events.compose(*label, events.repeat(part, self.sampled))
 
     @property
     def cost(self) -> DpEvent:
@@ -155,14 +182,21 @@ class Row:
         gaussian = self._stddevs(weights)
         names = [column.name for column in self.facts.features]
         importance = dict(zip(names, (float(w) for w in weights), strict=True))
+        chances = self.chances(weights) if self.sampled else {}
         attributes = []
         for name in names:
             entry: dict[str, Any] = {"name": name, "importance": importance[name]}
             if name in gaussian:
                 entry["mu"] = (self.facts[name].cardinality - 1) / gaussian[name]
-            entry["epsilon"] = math.fsum(budgets.get(name, ()))
+            entry["epsilon"] = allocation.total(budgets.get(name, ()))
+            if name in chances:
+                entry["reported"] = chances[name]
+                entry["epsilon_where_reported"] = entry["epsilon"]
+                entry["epsilon"] *= chances[name]
             attributes.append(entry | reports[name].describe())
         described: dict[str, Any] = {"attributes": attributes}
+        if self.sampled:
+            described["reported_attributes"] = self.sampled
         if self.facts.target is not None:
             described["label"] = {
                 "name": self.facts.target,
@@ -212,10 +246,33 @@ class Row:
             target = self.facts[self.facts.target]
             budgets[target.name] = allocation.split(self.label, np.array(_parts(target, False)))
         rest = allocation.remainder(self.pure, self.label)
+        if self.sampled:
+            for name in self._shares(weights):
+                of_value = np.array(_parts(self.facts[name], False))
+                budgets[name] = allocation.split(self._part, of_value)
+            return budgets
         if parts:
             for name, epsilon in zip(places, allocation.split(rest, np.array(parts)), strict=True):
                 budgets[name] = (*budgets.get(name, ()), epsilon)
         return budgets
+
+    @property
+    def _part(self) -> float:
+        """What one of the reported attributes may cost."""
+        rest = allocation.remainder(self.pure, self.label)
+        return allocation.part(rest, self.sampled)
+
+    def _sampled(self, asked: int | str) -> int:
+        """How many attributes to report; 0 where that is all of them."""
+        if self.noise == "gaussian":
+            raise InputError(
+                "attributes are sampled under Gaussian noise",
+                "Use another noise: the parts of a Gaussian row do not add up like that.",
+            )
+        there = sum(column.size > 1 for column in self.facts.features)
+        rest = allocation.remainder(self.pure, self.label)
+        count = sampling.automatic(rest, there) if isinstance(asked, str) else asked
+        return count if count < there else 0
 
     def _stddevs(self, weights: NDArray[np.float64]) -> dict[str, float]:
         """Gaussian stddevs in grid steps: ``mu ** 2`` divided by importance."""
@@ -235,6 +292,7 @@ class Row:
 
         row, slack = self, 2.0**-51
         while accounting.epsilon(row.event(weights), 0.0, Neighbours.REPLACE_ONE) > epsilon:
+            # Of a sampled row this lowers every report's part with the sum.
             row = replace(row, pure=epsilon * (1 - slack), label=self.label * (1 - slack))
             slack *= 2
         return row

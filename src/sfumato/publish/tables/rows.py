@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,4 +75,4 @@ class Collector:
 
 def released(schema: Schema) -> Schema:
     """The facts of a released table: those of the private one, but of no file of it."""
-    return replace(schema, records=None, drop=(), na_values=None, encoding="utf-8", delimiter=",")
+    return schema.with_records(None).released()

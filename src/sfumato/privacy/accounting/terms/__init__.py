@@ -13,8 +13,9 @@ from sfumato.privacy.accounting.terms.additive import (
     Laplace,
     discrete_gaussian,
 )
-from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated
+from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated, Worst
 from sfumato.privacy.accounting.terms.direction import Direction, Shown
+from sfumato.privacy.accounting.terms.group import Grouped
 from sfumato.privacy.accounting.terms.response import Response
 from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
 from sfumato.privacy.accounting.terms.term import Term
@@ -26,6 +27,7 @@ __all__ = [
     "DiscreteGaussian",
     "DiscreteLaplace",
     "Gaussian",
+    "Grouped",
     "Laplace",
     "Response",
     "Sampled",
@@ -33,5 +35,6 @@ __all__ = [
     "Shown",
     "Term",
     "TruncatedGaussian",
+    "Worst",
     "discrete_gaussian",
 ]

@@ -14,6 +14,7 @@ from sfumato.privacy.accounting.pld import (
     Loss,
     Pair,
     check_size,
+    compose,
     from_points,
     symmetric,
 )
@@ -44,7 +45,7 @@ class Concentrated(Term):
         check_size(2 * reach, interval)
         top = math.ceil(reach / interval) + 1
         index = np.unique(np.linspace(0, top, 4096).astype(np.int64))
-        return symmetric(_from_profile(index, self._delta(losses_at(index, interval)), interval))
+        return symmetric(from_profile(index, self._delta(losses_at(index, interval)), interval))
 
     def _delta(self, epsilons: Array) -> Array:
         """The best bound on delta at each epsilon (Canonne, Kamath, Steinke 2020, Prop. 12).
@@ -96,7 +97,75 @@ class Bounded(Term):
         return self.delta
 
 
-def _from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Loss:
+@dataclass(frozen=True)
+class Worst(Term):
+    """One of several compositions, nobody knows which: the worst profile that bounds them all.
+
+    Args:
+        alternatives: Terms and how often each is run.
+    """
+
+    alternatives: tuple[tuple[tuple[Term, int], ...], ...]
+
+    @property
+    def pure_epsilon(self) -> float:
+        """The largest of the sums."""
+        return max(
+            math.fsum(term.pure_epsilon * count for term, count in terms)
+            for terms in self.alternatives
+        )
+
+    def pair(self, interval: float) -> Pair:
+        """The worst pair of distributions that the pointwise largest privacy profile allows."""
+        losses = [
+            loss
+            for terms in self.alternatives
+            for loss in compose(
+                [(term.pair(interval), count) for term, count in terms], interval
+            ).directions
+        ]
+        top = 1 + max(0, *(loss.lowest + len(loss.masses) for loss in losses))
+        index = np.unique(np.linspace(0, top, min(top + 1, _MOST_POINTS)).astype(np.int64))
+        deltas = np.max([_profile(loss, index) for loss in losses], axis=0)
+        return symmetric(from_profile(index, deltas, interval))
+
+    def renyi(self, orders: Array) -> Array:
+        """The largest of the sums, order by order."""
+        sums = [
+            np.sum([count * term.renyi(orders) for term, count in terms], axis=0)
+            for terms in self.alternatives
+        ]
+        return np.asarray(np.max(sums, axis=0))
+
+    @property
+    def spread(self) -> float:
+        """Of the loss of the most spread alternative."""
+        squares = [sum(n * term.spread**2 for term, n in terms) for terms in self.alternatives]
+        return math.sqrt(max(squares))
+
+    @property
+    def slack(self) -> float:
+        """The largest of the sums."""
+        return max(sum(n * term.slack for term, n in terms) for terms in self.alternatives)
+
+
+_MOST_POINTS = 1 << 16
+
+
+def _profile(loss: Loss, index: NDArray[np.int64]) -> Array:
+    """The divergence at ``index * interval``, from sums over the losses beyond each."""
+    losses, above, below = loss.tails
+    if len(losses) == 0:
+        return np.full(len(index), loss.infinity)
+    at = np.clip(index - max(0, loss.lowest), 0, len(losses) - 1)
+    epsilons = losses_at(index, loss.interval)
+    beyond = index > max(0, loss.lowest) + len(losses) - 1
+    found = above[at] - np.exp(np.minimum(epsilons, 700.0)) * below[at]
+    # Rounding errors of the sums are charged, not gained.
+    return np.where(beyond, loss.infinity, np.maximum(found, loss.infinity))
+
+
+def from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Loss:
     """The loss of the worst mechanism whose delta at ``index * interval`` is at most ``deltas``.
 
     The true divergence is convex in ``gamma = e^epsilon``, so it lies below the lower convex hull

@@ -1,0 +1,110 @@
+"""The finished runs of a comparison on disk: one line each, so that an interruption loses none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sfumato.errors import InputError
+
+FORMAT = 1
+FILE = "runs.jsonl"
+
+
+class Runs:
+    """An append-only file: what is compared on the first line, then a finished run a line.
+
+    Args:
+        file: Open for reading and appending, held by this process.
+        done: The runs that are on disk, by their key.
+    """
+
+    def __init__(self, file: int, done: dict[str, dict[str, Any]]) -> None:
+        self._file = file
+        self._done = done
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, what: Mapping[str, Any]) -> Iterator[Runs]:
+        """The runs in a folder, which is made, for its owner only, if it is missing.
+
+        Args:
+            folder: Of the comparison.
+            what: What all its runs share, as JSON values: data, facts, records, attacks.
+
+        Raises:
+            InputError: If the folder holds something else, a comparison of something else, or
+                one that another process is working on.
+        """
+        import fcntl
+
+        path = folder / FILE
+        if folder.exists() and not path.is_file():
+            raise InputError(
+                f"{folder} already exists and holds no comparison", "Choose another folder."
+            )
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path} ({error.strerror})", "Choose another folder."
+            ) from None
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another process is working on the comparison in {folder}",
+                    "Wait for it, or choose another folder.",
+                ) from None
+            yield cls(file, _read(path, file, _plain({"sfumato_comparison": FORMAT, **what})))
+        finally:
+            os.close(file)
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The values of a finished run, or None."""
+        return self._done.get(key)
+
+    def add(self, key: str, values: Mapping[str, Any]) -> None:
+        """Puts a finished run on disk."""
+        _append(self._file, {"key": key, "run": values})
+        self._done[key] = _plain(values)
+
+
+def _read(path: Path, file: int, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Runs by key; a line that an interruption tore is cut off.
+
+    Raises:
+        InputError: If the first line is of another comparison.
+    """
+    whole, _, torn = path.read_bytes().rpartition(b"\n")
+    if torn:
+        os.ftruncate(file, os.path.getsize(path) - len(torn))
+    lines = [json.loads(line) for line in whole.splitlines()]
+    if not lines:
+        _append(file, header)
+        return {}
+    if lines[0] != header:
+        differ = [k for k in header if lines[0].get(k) != header[k]]
+        raise InputError(
+            f"{path.parent} holds a comparison of other {', '.join(differ)}",
+            "Repeat the command that began it, or choose another folder.",
+        )
+    return {line["key"]: line["run"] for line in lines[1:]}
+
+
+def _append(file: int, values: Mapping[str, Any]) -> None:
+    line = (json.dumps(values, ensure_ascii=False) + "\n").encode()
+    while line:
+        line = line[os.write(file, line) :]
+    os.fsync(file)
+
+
+def _plain(values: Any) -> Any:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(values))
