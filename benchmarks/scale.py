@@ -1,7 +1,7 @@
-"""Time and memory of table methods on 1, 10 and 100 million census rows on disk.
+"""Time and memory of table methods on 1 to 100 million census rows on disk.
 
     SFUMATO_DATA=... python benchmarks/scale.py --folder SCRATCH        # 1 and 10 million
-    SFUMATO_DATA=... python benchmarks/scale.py --folder SCRATCH --millions 100
+    SFUMATO_DATA=... python benchmarks/scale.py --folder SCRATCH --millions 30 100
 
 Rows are those of census-income again and again; in every copy but the first, eight columns are
 turned against the others, so that rows are not only copies while every column stays as it is. Each
@@ -244,7 +244,7 @@ def main() -> None:
             ran["input_mebibytes"] = size >> 20
             report["runs"] = [r for r in report["runs"] if not key.items() <= r.items()] + [ran]
             report |= {
-                "command": "python benchmarks/scale.py --folder SCRATCH --millions 1 10 100",
+                "command": "python benchmarks/scale.py --folder SCRATCH --millions 1 10 30 100",
                 "machine": {
                     "cores": os.cpu_count(),
                     "gibibytes": round(os.sysconf("SC_PHYS_PAGES") / 2**18),

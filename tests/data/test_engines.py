@@ -345,6 +345,22 @@ def test_a_sample_is_some_of_the_rows_each_once(kind, tmp_path):
     assert table.sample(400, seed=0) is table
 
 
+def test_a_view_has_no_order_of_its_own(tmp_path):
+    opened("duckdb", people(2000), SCHEMA, tmp_path)
+    opened("sqlite", people(), SCHEMA, tmp_path)
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute("CREATE VIEW seen AS SELECT * FROM people ORDER BY random()")
+    with sqlite3.connect(tmp_path / "a.sqlite") as connection:
+        connection.execute("CREATE VIEW seen AS SELECT * FROM people ORDER BY random()")
+    table = Table.open(f"duckdb://{tmp_path}/a.duckdb?table=seen", SCHEMA)
+    assert not table.ordered
+    rest, held_out = table.split(0.25, seed=1)
+    assert rest.num_rows + held_out.num_rows == 2000
+    assert Table.open(f"duckdb://{tmp_path}/a.duckdb?table=main.people", SCHEMA).ordered
+    with pytest.raises(InputError, match="sqlite cannot part its rows by a hash"):
+        Table.open(f"sqlite://{tmp_path}/a.sqlite?table=seen", SCHEMA).split(0.25, seed=1)
+
+
 def refused(path, schema=SCHEMA, **options) -> str:
     with pytest.raises(SfumatoError) as error:
         Table.open(path, schema, **options)

@@ -121,7 +121,8 @@ def _database(address: str, scheme: str) -> EngineSource:
         raise _unreached(shown, parts.password, error) from None
     if not name:
         raise InputError(f"{shown} names no table", f"Add ?table=NAME. {_listed(backend)}")
-    return EngineSource(_table(backend, name, shown), shown)
+    stored = scheme in _EMBEDDED and _is_stored(backend, name)
+    return EngineSource(_table(backend, name, shown), shown, ordered=stored)
 
 
 def _embedded(scheme: str, path: str) -> Any:
@@ -159,6 +160,21 @@ def _table(backend: Any, name: str, shown: str) -> Any:
         raise InputError(f"{shown}: there is no table {name!r}", _listed(backend)) from None
     except Exception as error:
         raise failed(shown, error) from None
+
+
+def _is_stored(backend: Any, name: str) -> bool:
+    """Whether it is a table; a view's rows may come in another order every time."""
+    *database, last = name.split(".")
+    if backend.name == "sqlite":
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+        found = backend.con.execute(query, [last]) if not database else None
+    else:
+        query = (
+            "SELECT count(*) FROM information_schema.tables WHERE table_type = 'BASE TABLE' "
+            "AND table_name = ? AND table_schema = ?"
+        )
+        found = backend.con.execute(query, [last, database[-1] if database else "main"])
+    return found is not None and bool(found.fetchall()[0][0])
 
 
 def _listed(backend: Any) -> str:
@@ -214,7 +230,7 @@ def _in_duckdb(files: Source) -> EngineSource:
     try:
         # No temporary view: those are of one connection, and each pass has its own.
         backend.con.execute(f"CREATE VIEW files AS SELECT * FROM {read}")
-        return EngineSource(backend.table("files"), name, spelt=spelt)
+        return EngineSource(backend.table("files"), name, spelt=spelt, ordered=True)
     except Exception as error:
         raise failed(name, error) from None
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-ORDERED = ("duckdb", "sqlite")
-"""Engines inside this process, which give a table's rows in the same order in every pass."""
+EMBEDDED = ("duckdb", "sqlite")
+"""Engines inside this process, from which rows come as fast as anything."""
 
 
 class EngineSource:
@@ -33,12 +33,17 @@ class EngineSource:
         table: The rows, with its backend.
         name: What errors call it; never with credentials.
         spelt: Whether every value is text, as in CSV files.
+        ordered: Whether every pass gives the rows in the same order, so that a row's number means
+            one row: true of files and of stored tables in this process, of nothing else.
     """
 
-    def __init__(self, table: ir.Table, name: str, *, spelt: bool = False) -> None:
+    def __init__(
+        self, table: ir.Table, name: str, *, spelt: bool = False, ordered: bool = False
+    ) -> None:
         self.table = table
         self.name = name
         self.spelt = spelt
+        self.ordered = ordered
         self._backend = table.get_backend()
 
     @property
@@ -47,9 +52,9 @@ class EngineSource:
         return str(self._backend.name)
 
     @property
-    def ordered(self) -> bool:
-        """Whether every pass gives the rows in the same order, so that their number means one."""
-        return self.engine in ORDERED
+    def embedded(self) -> bool:
+        """Whether the engine runs in this process."""
+        return self.engine in EMBEDDED
 
     @property
     def threads(self) -> bool:

@@ -268,7 +268,7 @@ class Table:
         engine = self._source if isinstance(self._source, EngineSource) else None
         # An engine in this process gives rows faster than it makes many aggregates of them.
         as_is = all(self.schema[axis.column].reading is None for axes in lists for axis in axes)
-        few = engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES)
+        few = engine is not None and (not engine.embedded or len(tally.groups) <= _AGGREGATES)
         if engine is not None and as_is and few:
             return engine.count(lists, self.schema, self._tokens)
         if self._codes is None and engine is None and self._small():
