@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # A fresh machine has no compiled caches; installing with them off halves the time.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-crash bench-recipe bench-s001 \
-	bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-finetune bench-adaptive bench-mcgen clean
+.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
+	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-finetune bench-adaptive \
+	bench-mcgen bench-scale clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -33,6 +34,12 @@ bench-merf: $(VENV)/.core
 bench-tables: $(VENV)/.core
 	$(BIN)/python benchmarks/tables.py
 
+# PEER: the interpreter of an environment with smartnoise-synth 1.0.8; the peers are left out without one.
+PEERED = $(if $(PEER),--peer $(PEER))
+bench-marginals: $(VENV)/.core
+	$(BIN)/python benchmarks/marginals.py
+	$(BIN)/python benchmarks/marginals.py --columns fifteen $(PEERED)
+
 bench-crash: $(VENV)/.core
 	$(BIN)/python benchmarks/training_crash.py
 
@@ -45,11 +52,17 @@ bench-s001: $(VENV)/.bench
 bench-step: $(VENV)/.bench
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.json
 
-bench-dynamic bench-vmf bench-pate bench-adlm bench-mcgen: bench-%: $(VENV)/.core
+bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py
+
+# Rows of tens of gigabytes go to FOLDER; MILLIONS="1 10 100" for all. Spark is measured where pyspark and Java are.
+FOLDER ?= .cache/scale
+MILLIONS ?= 1 10
+bench-scale: $(VENV)/.core
+	$(BIN)/python benchmarks/scale.py --folder $(FOLDER) --millions $(MILLIONS)
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache

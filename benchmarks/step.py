@@ -12,8 +12,8 @@ in all), ``compiled`` (the plain step under torch.compile; reported, not the mea
 ``vmap`` (torch.func's per-example gradients, no noise), and Opacus's hooks and ghost modes. A
 ratio is the median over rounds of a way's time over the fastest plain step's in the same round; the
 same of processor time stands beside it. Peak memory is the growth of the process's resident memory
-over two steps, in a process of its own. ``differences`` compares the sums themselves
-(``step_oracles.py``).
+over two steps, the median of five processes of their own. ``differences`` compares the sums
+themselves (``step_oracles.py``).
 
 Each model is measured in a process of its own. ``--only`` takes some of the models or parts and
 leaves the others in the file as they were. On a shared machine ``--models`` splits the run.
@@ -40,6 +40,7 @@ import torch
 from step_ways import MODELS, ON_REQUEST, WAYS, Step, build, noise, prepare, ways_of
 
 PARTS = ("time", "memory", "differences")
+REPEATS = 5  # processes that memory is measured in: where threads allocate differs by a MiB
 FEWEST = 3  # rounds of every way, however slow
 ORACLE_BATCH = {"mlp": 64, "cnn28": 64, "cnn32": 32, "wrn16_4": 12, "transformer": 12}
 
@@ -130,6 +131,12 @@ def child(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
+def middle(figures: list[float | None]) -> float | None:
+    """The median of those that are there."""
+    found = [figure for figure in figures if figure is not None]
+    return statistics.median(found) if found else None
+
+
 def machine() -> dict[str, Any]:
     name = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
@@ -217,7 +224,7 @@ def main() -> None:
             settings = machine()
             if part == "memory":
                 found = {
-                    w: child("--child", part, model, w, *common)
+                    w: middle([child("--child", part, model, w, *common) for _ in range(REPEATS)])
                     for w in ways_of(model, ways)
                     if not w.startswith("compiled")
                 }

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import sfumato
-from sfumato.api.publishing import evaluation_path
-from sfumato.data import Table
+from sfumato.api.publishing import evaluation_path, plan
+from sfumato.data import ImageSet, Table
 from sfumato.errors import BudgetError, InputError
 from sfumato.measure.evaluation import Evaluation
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.tables.independent import Independent
+from sfumato.publish.tables.marginal_trees import Marginals
 from sfumato.release.card import Card
 
 
@@ -95,14 +95,14 @@ def test_a_run_that_dies_after_its_debit_leaves_the_debit_and_no_release(
     def power_cut(self: Any, *args: Any) -> None:
         raise KeyboardInterrupt
 
-    calibrate = Independent.calibrate
+    calibrate = Marginals.calibrate
 
-    def doomed(self: Independent, budget: Any, facts: Any) -> Any:
+    def doomed(self: Marginals, budget: Any, facts: Any) -> Any:
         from dataclasses import replace
 
         return replace(calibrate(self, budget, facts), run=power_cut)
 
-    monkeypatch.setattr(Independent, "calibrate", doomed)
+    monkeypatch.setattr(Marginals, "calibrate", doomed)
     with pytest.raises(KeyboardInterrupt):
         sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "release", ledger=ledger)
     assert len(ledger.entries()) == 1
@@ -139,7 +139,7 @@ def test_a_data_frame_needs_a_schema(people: Table) -> None:
     release = sfumato.publish(
         people.to_pandas(), schema=people.schema, epsilon=1.0, ledger=ledger, holdout=0
     )
-    assert release.card.method["name"] == "tables.independent"
+    assert release.card.method["name"] == "tables.marginals"
 
 
 def test_the_number_of_records_is_on_the_card_only_where_the_relation_makes_it_public(
@@ -241,3 +241,17 @@ def test_processes_of_torchrun_are_refused_before_each_pays(
     with pytest.raises(InputError, match="torchrun started 2 processes, and each would publish"):
         sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "release", ledger=ledger)
     assert not ledger.exists()
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "chosen"),
+    [(8, 2, "generators.taught"), (7, 2, "generators.merf"), (8, 1, "generators.merf")],
+)
+def test_auto_takes_the_teacher_where_images_are_large_enough_for_it(
+    side: int, classes: int, chosen: str
+) -> None:
+    rng = np.random.default_rng(0)
+    names = [str(i) for i in range(classes)]
+    images = ImageSet.from_arrays(rng.random((60, side, side)), rng.integers(0, classes, 60), names)
+    ready = plan(images, epsilon=1.0, delta=1e-5, holdout=0, ledger=Ledger.in_memory())
+    assert ready.calibrated.method.name == chosen

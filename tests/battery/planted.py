@@ -11,15 +11,29 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from battery.defects import adlm, finetune, generators, house, mechanisms, pate, tables, trained
+from battery.defects import (
+    adlm,
+    finetune,
+    generators,
+    house,
+    marginals,
+    mechanisms,
+    pate,
+    tables,
+    taught,
+    trained,
+)
 from battery.row import Row
+from battery.rows.taught import taught as taught_row
 from battery.rows.vmf import vmf
 from battery.table import ROWS
+from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms import (
     RandomizedResponse,
 )
 
 HONEST: Mapping[str, Row] = {row.name: row for row in ROWS}
+LARGE = Budget(60.0, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -278,6 +292,36 @@ PLANTED: tuple[Planted, ...] = (
         ("check_bounds_are_fixed",),
     ),
     Planted(
+        "pairs chosen by scores that nobody paid for",
+        "our own; PrivBayes implementations that leave the network's choice out of the budget",
+        spoilt(marginals.PAIRS, marginals.free_choices),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "pairs chosen without noise",
+        "our own",
+        spoilt(marginals.PAIRS, marginals.exact_choices),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "half the sensitivity of a score",
+        "a fork of a synthesiser by marginals (its L1 scores under replace-one)",
+        spoilt(marginals.PURE, marginals.half_sensitivity),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "scores against exact counts instead of released ones",
+        "our own",
+        spoilt(marginals.PAIRS, marginals.scored_against_exact),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "counts measured twice and paid for once",
+        "our own",
+        spoilt(marginals.PURE, marginals.measured_twice),
+        ("check_realised_loss",),
+    ),
+    Planted(
         "sensitivity 1 / n under replace-one",
         "DPImageBench (`half_sensitivity`): figures of two relations side by side",
         spoilt(generators.MERF, generators.half_sensitivity),
@@ -288,6 +332,40 @@ PLANTED: tuple[Planted, ...] = (
         "our own; DP-MERF's class balance has a doubtful noise",
         spoilt(generators.MERF, generators.by_class),
         ("check_realised_loss",),
+    ),
+    Planted(
+        "a teacher trained with a tenth of its noise",
+        "PATE-GAN's teachers (trained on the records, accounted as if they were not)",
+        spoilt(taught.TAUGHT, taught.quiet_teacher),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "the teacher's training left out of the total",
+        "our own: the description is what is published, so what taught is forgotten",
+        spoilt(taught.TAUGHT, taught.only("description")),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "the description left out of the total",
+        "DP-FETA's class counts; central images as a free warm-up",
+        spoilt(taught.TAUGHT, taught.only("teacher")),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "private pictures among those that the teacher labels",
+        "our own: labelling is private, what is labelled is not",
+        spoilt(taught.TAUGHT, taught.into(taught.PrivatePictures)),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "classes balanced as the private labels are",
+        "DP-FETA and the DP-CVAE of a published challenge (exact class counts)",
+        # At a budget where the teacher tells the classes apart, else there is nothing to balance.
+        spoilt(
+            replace(taught_row(taught.TAUGHT, samples=40, candidates=4, steps=40), budget=LARGE),
+            taught.into(taught.PrivateShares),
+        ),
+        ("check_only_draws_leak",),
     ),
     Planted(
         "the event is not what runs",

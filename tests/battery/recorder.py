@@ -41,6 +41,7 @@ from sfumato.learn.von_mises_fisher import unit
 from sfumato.privacy import mechanisms
 
 SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
+CHOICES = ("NoisyMax", "ExponentialMechanism")
 REPORTS = ("RandomizedResponse", "UnaryEncoding", "LocalNumeric", "BoundedNumeric")
 _FINE = 1000
 """Steps of a grid beyond which discrete Laplace noise is accounted as continuous."""
@@ -167,6 +168,9 @@ class Recorder:
             for name in names:
                 cls = getattr(mechanisms, name)
                 self._patch(cls, call, self._wrapped(getattr(cls, call)))
+        for name in CHOICES:
+            cls = getattr(mechanisms, name)
+            self._patch(cls, "select", self._chosen(cls.select))
         self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
@@ -210,6 +214,17 @@ class Recorder:
             return self._log(mechanism, values, lambda: original(mechanism, values, source))
 
         return call
+
+    def _chosen(self, original: Any) -> Any:
+        """A choice is logged as a row with a one where it fell."""
+
+        def select(mechanism: Any, scores: Any, source: Any = sfumato.privacy.noise.SECURE) -> int:
+            def draw() -> NDArray[np.float64]:
+                return np.eye(1, len(scores), original(mechanism, scores, source))[0]
+
+            return int(self._log(mechanism, np.asarray(scores, np.float64), draw).argmax())
+
+        return select
 
     def _noted(self, original: Any) -> Any:
         def clipped_sum(model: Any, *args: Any) -> Any:
@@ -373,6 +388,11 @@ def realised(
     lots: dict[Lot, float] = {}
     for one, other in pairs(draws, played):
         apart = np.abs(one.values - other.values).astype(np.float64)
+        if isinstance(one.mechanism, mechanisms.NoisyMax | mechanisms.ExponentialMechanism):
+            # The claim scales with how far the scores moved.
+            moved = float(apart.max(initial=0.0)) / one.mechanism.sensitivity
+            parts = parts.bounded(one.mechanism.epsilon * moved)
+            continue
         for shift, count in zip(*np.unique(apart[apart > 0], return_counts=True), strict=True):
             parts = _one_number(parts, one, float(shift), int(count))
         if isinstance(one.mechanism, mechanisms.Gaussian | Step):

@@ -120,6 +120,7 @@ class MethodRow(Row):
         parts: ``(plan, facts)``: the losses that a card's plan comes to.
         paid_for: Keys of a card's plan that are learnt from noisy output.
         alternatives: For each setting that matters here another value, which must change something.
+        adaptive: Whether earlier outputs decide what is measured later.
         sampled: Whether steps see samples of the records.
         batched: ``(made, source)``: reports on equal records by batch, (batches, n) numbers.
     """
@@ -132,6 +133,7 @@ class MethodRow(Row):
     parts: Callable[[Mapping[str, Any], Any], Parts]
     paid_for: frozenset[str] = frozenset()
     alternatives: Mapping[str, Any] = field(default_factory=dict)
+    adaptive: bool = False
     sampled: bool = False
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
 

@@ -14,11 +14,13 @@ from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
 from battery.rows.independent import independent
+from battery.rows.marginals import marginals
 from battery.rows.mcgen import mcgen
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
+from battery.rows.taught import taught
 from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
@@ -39,9 +41,14 @@ METHODS: tuple[MethodRow, ...] = (
     # With a delta like this, Gaussian noise is less than Laplace noise for four tables.
     independent("tables.independent: gaussian", Budget(1.0, 1e-2)),
     independent("tables.independent: numeric target", facts=PEOPLE.with_target("age")),
+    marginals("tables.marginals: pure", PURE),
+    marginals("tables.marginals: gaussian", Budget(1.0, 1e-2)),
+    marginals("tables.marginals: pairs", Budget(1.0, 1e-2), many=True),
+    marginals("tables.marginals: numeric target", facts=PEOPLE.with_target("age")),
     mcgen("tables.mcgen"),
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    taught("generators.taught"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def test_the_way_from_a_file_to_an_attacked_release(
 
     shown = sfumato("ledger", "show", ledger)
     assert shown.code == 0
-    assert "tables.independent" in shown.out
+    assert "tables.marginals" in shown.out
     assert sfumato("ledger", "verify", ledger).code == 0
     exported = json.loads(sfumato("ledger", "export", ledger).out)
     assert len(exported["entries"]) == 1
@@ -102,7 +103,7 @@ def test_a_flipped_byte_is_found_with_exit_code_4(
     ledger, out = tmp_path / "people.db", tmp_path / "release"
     sfumato("publish", people, "--epsilon", 1, "--out", out, "--ledger", ledger, "--no-evaluate")
     content = bytearray(ledger.read_bytes())
-    content[content.index(b"tables.independent") + 3] ^= 1
+    content[content.index(b"tables.marginals") + 3] ^= 1
     ledger.write_bytes(content)
     ran = sfumato("ledger", "verify", ledger)
     assert ran.code == 4
@@ -208,3 +209,32 @@ def test_the_bar_appears_only_once_work_takes_a_while(monkeypatch: pytest.Monkey
         progress(2, 10, "working")
         progress(3, 10, "another step")
         assert progress.bars is not None  # type: ignore[attr-defined]
+
+
+def test_a_table_of_a_database_is_checked_and_published(
+    sfumato: Callable[..., Any], tmp_path: Path
+) -> None:
+    import duckdb
+
+    schema = tmp_path / "people.yaml"
+    schema.write_text(
+        "sfumato_schema: 1\ntarget: ill\ncolumns:\n"
+        "  age: {type: integer, lower: 0, upper: 99, granularity: 1, provenance: public}\n"
+        '  ill: {type: categorical, levels: ["no", "yes"], provenance: public}\n'
+    )
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute(
+            "CREATE TABLE people AS SELECT i % 90 AS age, if(i % 3 = 0, 'yes', 'no') AS ill "
+            "FROM range(300) AS r(i)"
+        )
+    address = f"duckdb://{tmp_path}/a.duckdb?table=people"
+    checked = sfumato("schema", "check", address, "--schema", schema)
+    assert "fits its schema: 300 records" in checked.out
+    out = tmp_path / "out"
+    ran = sfumato("publish", address, "--schema", schema, "--epsilon", 1, "--out", out)
+    assert ran.code == 0, ran.err
+    assert (out / "card.json").is_file()
+    refused = sfumato("publish", address, "--epsilon", 1, "--out", tmp_path / "o")
+    assert (refused.code, "has no schema" in refused.err) == (2, True)
+    wrong = sfumato("schema", "check", tmp_path, "--schema", schema, "--engine", "sprak")
+    assert (wrong.code, "there is no engine 'sprak'" in wrong.err) == (2, True)

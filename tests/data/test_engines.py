@@ -21,12 +21,15 @@ from hypothesis import strategies as st
 
 from sfumato.data import Axis, Categorical, Numeric, Ordinal, Schema, Table
 from sfumato.data import table as table_module
+from sfumato.data.draft import draft
 from sfumato.errors import InputError, SfumatoError
 
 TYPED = ("arrow", "parquet", "folder", "glob", "duckdb", "duckdb reads parquet", "sqlite")
 SPELT = ("csv", "csv folder", "duckdb reads csv")
 SPARK = ("spark reads parquet", "spark reads csv")
-EVERY = (*TYPED, *SPELT, *SPARK)
+POSTGRES = os.environ.get("SFUMATO_TEST_POSTGRES", "")  # postgres://USER@HOST:PORT/DATABASE
+UNORDERED = (*SPARK, "postgres")
+EVERY = (*TYPED, *SPELT, *UNORDERED)
 
 SCHEMA = Schema(
     (
@@ -56,9 +59,15 @@ def missing_spark() -> str:
 needs_spark = pytest.mark.skipif(bool(missing_spark()), reason=missing_spark() or "there is Spark")
 
 
+needs_postgres = pytest.mark.skipif(
+    not POSTGRES, reason="Postgres is not tested: SFUMATO_TEST_POSTGRES names no database"
+)
+
+
 def each(kinds):
-    """A test for each kind of source; Spark's are skipped where there is none."""
-    marked = [pytest.param(k, marks=needs_spark) if k in SPARK else k for k in kinds]
+    """A test for each kind of source; Spark's and Postgres's are skipped where there is none."""
+    marks = dict.fromkeys(SPARK, needs_spark) | {"postgres": needs_postgres}
+    marked = [pytest.param(k, marks=marks[k]) if k in marks else k for k in kinds]
     return pytest.mark.parametrize("kind", marked)
 
 
@@ -78,8 +87,17 @@ def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
         return Table.open(f"duckdb://{folder}/a.duckdb?table=people", schema)
     if kind == "sqlite":
         with sqlite3.connect(folder / "a.sqlite") as connection:
-            fill(connection, data)
+            fill(connection.cursor(), data, "people", {"int64": "BIGINT", "double": "REAL"}, "?")
+            connection.commit()
         return Table.open(f"sqlite://{folder}/a.sqlite?table=people", schema)
+    if kind == "postgres":
+        import psycopg
+
+        name = f"t{abs(hash(str(folder))):x}"
+        with psycopg.connect(POSTGRES) as connection:
+            kinds = {"int64": "BIGINT", "double": "DOUBLE PRECISION", "bool": "BOOLEAN"}
+            fill(connection.cursor(), data, name, kinds, "%s")
+        return Table.open(f"{POSTGRES}?table={name}", schema)
     if "csv" in kind:
         for i, part in enumerate(parts if "folder" in kind else [data]):
             pyarrow.csv.write_csv(part, folder / f"{i}.csv")
@@ -90,14 +108,14 @@ def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
     return Table.open(path, schema, engine=engine)
 
 
-def fill(connection: sqlite3.Connection, data: pa.Table) -> None:
-    kinds = {"int64": "INTEGER", "double": "REAL", "bool": "BOOLEAN"}
+def fill(cursor, data: pa.Table, name: str, kinds: dict[str, str], mark: str) -> None:
+    """The rows, in a new table of a database."""
+    kinds = {"bool": "BOOLEAN", **kinds}
     columns = ", ".join(f'"{f.name}" {kinds.get(str(f.type), "TEXT")}' for f in data.schema)
-    connection.execute(f"CREATE TABLE people ({columns})")
-    marks = ", ".join("?" * data.num_columns)
-    rows = zip(*(column.to_pylist() for column in data.columns), strict=True)
-    connection.executemany(f"INSERT INTO people VALUES ({marks})", rows)
-    connection.commit()
+    cursor.execute(f"CREATE TABLE {name} ({columns})")
+    rows = list(zip(*(column.to_pylist() for column in data.columns), strict=True))
+    marks = ", ".join([mark] * data.num_columns)
+    cursor.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
 
 
 def people(rows: int = 400, seed: int = 0) -> pa.Table:
@@ -151,7 +169,7 @@ def test_codes_and_counts_are_identical_from_every_source(kind, tmp_path):
     assert table.num_rows == 400
     rows = np.stack(list(table.codes().values()), axis=1)
     expected = np.stack(list(true.codes().values()), axis=1)
-    if kind in SPARK:  # which gives rows in any order
+    if kind in UNORDERED:
         rows, expected = np.sort(rows, axis=0), np.sort(expected, axis=0)
     assert (rows == expected).all()
     requests = REQUESTS[-8:] if kind in SPARK else REQUESTS  # each is a job there
@@ -161,7 +179,7 @@ def test_codes_and_counts_are_identical_from_every_source(kind, tmp_path):
         assert (got == want).all(), axes
 
 
-@each([k for k in EVERY if k.split()[0] in ("duckdb", "sqlite", "spark")])
+@each([k for k in EVERY if k.split()[0] in ("duckdb", "sqlite", "spark", "postgres")])
 def test_an_engine_counts_without_giving_out_rows(kind, tmp_path, monkeypatch):
     table = opened(kind, people(), SCHEMA, tmp_path)
 
@@ -171,6 +189,18 @@ def test_an_engine_counts_without_giving_out_rows(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(type(table.source), "batches", unread)
     table.validate(SCHEMA)
     assert [c.sum() for c in table.many_counts([["city"], [Axis("height", 3), "ill"]])] == [400] * 2
+
+
+@each(["parquet", "duckdb", "duckdb reads parquet", "sqlite", "spark reads parquet", "postgres"])
+def test_long_integers_beside_a_gap_are_exact(kind, tmp_path):
+    # 2^53 + 1 is no float: taken for one it would be the other level.
+    low, high = 2**53, 2**53 + 1
+    column = Categorical("id", (str(low), str(high)), missing=True, dtype="int64")
+    data = pa.table({"id": pa.array([low, high, None, high], pa.int64())})
+    table = opened(kind, data, Schema((column,)), tmp_path)
+    table.validate(table.schema)
+    assert table.counts(["id"]).tolist() == [1, 2, 1]
+    assert sorted(table.codes()["id"].tolist()) == [0, 1, 1, 2]
 
 
 BAD = {
@@ -261,6 +291,8 @@ def test_engines_read_any_value_as_the_stream_does(values, column, tmp_path_fact
     assert outcome("duckdb reads parquet") == true
     if not any(isinstance(v, float) and v != v for v in values):  # which SQLite cannot hold
         assert outcome("sqlite") == true
+    if POSTGRES:
+        assert outcome("postgres") == true
 
 
 @each(["duckdb", "duckdb reads parquet", "duckdb reads csv", "sqlite"])
@@ -273,9 +305,10 @@ def test_rows_of_embedded_engines_have_a_place(kind, tmp_path):
         assert part.counts(["city"]).tolist() == want.counts(["city"]).tolist()
 
 
-@needs_spark
-def test_spark_parts_rows_by_their_values_and_loses_none(tmp_path):
-    table = opened("spark reads parquet", people(2000), SCHEMA, tmp_path)
+@each(["spark reads parquet", "postgres"])
+def test_rows_without_a_place_are_parted_by_their_values_and_none_is_lost(kind, tmp_path):
+    table = opened(kind, people(2000), SCHEMA, tmp_path)
+    assert not table.ordered
     rest, held_out = table.split(0.25, seed=3)
     assert rest.num_rows + held_out.num_rows == 2000
     # 2000 hashed rows: 0.25 within 6 standard deviations, 0.058, with probability 2e-9.
@@ -284,9 +317,19 @@ def test_spark_parts_rows_by_their_values_and_loses_none(tmp_path):
     again = table.split(0.25, seed=3)[1]
     assert (again.counts(["age"]) == held_out.counts(["age"])).all()
     assert (table.split(0.25, seed=4)[1].counts(["age"]) != held_out.counts(["age"])).any()
-    few = table.sample(100, seed=0)
-    assert few.num_rows == 100
+    few = table.sample(500, seed=0)
+    # 634 rows are expected: fewer than 500 with probability 1e-8.
+    assert few.num_rows == 500
     assert few.source is None
+    assert not few.ordered
+    every = table.sample(5000, seed=0)
+    assert every.source is None
+    assert (every.counts(["age"]) == table.counts(["age"])).all()
+    alike = opened(kind, people(2000).select(["ill"]), SCHEMA.select("ill"), tmp_path / "alike")
+    with pytest.raises(InputError, match="too few or too much alike"):
+        alike.split(0.25, seed=3)
+    with pytest.raises(InputError, match=r"held-out fraction is 1\.5"):
+        alike.split(1.5, seed=3)
 
 
 @each(["parquet", "csv", "duckdb", "sqlite"])
@@ -360,3 +403,18 @@ def test_a_table_without_rows_or_columns_is_refused(tmp_path):
             opened(kind, empty, SCHEMA, tmp_path / kind)
     with pytest.raises(InputError, match="lacks column 'age'"):
         opened("duckdb", people().drop_columns("age"), SCHEMA, tmp_path / "less")
+
+
+@each(["duckdb", "sqlite", "postgres"])
+def test_a_schema_is_drafted_from_the_types_that_a_database_declares(kind, tmp_path, monkeypatch):
+    table = opened(kind, people(), SCHEMA, tmp_path)
+    monkeypatch.setattr(type(table.source), "batches", None)  # no row is read
+    address = {
+        "duckdb": f"duckdb://{tmp_path}/a.duckdb?table=people",
+        "sqlite": f"sqlite://{tmp_path}/a.sqlite?table=people",
+        "postgres": f"{POSTGRES}?table=t{abs(hash(str(tmp_path))):x}",
+    }[kind]
+    kinds = {name: facts["type"] for name, facts in draft(address).columns.items()}
+    assert kinds["age"] == "integer"
+    assert kinds["height"] == "number"
+    assert kinds["city"] == "categorical"

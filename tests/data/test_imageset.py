@@ -415,3 +415,49 @@ def test_a_folder_with_labels_csv_needs_declared_classes(tmp_path):
         load_data(tmp_path)
     data = load_data(tmp_path, schema=ImageSchema(1, 4, 5, CLASSES))
     assert data.labels.tolist() == [1]
+
+
+def soft(n=12, classes=2, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(classes), n).astype(np.float32)
+
+
+def test_soft_labels_go_where_their_images_go(tmp_path):
+    images = ImageSet.from_arrays(
+        pixels(), np.arange(12) % 2, CLASSES, soft_labels=soft().astype(np.float64)
+    )
+    assert images.soft_labels.dtype == np.float32
+    rows = np.array([7, 2, 2])
+    assert np.array_equal(images.select(rows).soft_labels, soft()[rows])
+    assert np.array_equal(images.with_schema(images.schema).soft_labels, soft())
+    images.save(tmp_path)
+    assert np.array_equal(load_released(tmp_path, "images").soft_labels, soft())
+    assert np.array_equal(load_data(tmp_path).soft_labels, soft())
+    with np.load(tmp_path / "data.npz") as saved:
+        assert saved["soft_labels"].shape == (12, 2)
+
+
+def test_images_without_soft_labels_are_saved_without(tmp_path):
+    images = ImageSet.from_arrays(pixels(), np.arange(12) % 2, CLASSES)
+    assert images.soft_labels is None
+    assert images.head(3).soft_labels is None
+    images.save(tmp_path)
+    with np.load(tmp_path / "data.npz") as saved:
+        assert "soft_labels" not in saved.files
+    assert load_released(tmp_path, "images").soft_labels is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        soft(11),
+        soft(classes=3),
+        soft()[:, 0],
+        np.ones((12, 2), np.int64),
+        soft() * 2,
+        np.tile(np.array([1.5, -0.5], np.float32), (12, 1)),
+        np.full((12, 2), np.nan, np.float32),
+    ],
+)
+def test_soft_labels_that_are_no_shares_are_refused(wrong):
+    with pytest.raises(InputError, match="soft label"):
+        ImageSet.from_arrays(pixels(), np.arange(12) % 2, CLASSES, soft_labels=wrong)

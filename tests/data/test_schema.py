@@ -81,7 +81,7 @@ def test_every_column_of_a_written_schema_says_where_its_facts_come_from():
         ("upper: 90", "upper: 90, granularity: 0", "column 'age': granularity is 0"),
         ("upper: 90", "upper: 90, missing: maybe", "column 'age': missing is 'maybe'"),
         ("upper: 90", "upper: 90, levels: [a]", "column 'age': unknown key 'levels'"),
-        ("type: integer", "type: date", "column 'age': type is 'date'"),
+        ("type: integer", "type: day", "column 'age': type is 'day'"),
         ("type: integer", "type: '?'", "column 'age': type is left open"),
         ("type: integer", "type: number", "column 'age': granularity is not declared"),
         ("type: categorical", "type: integer", "column 'sex': unknown key 'levels'"),

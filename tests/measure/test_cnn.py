@@ -62,3 +62,19 @@ def test_the_seed_decides_and_nothing_else_is_touched(make_pictures: Any) -> Non
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
     assert told[0] == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_learns_from_soft_labels_what_hard_ones_do_not_say(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pictures have the same likeliest class; only its share tells the two kinds apart."""
+    monkeypatch.setattr(cnn, "_LEAST_STEPS", 240)
+    rng = np.random.default_rng(0)
+    images = (rng.random((400, 1, 8, 8)) * 0.1).astype(np.float32)
+    bright = rng.random(400) < 0.5
+    images[bright] += 0.8
+    soft = np.where(bright[:, None], (0.9, 0.1), (0.6, 0.4)).astype(np.float32)
+    found = cnn.classifier(family, images, soft, 2, seed=0).predict(images)
+    # Hard labels would be all alike, and every share near 1.
+    assert found[~bright, 0].mean() + 0.05 < found[bright, 0].mean() < 0.95

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sfumato.errors import InputError
 from sfumato.measure import cnn
+from sfumato.measure import evaluation as evaluation_module
 from sfumato.measure.evaluation import Evaluation, evaluate
 from sfumato.measure.progress import part, silent
 from sfumato.measure.utility import Limits
+from sfumato.report.inside import _banner
 
 SMALL = Limits(train_rows=200, test_rows=200, train_images=100, epochs=1)
 
@@ -94,3 +97,35 @@ def test_parts_of_a_progress_add_up() -> None:
         inner(4, 4, "x")
     assert told == [(0, 300), (100, 300), (100, 300), (200, 300), (200, 300), (300, 300)]
     silent(0, 0, "")
+
+
+def test_large_tables_are_read_in_part_and_the_evaluation_says_so(
+    make_people: Any, make_release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation_module, "SAMPLE", 200)
+    members = make_people(300, 1)
+    release = make_release(members)  # the rows themselves, in their order: the worst release
+    card = replace(release.card, plan={"aligned": True})
+    release = replace(release, card=card)
+    found = evaluate(release, members, make_people(150, 2), attacks=("linkage.nearest",))
+    assert found.sampled == {"released": (200, 300), "members": (200, 300)}
+    assert Evaluation.from_json(found.to_json()).sampled == found.sampled
+    assert max(found.utility.records.values()) <= 200  # type: ignore[union-attr]
+    # Both are sampled at the same rows: each released row still finds its original.
+    assert found.findings[0].details["game"] == "rank-1"
+    assert found.findings[0].value > 0.95
+    said = _banner(False, found)["text"]
+    assert "They are about a sample: 200 of 300 rows (released), 200 of 300 rows (members)." in said
+    whole = evaluate(release, members.head(200), make_people(150, 2), attacks=())
+    assert set(whole.sampled) == {"released"}
+
+
+def test_rows_without_an_order_are_not_matched_by_number(
+    make_people: Any, make_release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = make_people(100, 1)
+    release = make_release(members)
+    release = replace(release, card=replace(release.card, plan={"aligned": True}))
+    monkeypatch.setattr(members, "_shuffled", True)
+    found = evaluate(release, members, make_people(100, 2), attacks=("linkage.nearest",))
+    assert found.findings[0].details["game"] != "rank-1"

@@ -47,6 +47,7 @@ trees = st.recursive(
     lambda inner: st.one_of(
         st.builds(ev.SelfComposedDpEvent, inner, st.integers(0, 9)),
         st.builds(ev.PoissonSampledDpEvent, fraction, inner),
+        st.builds(ev.GroupDpEvent, inner, st.integers(1, 9)),
         st.lists(inner, max_size=4).map(ev.ComposedDpEvent),
     ),
     max_leaves=8,

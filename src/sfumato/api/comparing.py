@@ -20,6 +20,7 @@ from sfumato.errors import InputError
 from sfumato.measure.progress import part
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
+from sfumato.publish import constraints
 from sfumato.publish.method import Progress, silent
 from sfumato.versions import versions
 
@@ -88,6 +89,9 @@ def compare(
     attacks: Sequence[str] | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Runs every method at every budget and judges each on the same held-out rows.
@@ -113,6 +117,10 @@ def compare(
         attacks: Names of the attacks; None runs all that fit, an empty list none.
         out: A folder for ``comparison.json``, ``report.html`` and the finished runs.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        engine: As for :func:`sfumato.api.publish`.
+        unit: As for :func:`sfumato.api.publish`. Which rows of a person are used follows from the
+            seed, for every method alike.
+        rows_per_unit: As for :func:`sfumato.api.publish`.
         progress: Told how far the comparison is.
 
     Raises:
@@ -125,14 +133,28 @@ def compare(
         Budget(epsilon, delta or 0.0)
     asked = None if methods is None else [Variant.parse(text, device) for text in methods]
     folder = None if out is None else Path(out).expanduser().absolute()
-    inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seeds[0])
+
+    def resolved(seed: int) -> Inputs:
+        return resolve(
+            data,
+            target=target,
+            schema=schema,
+            holdout=holdout,
+            seed=seed,
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
+            key=hashlib.sha256(f"compare {seed}".encode()).digest(),
+        )
+
+    inputs = resolved(seeds[0])
     variants = _fitting(inputs.members.kind, asked, device)
     plans = _plans(variants, epsilons, delta, inputs, attacks)  # refuses before anything is run
     rows: list[Row] = []
     with _kept(folder, inputs, attacks) as runs:
         for count, seed in enumerate(seeds):
             if count:
-                inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed)
+                inputs = resolved(seed)
                 plans = _plans(variants, epsilons, delta, inputs, attacks)
             told = part(progress, count, len(seeds))
             rows += _one_seed(plans, inputs, seed, attacks, runs, told)
@@ -192,7 +214,7 @@ def _plans(
             budget = Budget(epsilon, method.default_delta if delta is None else delta)
             budget.check_records(records)
             started = time.perf_counter()
-            calibrated = method.calibrate(budget, facts)
+            calibrated = constraints.calibrate(method, budget, facts)
             plans.append(_Plan(variant.label, budget, calibrated, time.perf_counter() - started))
     return plans
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,9 @@ def resolve(
     holdout: float | str | Path | None,
     seed: int,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
+    key: bytes | None = None,
 ) -> Inputs:
     """Loads and checks what was named; reads private rows, keeps nothing of them.
 
@@ -62,11 +65,24 @@ def resolve(
             test part, or a fifth of the rows.
         seed: Of the split.
         engine: Who reads a table's files; see :meth:`sfumato.data.Table.open`.
+        unit: Column of whom a row is of; None takes the schema's.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's.
+        key: Secret, of which rows of each person are used; None draws one.
+
+    Where there is a unit, persons are parted, not rows, and both parts are bounded.
 
     Raises:
-        InputError: If anything named is missing, contradicts the schema or cannot be read.
+        InputError: If anything named is missing, contradicts the schema or cannot be read, or a
+            person is on both sides.
     """
-    whole = load(data, target=target, schema=schema, engine=engine)
+    whole = load(
+        data,
+        target=target,
+        schema=schema,
+        engine=engine,
+        unit=unit,
+        rows_per_unit=rows_per_unit,
+    )
     validate(whole)
     # A number of records is public only where the method's relation says so; see `plan`.
     facts = whole.schema.with_records(None)
@@ -74,13 +90,51 @@ def resolve(
     name = "in-memory data" if in_memory else _name(str(data))
     share, other = _holdout(data, holdout)
     if other is not None:
-        held_out = load(other, target=target, schema=schema or facts, engine=engine)
+        held_out = load(
+            other,
+            target=target,
+            schema=schema or facts,
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
+        )
         validate(held_out)
-        return Inputs(whole, held_out, facts, name, in_memory)
+        check_apart(whole, held_out)
+        return _bounded(Inputs(whole, held_out, facts, name, in_memory), key)
     if share == 0:
-        return Inputs(whole, None, facts, name, in_memory)
+        return _bounded(Inputs(whole, None, facts, name, in_memory), key)
     members, rest = whole.split(share, seed)
-    return Inputs(members, rest, facts, name, in_memory)
+    return _bounded(Inputs(members, rest, facts, name, in_memory), key)
+
+
+def _bounded(inputs: Inputs, key: bytes | None) -> Inputs:
+    """At most ``rows_per_unit`` rows of each person, where the facts name a unit."""
+    from sfumato.publish.units import bounded
+
+    members = bounded(inputs.members, inputs.facts, key=key)
+    held_out = inputs.held_out
+    if held_out is not None:
+        other = None if key is None else hashlib.sha256(key + b"held out").digest()
+        held_out = bounded(held_out, inputs.facts, key=other)
+    return replace(inputs, members=members, held_out=held_out)
+
+
+def check_apart(members: Data, others: Data) -> None:
+    """Refuses parts that share a person: attacks and utility would be judged on known faces.
+
+    Raises:
+        InputError: If a person has rows in both.
+    """
+    from sfumato.data import Table
+
+    if not (isinstance(members, Table) and isinstance(others, Table)):
+        return
+    both = members.shared_persons(others)
+    if both:
+        raise InputError(
+            f"{both} of the persons in {members.schema.unit!r} have rows in both parts",
+            "Part the data by person, not by row; a share as holdout does so.",
+        )
 
 
 def load(
@@ -89,27 +143,51 @@ def load(
     target: str | None = None,
     schema: SchemaLike | None = None,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
 ) -> Data:
     """One private data set, whole.
+
+    Args:
+        data: As for :func:`resolve`.
+        target: The column to predict; None takes the schema's.
+        schema: The public facts.
+        unit: Column of whom a row is of; None takes the schema's.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's.
 
     Raises:
         InputError: If it cannot be found or read, or a table comes without a schema.
     """
     from sfumato.data import ImageSet, Table, load_data
-    from sfumato.data.load import load_schema
+    from sfumato.data.load import load_schema, per_unit
 
     if isinstance(data, str | Path):
-        return load_data(data, target=target, schema=schema, engine=engine)
+        return load_data(
+            data,
+            target=target,
+            schema=schema,
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
+        )
     if engine != "auto":
         raise InputError("an engine was given for data in memory", "Leave it out.")
     facts: Any = load_schema(schema) if isinstance(schema, str | Path) else schema
     if isinstance(data, ImageSet):
+        per_unit(data.schema, unit, rows_per_unit)
         return data
     if not isinstance(data, Table) and type(data).__name__ == "DataFrame":
         if facts is None:
             raise InputError("a data frame came without a schema", "Give schema=Schema(...).")
+        facts = per_unit(facts, unit, rows_per_unit)
         data = Table.from_pandas(data, facts)
     if isinstance(data, Table):
+        if per_unit(data.schema, unit, rows_per_unit) != data.schema:
+            raise InputError(
+                f"the table was opened with unit {data.schema.unit!r}, {data.schema.rows_per_unit} "
+                "rows of each, and another was asked for",
+                "Open it with a schema that says so: Schema(unit=..., rows_per_unit=...).",
+            )
         return data if target is None else data.with_target(target)
     raise InputError(
         f"data is a {type(data).__name__}",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfumato.api.inputs import load, validate
+from sfumato.data import Schema
+from sfumato.data.load import beside
 from sfumato.errors import InputError
 from sfumato.publish.method import Progress, silent
+from sfumato.publish.units import bounded
 from sfumato.release.release import Release
 
 if TYPE_CHECKING:
@@ -30,7 +33,8 @@ def attack(
 
     Args:
         release: A release or its folder.
-        members: Rows the release was made from.
+        members: Rows the release was made from. Where its guarantee is for persons, the column
+            of their ids must be there; nobody may be on both sides.
         non_members: Rows of the same population that it was not made from.
         attacks: Registered names; None runs all that fit.
         seed: Of the attacks' own randomness.
@@ -92,7 +96,15 @@ def _open(release: Release | str | Path) -> Release:
 
 def _fit(data: DataLike, release: Release) -> Data:
     """Private rows in the release's own terms."""
-    loaded = load(data, schema=release.facts.with_records(None))
+    facts: Any = release.facts.with_records(None)
+    if isinstance(data, str | Path) and not str(data).startswith("dataset:"):
+        own = beside(Path(data).expanduser())
+        # How the file is written is said there; what its values mean must be the same.
+        if isinstance(own, Schema) and isinstance(facts, Schema) and own.encodes_like(facts):
+            facts = own.with_target(facts.target)
+    unit = next((f.value for f in release.card.facts if f.name == "unit"), None)
+    named = {} if unit is None else {"unit": unit["column"], "rows_per_unit": unit["rows"]}
+    loaded = load(data, schema=facts, **named)
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:
         raise InputError(
@@ -100,4 +112,5 @@ def _fit(data: DataLike, release: Release) -> Data:
             "Give data of the same kind.",
         )
     validate(loaded)
-    return loaded
+    fitting: Data = bounded(loaded, loaded.schema)
+    return fitting

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
+from sfumato.api.choosing import choose
 from sfumato.api.inputs import Inputs, file_ledger, resolve
+from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
+from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import is_paid
+from sfumato.publish.workspace import is_paid, selected, selection
 from sfumato.release.release import Release, check_new
 
 if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike, SchemaLike
     from sfumato.measure.evaluation import Evaluation
     from sfumato.privacy.ledger import Ledger
-
-AUTO = {
-    "data": {"table": "tables.independent", "images": "generators.merf"},
-    "model": {"table": "learn.dpsgd", "images": "learn.recipe"},
-}
-"""What ``method="auto"`` takes: of the methods here, the one that keeps most of the task."""
 
 EVALUATION = "evaluation.json"
 
@@ -42,12 +40,14 @@ class Plan:
         calibrated: The run, which knows its guarantee.
         ledger: Takes the debit.
         chosen: Why this method, where the caller left the choice open.
+        key: Secret, of which rows of each person are used, where there is a unit.
     """
 
     inputs: Inputs
     calibrated: Calibrated
     ledger: Ledger
     chosen: str = ""
+    key: bytes = field(default=b"", repr=False)
 
 
 def plan(
@@ -66,6 +66,8 @@ def plan(
     gives: str = "data",
     checkpoint: str | Path | None = None,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
@@ -79,17 +81,28 @@ def plan(
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
-    inputs = resolve(data, target=target, schema=schema, holdout=holdout, seed=seed, engine=engine)
+    kept = None if checkpoint is None else selected(Path(checkpoint).expanduser())
+    key = kept or secrets.token_bytes(KEY_BYTES)
+    inputs = resolve(
+        data,
+        target=target,
+        schema=schema,
+        holdout=holdout,
+        seed=seed,
+        engine=engine,
+        unit=unit,
+        rows_per_unit=rows_per_unit,
+        key=key,
+    )
     kind = inputs.members.kind
     chosen = ""
     if method == "auto":
-        method = AUTO[gives][kind]
-        chosen = f"{method}: of the methods for {kind}, it keeps most of the task at this budget"
+        method, chosen = choose(gives, kind, inputs.facts)
     configured = configure(method, settings, device)
     if kind not in configured.kinds:
         raise InputError(
             f"{method} takes {' or '.join(configured.kinds)}, the data is {kind}",
-            f"Use {AUTO[gives][kind]!r}, or see `sfumato methods`.",
+            f"Use {choose(gives, kind, inputs.facts)[0]!r}, or see `sfumato methods`.",
         )
     if (configured.gives == "model") != (gives == "model"):
         raise InputError(
@@ -100,11 +113,11 @@ def plan(
     records = len(inputs.members)
     budget.check_records(records)
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
-    calibrated = configured.calibrate(budget, facts)
-    kept = _ledger(ledger, inputs, data)
-    if checkpoint is None or not is_paid(Path(checkpoint), kept):
-        kept.check(calibrated.guarantee)
-    return Plan(inputs, calibrated, kept, chosen)
+    calibrated = constraints.calibrate(configured, budget, facts)
+    account = _ledger(ledger, inputs, data)
+    if checkpoint is None or not is_paid(Path(checkpoint), account):
+        account.check(calibrated.guarantee)
+    return Plan(inputs, calibrated, account, chosen, key)
 
 
 def publish(
@@ -127,6 +140,8 @@ def publish(
     gives: str = "data",
     checkpoint: str | Path | None = None,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
     progress: Progress = silent,
 ) -> Release:
     """Publishes private data for one task, with its proof, and attacks what it published.
@@ -156,6 +171,10 @@ def publish(
             For methods that keep one.
         engine: Who reads a table's files: ``"auto"`` (this process), ``"duckdb"``, ``"spark"``, or
             Spark with a master (``"spark://host:7077"``, ``"spark:yarn"``).
+        unit: The column that says whom a row is of, where a person may have several; None takes
+            the schema's. At most ``rows_per_unit`` rows of each are used, drawn at random; the
+            budget is the person's, and the column is never released.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's, or 1.
         progress: Told how far the work is.
 
     Returns:
@@ -185,12 +204,16 @@ def publish(
         gives=gives,
         checkpoint=checkpoint,
         engine=engine,
+        unit=unit,
+        rows_per_unit=rows_per_unit,
     )
     inputs = ready.inputs
     if evaluate is None:
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
+    if checkpoint is not None and ready.calibrated.per_unit:
+        selection(Path(checkpoint).expanduser(), ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,

@@ -39,6 +39,7 @@ class Evidence:
     auxiliary: Table | ImageSet | None = None
 
     def __post_init__(self) -> None:
+        self._check_persons()
         parts = {"members": self.members, "non-members": self.non_members}
         if self.auxiliary is not None:
             parts["auxiliary records"] = self.auxiliary
@@ -53,6 +54,21 @@ class Evidence:
                     f"{size(part)} {name} are too few to attack with",
                     f"Give at least {MINIMUM}.",
                 )
+
+    def _check_persons(self) -> None:
+        """Where rows belong to persons, nobody may be on both sides."""
+        from sfumato.data.table import Table
+
+        parts = (self.members, self.non_members, self.auxiliary)
+        tables = [part for part in parts if isinstance(part, Table)]
+        for i, one in enumerate(tables):
+            for other in tables[i + 1 :]:
+                both = one.shared_persons(other)
+                if both:
+                    raise InputError(
+                        f"{both} of the persons in {one.schema.unit!r} are on both sides",
+                        "Part the data by person, not by row.",
+                    )
 
     @property
     def kind(self) -> str:

@@ -50,7 +50,10 @@ class Linkage(Settings):
         targets.check(release, evidence)
         rng = np.random.default_rng(seed)
         rows = features.size(release.data)
-        if release.card.plan.get("aligned") is True and rows == features.size(evidence.members):
+        # Rows of a database or of Spark have no order, so none that the release could share.
+        in_order = getattr(evidence.members, "ordered", True)
+        aligned = release.card.plan.get("aligned") is True and in_order
+        if aligned and rows == features.size(evidence.members):
             return self._rank_one(release, evidence, rng)
         return self._share(release, evidence, rng)
 

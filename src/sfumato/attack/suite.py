@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
@@ -64,6 +64,7 @@ def run(
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
     names = chosen(release.artefact.kind, attacks)
+    release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []
     for done, name in enumerate(names):
         progress(done, len(names), name)
@@ -73,6 +74,31 @@ def run(
         findings.append(registry.build("attack", name, settings)(release, evidence, seed=seed))
     progress(len(names), len(names), "attacked")
     return findings
+
+
+def _private_part(release: Release, evidence: Evidence) -> tuple[Release, Evidence]:
+    """Without columns that were passed through: everyone knows whose values they are.
+
+    The guarantee, and so the ceiling on an attack, is about the other columns.
+    """
+    passed = next((f.value for f in release.card.facts if f.name == "passed through"), ())
+    if not passed:
+        return release, evidence
+    content: Any = release.artefact.content
+    names = [name for name in content.schema.names if name not in passed]
+
+    def part(table: Any) -> Any:
+        return None if table is None else table.select(*names)
+
+    return (
+        replace(release, artefact=replace(release.artefact, content=content.select(*names))),
+        replace(
+            evidence,
+            members=part(evidence.members),
+            non_members=part(evidence.non_members),
+            auxiliary=part(evidence.auxiliary),
+        ),
+    )
 
 
 def _kinds(cls: Any) -> tuple[str, ...]:

@@ -13,9 +13,12 @@ from sfumato.cli.output import (
     DataArgument,
     Delta,
     Device,
+    Engine,
     Holdout,
+    RowsPerUnit,
     SchemaFile,
     Target,
+    Unit,
 )
 from sfumato.errors import InputError
 
@@ -47,6 +50,9 @@ def compare(
     delta: Delta = None,
     schema: SchemaFile = None,
     holdout: Holdout = None,
+    engine: Engine = "auto",
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     seeds: Annotated[str, typer.Option("--seeds", help="One run for each, such as 0,1,2.")] = "0",
     attack: Attacks = None,
     device: Device = "auto",
@@ -69,6 +75,9 @@ def compare(
             delta=delta,
             schema=schema,
             holdout=holdout,
+            engine=engine,
+            unit=unit,
+            rows_per_unit=rows_per_unit,
             seeds=_seeds(seeds),
             attacks=attack,
             out=out,

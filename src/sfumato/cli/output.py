@@ -49,6 +49,23 @@ Holdout = Annotated[
         metavar="SHARE|FILE",
     ),
 ]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        "--unit",
+        help="The column that says whom a row is of, where a person may have several. The budget "
+        "is then the person's; the column is never released.",
+        metavar="COL",
+    ),
+]
+RowsPerUnit = Annotated[
+    int | None,
+    typer.Option(
+        "--rows-per-unit",
+        help="How many rows of a person are used at most, drawn at random. Default: 1.",
+        metavar="K",
+    ),
+]
 Out = Annotated[
     str, typer.Option("--out", help="The release's folder, not there yet.", metavar="DIR")
 ]

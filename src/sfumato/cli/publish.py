@@ -21,10 +21,12 @@ from sfumato.cli.output import (
     LedgerFile,
     MethodName,
     Out,
+    RowsPerUnit,
     SchemaFile,
     Seed,
     Settings,
     Target,
+    Unit,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def publish(
     method: MethodName = "auto",
     set_: Settings = None,
     holdout: Holdout = None,
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
     evaluate: Evaluate = None,
     attack: Attacks = None,

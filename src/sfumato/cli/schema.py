@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, DataArgument, Engine, Target
+from sfumato.cli.output import AsJson, DataArgument, Engine, Target, Unit
 from sfumato.errors import InputError
 
 app = typer.Typer(help="Draft and check the public facts of a table.", no_args_is_help=True)
@@ -15,7 +15,12 @@ app = typer.Typer(help="Draft and check the public facts of a table.", no_args_i
 
 @app.command("draft")
 def draft(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A CSV or Parquet file.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A CSV or Parquet file, or a table: duckdb:///FILE?table=NAME."
+        ),
+    ],
     out: Annotated[
         str | None, typer.Option("--out", help="Where to write; by default standard output.")
     ] = None,
@@ -32,11 +37,13 @@ def draft(
         list[str] | None,
         typer.Option("--type", help="A declared type: COLUMN=integer, number, categorical, bool."),
     ] = None,
+    unit: Unit = None,
     drop: Annotated[
         list[str] | None, typer.Option("--drop", help="A column to leave out; repeat it.")
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of CSV files.")] = "utf-8",
     delimiter: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
+    engine: Engine = "auto",
 ) -> None:
     """Propose a schema for FILE from its header and declared types, never from its values.
 
@@ -59,8 +66,10 @@ def draft(
         types=_types(type_),
         drop=drop or (),
         target=target,
+        unit=unit,
         encoding=encoding,
         delimiter=delimiter,
+        engine=engine,
     )
     if path is None:
         typer.echo(drafted.to_yaml(), nl=False)

@@ -20,10 +20,12 @@ from sfumato.cli.output import (
     LedgerFile,
     MethodName,
     Out,
+    RowsPerUnit,
     SchemaFile,
     Seed,
     Settings,
     Target,
+    Unit,
 )
 from sfumato.cli.publish import release
 
@@ -43,6 +45,8 @@ def train(
     method: MethodName = "auto",
     set_: Settings = None,
     holdout: Holdout = None,
+    unit: Unit = None,
+    rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
     checkpoint: Annotated[
         str | None,

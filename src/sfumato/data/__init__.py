@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfumato.data import datasets
     from sfumato.data.axes import Axis
-    from sfumato.data.columns import Categorical, Column, Numeric, Ordinal
+    from sfumato.data.columns import Categorical, Column, Date, Numeric, Ordinal
     from sfumato.data.facts import Fact
     from sfumato.data.image_schema import ImageSchema
     from sfumato.data.imageset import ImageSet
     from sfumato.data.load import load_data, load_released
+    from sfumato.data.reading import Reading
     from sfumato.data.schema import Schema
     from sfumato.data.table import Table
 
@@ -23,11 +24,13 @@ _HOMES = {
     "Axis": "axes",
     "Categorical": "columns",
     "Column": "columns",
+    "Date": "columns",
     "Fact": "facts",
     "ImageSchema": "image_schema",
     "ImageSet": "imageset",
     "Numeric": "columns",
     "Ordinal": "columns",
+    "Reading": "reading",
     "Schema": "schema",
     "Table": "table",
     "load_data": "load",
@@ -38,11 +41,13 @@ __all__ = [
     "Axis",
     "Categorical",
     "Column",
+    "Date",
     "Fact",
     "ImageSchema",
     "ImageSet",
     "Numeric",
     "Ordinal",
+    "Reading",
     "Schema",
     "Table",
     "datasets",

@@ -10,19 +10,18 @@ import os
 import re
 import sys
 import tempfile
+import uuid
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from sfumato.data import sources
 from sfumato.data.engine import EngineSource, failed
 from sfumato.data.sources import Source
 from sfumato.errors import InputError, MissingExtraError
-
-if TYPE_CHECKING:
-    from sfumato.data.schema import Schema
 
 ENGINES = (
     "auto, duckdb, spark, or spark with a master: spark://host:7077, spark:yarn, spark:local[4]"
@@ -59,13 +58,14 @@ def table_name(address: str) -> str:
     return dict(parse_qsl(parts.query)).get("table") or Path(parts.path).stem or parts.scheme
 
 
-def open_source(data: str | Path, schema: Schema, engine: str = "auto") -> Source:
+def open_source(data: str | Path, *, encoding: str, delimiter: str, engine: str = "auto") -> Source:
     """The rows of a table, wherever it lives; nothing but names and types is read yet.
 
     Args:
         data: A path, a glob or a folder; ``duckdb:///FILE?table=NAME``, or the like for any other
             Ibis backend; ``table:NAME`` of Spark's catalogue.
-        schema: Encoding and delimiter of CSV files.
+        encoding: Of CSV files.
+        delimiter: Of CSV files.
         engine: ``auto``, ``duckdb``, ``spark``, ``spark://HOST:PORT`` or ``spark:MASTER``.
 
     Raises:
@@ -74,14 +74,14 @@ def open_source(data: str | Path, schema: Schema, engine: str = "auto") -> Sourc
     address = str(data)
     spark = _master(engine)
     if spark is not None:
-        return _in_spark(address, schema, spark)
+        return _in_spark(address, encoding, delimiter, spark)
     if engine not in ("auto", "duckdb"):
         raise InputError(f"there is no engine {engine!r}", f"Use {ENGINES}.")
     if address.startswith(_TABLE):
         raise InputError(f"{address} is a table of Spark's", "Add --engine spark.")
     scheme = _URL.match(address)
     if scheme is None:
-        files = sources.file_source(data, schema.encoding, schema.delimiter)
+        files = sources.file_source(data, encoding, delimiter)
         return files if engine == "auto" else _in_duckdb(files)
     if scheme[1] in _STORES:
         raise InputError(
@@ -250,7 +250,7 @@ def _master(engine: str) -> str | None:
     return engine.removeprefix("spark:") if engine.startswith("spark:") else None
 
 
-def _in_spark(address: str, schema: Schema, master: str) -> EngineSource:
+def _in_spark(address: str, encoding: str, delimiter: str, master: str) -> EngineSource:
     scheme = _URL.match(address)
     backend = _spark(master)
     if address.startswith(_TABLE):
@@ -264,30 +264,30 @@ def _in_spark(address: str, schema: Schema, master: str) -> EngineSource:
             f"{plain(address)} is no table of Spark's", "Leave --engine out: it is its own engine."
         )
     else:
-        files = sources.file_source(address, schema.encoding, schema.delimiter)
+        files = sources.file_source(address, encoding, delimiter)
         paths = [f"file://{path.absolute()}" for path in _files(files)]
         spelt, names = isinstance(files, sources.CsvSource), files.names
     try:
-        frame = _frame(backend._session, paths, schema, names, spelt=spelt)
-        table = backend._from_frame(frame) if hasattr(backend, "_from_frame") else None
-        if table is None:
-            view = f"sfumato_{id(frame):x}"
-            frame.createOrReplaceTempView(view)
-            table = backend.table(view)
+        session = backend._session
+        if spelt:
+            frame = _csv_frame(session, paths, encoding, delimiter, names)
+        else:
+            frame = session.read.parquet(*paths)
+        view = f"sfumato_{uuid.uuid4().hex}"
+        frame.createOrReplaceTempView(view)
+        table = backend.table(view)
     except Exception as error:
         raise failed(address, error) from None
     return EngineSource(table, address, spelt=spelt)
 
 
-def _frame(
-    session: Any, paths: list[str], schema: Schema, names: tuple[str, ...] | None, *, spelt: bool
+def _csv_frame(
+    session: Any, paths: list[str], encoding: str, delimiter: str, names: tuple[str, ...] | None
 ) -> Any:
-    if not spelt:
-        return session.read.parquet(*paths)
     options: Mapping[str, Any] = {
         "header": True,
-        "sep": schema.delimiter,
-        "encoding": schema.encoding,
+        "sep": delimiter,
+        "encoding": encoding,
         "quote": '"',
         "escape": '"',
         "multiLine": True,
@@ -313,6 +313,8 @@ def _spark(master: str) -> Any:
         raise MissingExtraError("pyspark", "spark", "--engine spark") from None
     import ibis
 
+    # Nothing passes through pandas here.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     builder = SparkSession.builder.appName("sfumato")
     if master:
         builder = builder.master(master)
@@ -320,8 +322,13 @@ def _spark(master: str) -> Any:
     try:
         session = builder.getOrCreate()
         context = session.sparkContext
-        if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
-            context.pythonExec = sys.executable  # workers on this machine have what this one has
+        if context.master.startswith("local"):
+            if "PYSPARK_PYTHON" not in os.environ:
+                context.pythonExec = sys.executable  # its workers have what this process has
+            if (
+                session.conf.get("spark.sql.shuffle.partitions") == "200"
+            ):  # its default, for a cluster
+                session.conf.set("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
         return ibis.pyspark.connect(session)
     except Exception as error:
         raise failed(

@@ -68,7 +68,7 @@ def spelt(array: pa.Array, dtype: str) -> pa.Array:
     kind = array.type
     if is_text(kind):
         if dtype == "bool":
-            return pc.utf8_lower(array)
+            return _spell_truth(array)
         # string_view and the like have no index_in kernel
         return array if kind in (pa.string(), pa.large_string()) else pc.cast(array, pa.string())
     if dtype == "bool" and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -84,6 +84,23 @@ def spelt(array: pa.Array, dtype: str) -> pa.Array:
     if pa.types.is_floating(kind) and dtype == "float64":
         return _spell_floats(array)
     return pc.cast(array, pa.string())
+
+
+_TRUTHS = {
+    "true": ("true", "t", "yes", "y", "on", "1", "1.0"),
+    "false": ("false", "f", "no", "n", "off", "0", "0.0"),
+}
+
+
+def _spell_truth(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(array))
+    for level, words in _TRUTHS.items():
+        means = pc.is_in(lower, value_set=pa.array(words, lower.type))
+        lower = pc.if_else(means, pa.scalar(level, lower.type), lower)
+    return lower
 
 
 def _spell_floats(array: pa.Array) -> pa.Array:

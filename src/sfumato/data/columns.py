@@ -6,10 +6,11 @@ arguments. Code ``cardinality`` stands for a missing value, which is a level lik
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.data.arrays import flatten, read_numbers, show, spelt
+from sfumato.data.personal import looks_personal
+from sfumato.data.reading import Reading, day
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ Policy = Literal["error", "clamp", "missing"]
 Codes = NDArray[np.int64]
 
 _LARGEST_GRID = 2**31 - 1
+_EXACT = 2.0**53  # whole numbers beyond are not all told apart by float64
+_EPOCH = datetime.date(1970, 1, 1)
 _PROVENANCE = re.compile(r"public(: \S.*)?|ledger:\S+")
 
 
@@ -48,6 +53,7 @@ class Numeric:
             number has no nearer bound: it is missing where values may be, else an error.
         integer: Whether values are decoded as integers.
         provenance: ``"public"``, ``"public: SOURCE"`` or ``"ledger:ENTRY"``.
+        reading: How values are read from the data; None: as they stand there.
 
     Raises:
         InputError: If the facts contradict each other.
@@ -65,16 +71,24 @@ class Numeric:
     outside: Policy = "error"
     integer: bool = False
     provenance: str = "public"
+    reading: Reading | None = None
 
     ordered: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_common(self.name, self.missing, self.outside, self.provenance)
+        _check_reading(self)
         for key in ("lower", "upper", "granularity"):
             value = getattr(self, key)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not math.isfinite(value):
                 raise InputError(f"column {self.name!r}: {key} is {value!r}", "Give a number.")
+            if abs(value) > _EXACT and self.integer:
+                raise InputError(
+                    f"column {self.name!r}: {key} is {value:.6g}, and whole numbers beyond 2^53 "
+                    "are not told apart exactly",
+                    "They are ids as a rule: list the column under drop:, or make it a unit.",
+                )
             if self.integer and value != round(value):
                 raise InputError(
                     f"column {self.name!r}: {key} is {value!r} but the type is integer",
@@ -181,6 +195,64 @@ class Numeric:
 
 
 @dataclass(frozen=True)
+class Date(Numeric):
+    """A day on the grid ``lower, lower + granularity days, ..., upper``; decoded as a date.
+
+    Args:
+        name: The column's name in the data.
+        lower: First day, inclusive: a date, its ISO text, or days since 1970-01-01.
+        upper: Last day, inclusive.
+        granularity: Days between two grid points.
+        missing: As for :class:`Numeric`.
+        outside: As for :class:`Numeric`.
+        integer: Always true: days are whole.
+        provenance: As for :class:`Numeric`.
+        reading: How texts spell dates; None: ISO 8601.
+
+    Raises:
+        InputError: If the facts contradict each other.
+
+    >>> visit = Date("visit", "2020-01-01", "2020-12-31")
+    >>> visit.cardinality, visit.day(1).isoformat()
+    (366, '2020-01-02')
+    """
+
+    lower: Any
+    upper: Any
+    granularity: float = 1
+    integer: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ("lower", "upper"):
+            value = getattr(self, key)
+            if isinstance(value, datetime.date | str):
+                object.__setattr__(
+                    self, key, (day(value, f"column {self.name!r}: {key} ") - _EPOCH).days
+                )
+        if not self.integer:
+            raise InputError(f"column {self.name!r}: dates are whole days", "Leave integer out.")
+        if self.reading is None:
+            object.__setattr__(self, "reading", Reading(how="date"))
+        elif self.reading.how != "date":
+            raise InputError(
+                f"column {self.name!r}: a date is read as {self.reading.how!r}",
+                "Make the type integer for ages, years, months and weekdays.",
+            )
+        super().__post_init__()
+
+    def day(self, code: int) -> datetime.date:
+        """The day that a code stands for."""
+        return _EPOCH + datetime.timedelta(days=int(self.lower + code * self.granularity))
+
+    def decode(self, codes: NDArray[Any]) -> pa.Array:
+        """The Arrow array of dates that codes stand for; null where missing."""
+        import pyarrow as pa
+
+        days = super().decode(codes)
+        return days.cast(pa.int32()).cast(pa.date32())
+
+
+@dataclass(frozen=True)
 class Categorical:
     """One of the declared levels, in no order.
 
@@ -189,8 +261,10 @@ class Categorical:
         levels: All values there can be, as text; code ``i`` is ``levels[i]``.
         missing: Whether values may be missing.
         outside: What becomes of an undeclared value: ``"error"`` or ``"missing"``.
-        dtype: What levels decode to: ``"string"``, ``"int64"``, ``"float64"`` or ``"bool"``.
+        dtype: What levels decode to: ``"string"``, ``"int64"``, ``"float64"`` or ``"bool"``, which
+            also reads yes and no, y and n, t and f, on and off, 1 and 0, in any case.
         provenance: ``"public"``, ``"public: SOURCE"`` or ``"ledger:ENTRY"``.
+        reading: How values are read from the data; None: as they stand there.
 
     Raises:
         InputError: If the facts contradict each other.
@@ -205,11 +279,13 @@ class Categorical:
     outside: Policy = "error"
     dtype: str = "string"
     provenance: str = "public"
+    reading: Reading | None = None
 
     ordered: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_common(self.name, self.missing, self.outside, self.provenance)
+        _check_reading(self)
         object.__setattr__(self, "levels", tuple(self.levels))
         if self.outside == "clamp":
             raise InputError(
@@ -220,6 +296,11 @@ class Categorical:
             raise InputError(f"column {self.name!r} has no levels", "Declare every public level.")
         seen: set[str] = set()
         for level in self.levels:
+            if isinstance(level, str) and "@" in level and "." in level.partition("@")[2]:
+                raise InputError(
+                    f"column {self.name!r}: level {level!r} looks like an e-mail address",
+                    "Contact details are not published: list the column under drop:.",
+                )
             if not isinstance(level, str):
                 raise InputError(f"column {self.name!r}: level {level!r} is no text", "Quote it.")
             if level in seen:
@@ -284,10 +365,16 @@ class Categorical:
             raise _missing(self.name, flat, absent, first_row)
         if unknown.any() and self.outside == "error":
             at = int(np.argmax(unknown))
+            remedy = "Correct the value, declare the level, or declare outside: missing."
+            if looks_personal(str(flat[at].as_py())):
+                remedy = (
+                    "Names, contact details and free text are not published: list the column "
+                    "under drop:. If it is a level all the same, declare it."
+                )
             raise InputError(
                 f"column {self.name!r}: {show(flat, at)}{_row(first_row, at)} is none of "
                 f"its {self.cardinality} declared levels",
-                "Correct the value, declare the level, or declare outside: missing.",
+                remedy,
             )
         codes[codes < 0] = self.cardinality
         return codes
@@ -354,6 +441,31 @@ def _check_common(name: str, missing: bool, outside: str, provenance: str) -> No
             "Add missing: true.",
         )
     check_provenance(f"column {name!r}", provenance)
+
+
+def _check_reading(column: Any) -> None:
+    reading = column.reading
+    if reading is None:
+        return
+    text = not isinstance(column, Numeric)
+    if text and reading.numbers:
+        raise InputError(
+            f"column {column.name!r}: levels are texts, and decimal, thousands or strip is given",
+            "Make the type integer or number, or list the levels as they stand.",
+        )
+    if reading.how == "date" and not isinstance(column, Date):
+        raise InputError(f"column {column.name!r}: dates are days", "Make the type date.")
+
+
+def stored(column: Column) -> str:
+    """The column of the data that a column's values come from."""
+    return (column.reading.of if column.reading is not None else None) or column.name
+
+
+def as_written(column: Column) -> Column:
+    """The column as it stands in a released table: under its own name, read as it is."""
+    reading = Reading(how="date") if isinstance(column, Date) else None
+    return replace(column, reading=reading)
 
 
 def check_provenance(where: str, provenance: str) -> None:

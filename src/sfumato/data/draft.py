@@ -7,13 +7,16 @@ estimated from the rows by :mod:`sfumato.data.estimate`, and each says which led
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.data import schema_file, sources
+from sfumato.data import addresses, persons, schema_file, sources
+from sfumato.data.engine import EngineSource
+from sfumato.data.personal import refusal
 from sfumato.data.schema_file import UNKNOWN
 from sfumato.errors import InputError
 
@@ -38,6 +41,9 @@ _PAID_HEAD = """\
 """
 
 
+_RARE = "Free text or an id, as a rule: list it under drop."
+
+
 @dataclass(frozen=True)
 class Draft:
     """A schema that may still have open facts.
@@ -46,11 +52,13 @@ class Draft:
         columns: Facts of each column as a schema file names them; ``?`` where one is open.
         top: Other keys of the schema file.
         entry: The ledger entry that paid for the facts, if they were.
+        refused: Why columns were put under ``drop`` unasked.
     """
 
     columns: Mapping[str, Mapping[str, Any]]
     top: Mapping[str, Any]
     entry: Entry | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def open_facts(self) -> tuple[str, ...]:
@@ -65,6 +73,13 @@ class Draft:
     def to_yaml(self) -> str:
         """The draft as a file to fill in; :meth:`Schema.load` refuses it while facts are open."""
         head = (_HEAD if self.open_facts else "") + (_PAID_HEAD if self.entry else "")
+        for name, reason in self.refused.items():
+            head += (
+                f"# Left out, {name!r}: {reason}. To publish it all the same, give its --type.\n"
+            )
+        for name, facts in self.columns.items():
+            if self.entry is not None and facts.get("levels") == [UNKNOWN]:
+                head += f"# {name!r}: no value is frequent enough to be named. {_RARE}\n"
         values = {"sfumato_schema": int(schema_file.FORMAT), **self.top}
         return head + schema_file.dump({**values, "columns": dict(self.columns)})
 
@@ -100,14 +115,16 @@ def draft(
     types: Mapping[str, str] | None = None,
     drop: Sequence[str] = (),
     target: str | None = None,
+    unit: str | None = None,
     encoding: str = "utf-8",
     delimiter: str = ",",
+    engine: str = "auto",
     source: NoiseSource | None = None,
 ) -> Draft:
     """Drafts a schema for CSV or Parquet files.
 
     Args:
-        path: A file, a folder of files or a glob.
+        path: A file, a folder of files, a glob, or the address of a table.
         epsilon: What may be spent on estimating facts from the rows; None spends nothing and
             reads no row. The relation is add/remove of one record.
         delta: What levels (and types) may spend, well below one over the number of records.
@@ -116,28 +133,43 @@ def draft(
             ``bool``. A CSV column without one costs a share of the budget.
         drop: Columns to leave out.
         target: Column to predict.
+        unit: Column of whom a row is of, where a person may have several; estimates are then made
+            from one row of each, and the guarantee is the person's.
         encoding: Of CSV files.
         delimiter: Of CSV files.
+        engine: Who reads files; see :meth:`sfumato.data.Table.open`.
         source: The noise; the secure source by default.
 
     Raises:
         InputError: If the files cannot be read or a setting does not fit. Nothing is spent.
         BudgetError: If the ledger's ceiling refuses. Nothing is spent.
     """
-    data = sources.file_source(path, encoding, delimiter)
-    declared = _declared(data, types or {}, drop)
+    data = addresses.open_source(path, encoding=encoding, delimiter=delimiter, engine=engine)
+    if unit is not None and unit not in data.names:
+        raise InputError(f"unit {unit!r} is not a column", f"Columns: {', '.join(data.names)}.")
+    refused = {
+        name: reason
+        for name in data.names
+        if name not in (*(types or {}), *drop, target, unit) and (reason := refusal(name))
+    }
+    out = (*drop, *refused)
+    declared = _declared(data, types or {}, out if unit is None else (*out, unit))
     if target is not None and target not in declared:
         raise InputError(f"target {target!r} is not a column", f"Columns: {', '.join(declared)}.")
     top: dict[str, Any] = {"target": target} if target is not None else {}
-    top |= {"drop": list(drop)} if drop else {}
+    top |= {"unit": unit} if unit is not None else {}
+    top |= {"drop": list(out)} if out else {}
     if isinstance(data, sources.CsvSource):
         top |= {"encoding": encoding} if encoding != "utf-8" else {}
         top |= {"delimiter": delimiter} if delimiter != "," else {}
     if epsilon is None:
-        return Draft({name: _open(kind) for name, kind in declared.items()}, top)
+        return Draft({name: _open(kind) for name, kind in declared.items()}, top, refused=refused)
     if ledger is None:
         raise InputError("an epsilon was given but no ledger", "Estimates are paid from a ledger.")
-    return _paid(data, declared, top, epsilon, delta, ledger, str(path), source)
+    if unit is not None:
+        data = persons.bound(data, unit, 1, secrets.token_bytes(persons.KEY_BYTES))
+    paid = _paid(data, declared, top, epsilon, delta, ledger, addresses.plain(str(path)), source)
+    return replace(paid, refused=refused)
 
 
 def _paid(
@@ -153,6 +185,7 @@ def _paid(
     from sfumato.data import estimate
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import SECURE
+    from sfumato.privacy.units import for_unit, noun
 
     plan = estimate.Plan.calibrate(Budget(epsilon, delta or 0.0), declared)
     # Everything that can be wrong with the files is found before anything is spent.
@@ -160,8 +193,11 @@ def _paid(
     if rows == 0:
         raise InputError(f"{label} has no rows", "Give a file with rows.")
     plan.budget.check_records(rows)
+    guarantee: Any = plan.guarantee
+    if "unit" in top:
+        guarantee = for_unit(guarantee, noun(str(top["unit"])), 1, guarantee.delta)
     entry = ledger.debit(
-        plan.guarantee,
+        guarantee,
         release_id=uuid.uuid4().hex,
         method="schema.draft",
         label=Path(label).name,
@@ -178,7 +214,7 @@ def _declared(
 ) -> dict[str, str]:
     """The declared type of each column that stays, ``?`` where there is none."""
     kinds: dict[str, str] = dict.fromkeys(data.names, UNKNOWN)
-    if isinstance(data, sources.ParquetSource):
+    if isinstance(data, sources.ParquetSource | EngineSource):
         kinds |= {field.name: _arrow_kind(field.type) for field in data.schema}
     for name in (*types, *drop):
         if name not in kinds:

@@ -115,12 +115,19 @@ class EngineSource:
         inside = (place >= round(start * steps)) & (place < round(end * steps))
         return EngineSource(self.table.filter(inside), self.name, spelt=self.spelt)
 
+    def some(self, share: float) -> EngineSource:
+        """Rows that the engine draws at random, each with this chance; others in every pass."""
+        import ibis
+
+        drawn = self.table.filter(ibis.random() < share)
+        return EngineSource(drawn, self.name, spelt=self.spelt)
+
     def _rows(self, tokens: Sequence[str]) -> Rows:
         import ibis.expr.operations as ops
 
         return Rows(
             self.table,
-            fetch=lambda expression: self._ask(expression.to_pyarrow),
+            fetch=lambda expression: self._ask(lambda: _fetched(expression)),
             has_nan=self._backend.has_operation(ops.IsNan),
             try_cast=self._backend.has_operation(ops.TryCast),
             tokens=tuple(tokens),
@@ -142,6 +149,24 @@ def failed(
     """What an engine said, in one line."""
     reason = " ".join(str(error).split())
     return InputError(f"{name} cannot be read ({reason[:200]})", remedy)
+
+
+def _fetched(expression: ir.Table) -> pa.Table:
+    """The rows of an expression, with every integer exact.
+
+    Ibis takes what Spark and SQLite answer through pandas, where integers beside a null are floats.
+    """
+    import pyarrow as pa
+
+    backend = expression.get_backend()
+    if backend.name == "sqlite":
+        types = expression.schema().to_pyarrow()
+        return pa.Table.from_batches(_cursor_batches(expression, ROWS), types)
+    if backend.name == "pyspark":
+        frame = backend._session.sql(backend.compile(expression))
+        if hasattr(frame, "toArrow"):  # from Spark 4 on
+            return frame.toArrow()
+    return expression.to_pyarrow()
 
 
 def _ibis_batches(table: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from sfumato.data.arrays import is_text, read_numbers
 from sfumato.data.encoding import blank
+from sfumato.data.persons import origin
 from sfumato.data.schema_file import UNKNOWN
 from sfumato.data.sources import CsvSource, Source
 from sfumato.errors import InputError
@@ -134,7 +135,9 @@ def count(data: Source, declared: Mapping[str, str]) -> tuple[dict[str, Sums], i
     Raises:
         InputError: If the files cannot be read to their end.
     """
-    tokens = _CSV_NA if isinstance(data, CsvSource) else ()
+    files = origin(data)
+    spelt = isinstance(files, CsvSource) or getattr(files, "spelt", False)
+    tokens = _CSV_NA if spelt else ()
     asked = [name for name, kind in declared.items() if kind != "bool"]
     spellings = {name: np.zeros(len(_SPELLINGS), np.int64) for name in declared}
     bins = {name: np.zeros(len(edges()) + 2, np.int64) for name in declared}

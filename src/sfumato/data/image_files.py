@@ -18,6 +18,7 @@ from sfumato.data.pixels import image_files
 from sfumato.errors import InputError
 
 _UNSIGNED_BYTE = 0x08
+_OPTIONAL = ("classes", "identity", "soft_labels")
 
 
 def class_folders(
@@ -108,7 +109,7 @@ def csv_rows(
 
 
 def npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays ``images``, ``labels`` and, where they are there, ``classes``, ``identity``.
+    """The arrays ``images``, ``labels`` and, where they are there, those of ``_OPTIONAL``.
 
     Raises:
         InputError: If the file is damaged, holds pickles, or lacks an array.
@@ -118,7 +119,7 @@ def npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise InputError(f"{path} is not an npz archive", "Save it with numpy.savez.")
         with opened as archive:
-            names = [n for n in ("images", "labels", "classes", "identity") if n in archive.files]
+            names = [n for n in ("images", "labels", *_OPTIONAL) if n in archive.files]
             arrays: dict[str, NDArray[Any]] = {str(name): archive[name] for name in names}
             held = ", ".join(archive.files)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -17,11 +17,13 @@ from sfumato.errors import InputError
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
+SoftLabels = NDArray[np.float32]
 
 DATA = "data.npz"
 SCHEMA = "schema.yaml"
 _KEPT_BYTES = 1 << 29  # decoded files up to this many bytes stay in memory once they were checked
 _BATCH = 1024
+_SHARES_SUM = 1e-2  # how far the shares of a soft label may be from 1: float16 rounds them
 
 
 class ImageSet:
@@ -33,6 +35,8 @@ class ImageSet:
         schema: The public facts.
         identity: (n,) whom each image shows, where it is known; never published.
         rows: Which images of the source are in the set; all by default.
+        soft_labels: (n, K) how likely each class is, where a teacher labelled the images; each
+            row sums to 1. ``labels`` are what to use where only one class can be given.
     """
 
     kind: ClassVar[str] = "images"
@@ -44,13 +48,16 @@ class ImageSet:
         schema: ImageSchema,
         identity: NDArray[Any] | None = None,
         rows: NDArray[np.int64] | None = None,
+        soft_labels: NDArray[Any] | None = None,
     ) -> None:
         self.schema = schema
         self.labels: Labels = _labels(labels, schema)
         self.identity = identity
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
-        for name, array in (("labels", self.labels), ("identity", identity)):
+        self.soft_labels = None if soft_labels is None else _shares(soft_labels, schema)
+        given = {"labels": self.labels, "identity": identity, "soft labels": self.soft_labels}
+        for name, array in given.items():
             if array is not None and len(array) != len(self._rows):
                 raise InputError(
                     f"there are {len(self._rows)} images and {len(array)} {name}",
@@ -67,6 +74,7 @@ class ImageSet:
         classes: Sequence[str],
         *,
         identity: NDArray[Any] | None = None,
+        soft_labels: NDArray[Any] | None = None,
         provenance: str = "public",
         where: str = "images",
     ) -> ImageSet:
@@ -77,6 +85,7 @@ class ImageSet:
             labels: (n,) integers below ``len(classes)``, or names of classes.
             classes: Declared names of the labels.
             identity: (n,) whom each image shows.
+            soft_labels: (n, K) how likely each class is.
             provenance: Of the facts.
             where: What an error names.
 
@@ -86,7 +95,7 @@ class ImageSet:
         array = pixels.in_memory(images, where)
         channels, height, width = (int(n) for n in array.shape[1:])
         schema = ImageSchema(channels, height, width, tuple(classes), provenance=provenance)
-        return cls(MemoryPixels(array), labels, schema, identity)
+        return cls(MemoryPixels(array), labels, schema, identity, soft_labels=soft_labels)
 
     @classmethod
     def from_folder(cls, path: str | Path, classes: Sequence[str] | None = None) -> ImageSet:
@@ -136,7 +145,8 @@ class ImageSet:
 
     @classmethod
     def from_npz(cls, path: str | Path, classes: Sequence[str] | None = None) -> ImageSet:
-        """An npz archive with ``images``, ``labels`` and, optionally, ``classes``, ``identity``.
+        """An npz archive with ``images``, ``labels`` and, optionally, ``classes``, ``identity``,
+        ``soft_labels``.
 
         Raises:
             InputError: If the archive is damaged or its classes are declared nowhere.
@@ -153,6 +163,7 @@ class ImageSet:
             arrays["labels"],
             classes or names,
             identity=arrays.get("identity"),
+            soft_labels=arrays.get("soft_labels"),
             where=str(path),
         )
 
@@ -259,9 +270,11 @@ class ImageSet:
 
     def select(self, rows: NDArray[np.int64]) -> ImageSet:
         """The images at these places, in this order."""
-        identity = None if self.identity is None else self.identity[rows]
+        identity, soft = (
+            None if array is None else array[rows] for array in (self.identity, self.soft_labels)
+        )
         schema = self.schema.with_records(None)
-        return ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows])
+        return ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows], soft)
 
     def with_schema(self, schema: ImageSchema) -> ImageSet:
         """The same images under facts with another provenance or number of records.
@@ -271,12 +284,14 @@ class ImageSet:
         """
         if not self.schema.looks_like(schema):
             self.validate(schema)
-        return ImageSet(self._source, self.labels, schema, self.identity, self._rows)
+        return ImageSet(
+            self._source, self.labels, schema, self.identity, self._rows, self.soft_labels
+        )
 
     # -- out -----------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``data.npz`` (uint8 images, labels, classes) and ``schema.yaml``.
+        """Writes ``data.npz`` (uint8 images, labels, classes, soft labels) and ``schema.yaml``.
 
         Pixels are rounded to 1/255. Identities are left out.
         """
@@ -292,6 +307,7 @@ class ImageSet:
             images=images,
             labels=self.labels,
             classes=np.array(self.schema.classes),
+            **({} if self.soft_labels is None else {"soft_labels": self.soft_labels}),
         )
         self.schema.save(folder / SCHEMA)
 
@@ -325,6 +341,25 @@ def _labels(labels: NDArray[Any], schema: ImageSchema) -> Labels:
         row = int(np.argmax(wrong))
         raise _undeclared(row, int(labels[row]), schema)
     return labels.astype(np.int64)
+
+
+def _shares(soft: NDArray[Any], schema: ImageSchema) -> SoftLabels:
+    soft = np.asarray(soft)
+    classes = len(schema.classes)
+    if soft.ndim != 2 or soft.shape[1] != classes or soft.dtype.kind != "f":
+        raise InputError(
+            f"soft labels hold {soft.dtype} of shape {soft.shape}",
+            f"Give a number for each image and each of the {classes} classes.",
+        )
+    whole = np.abs(soft.sum(axis=1, dtype=np.float64) - 1) < _SHARES_SUM
+    wrong = ~(np.isfinite(soft).all(axis=1) & (soft >= 0).all(axis=1) & whole)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"the soft label of image {row} is {soft[row].tolist()}",
+            "Give shares of at least 0 that sum to 1.",
+        )
+    return soft.astype(np.float32)
 
 
 def _undeclared(row: int, label: Any, schema: ImageSchema) -> InputError:

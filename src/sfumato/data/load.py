@@ -25,6 +25,8 @@ def load_data(
     target: str | None = None,
     schema: str | Path | Facts | None = None,
     engine: str = "auto",
+    unit: str | None = None,
+    rows_per_unit: int | None = None,
 ) -> Table | ImageSet:
     """Opens what a user calls DATA.
 
@@ -38,6 +40,8 @@ def load_data(
         schema: Public facts, or the file that holds them. By default the facts of the named data
             set, or ``NAME.schema.yaml`` beside a file ``NAME.csv``.
         engine: Who reads a table's files; see :meth:`Table.open`.
+        unit: Column of whom a row is of; None takes the schema's.
+        rows_per_unit: How many rows of a person are used at most; None takes the schema's.
 
     Raises:
         InputError: If nothing can be opened, or the target is not there.
@@ -51,10 +55,14 @@ def load_data(
 
         name, _, split = str(path)[len(_PREFIX) :].partition("/")
         data = load(name, split=split or "train", schema=facts)
+        if per_unit(data.schema, unit, rows_per_unit) != data.schema:
+            raise InputError(
+                f"in {path} every row is of another person, and unit is {unit!r}", "Leave it out."
+            )
     elif engine != "auto" or addresses.is_address(str(path)):
-        data = _through_engine(path, facts, engine)
+        data = _through_engine(path, facts, engine, unit, rows_per_unit)
     else:
-        data = _open(Path(path).expanduser(), facts)
+        data = _open(Path(path).expanduser(), facts, unit, rows_per_unit)
     if isinstance(data, Table):
         return data if target is None else data.with_target(target)
     if target not in (None, "label"):
@@ -97,21 +105,46 @@ def load_schema(path: str | Path) -> Facts:
     return schema_file.read(text, str(path))
 
 
-def _open(path: Path, facts: Facts | None) -> Table | ImageSet:
+def per_unit(facts: Facts, unit: str | None, rows: int | None) -> Facts:
+    """Facts for data in which a person may have several rows, if one was named.
+
+    Raises:
+        InputError: If the data are images, or a number of rows comes without a unit.
+    """
+    if unit is None and rows is None:
+        return facts
+    if isinstance(facts, ImageSchema):
+        _no_unit(unit or "named")
+        return facts
+    column = unit or facts.unit
+    if column is None:
+        raise InputError(
+            f"rows_per_unit is {rows}, and no unit is named",
+            "Name the column of the person's id: unit.",
+        )
+    return facts.with_unit(column, rows)
+
+
+def _open(
+    path: Path, facts: Facts | None, unit: str | None = None, rows: int | None = None
+) -> Table | ImageSet:
     if path.is_dir():
         for kind, name in (("table", TABLE_DATA), ("images", IMAGE_DATA)):
             if facts is None and (path / name).is_file() and (path / SCHEMA).is_file():
                 return load_released(path, kind)
         if not _holds_tables(path):
+            _no_unit(unit)
             return _labelled(_image_folder(path, facts), facts)
     elif path.suffix == ".npz":
         _need_file(path)
-        facts = facts or _beside(path)
+        _no_unit(unit)
+        facts = facts or beside(path)
         return _labelled(ImageSet.from_npz(path, _classes(facts)), facts)
     elif "idx" in path.name and path.is_file():
-        facts = facts or _beside(path)
+        _no_unit(unit)
+        facts = facts or beside(path)
         return _labelled(_idx(path, facts), facts)
-    facts = facts or _beside(path)
+    facts = facts or beside(path)
     if facts is None:
         raise InputError(
             f"{path} has no schema" if path.exists() or "*" in str(path) else f"there is no {path}",
@@ -121,19 +154,33 @@ def _open(path: Path, facts: Facts | None) -> Table | ImageSet:
         raise InputError(
             f"{path} is a table, its schema describes images", "Give a table's schema."
         )
-    return Table.open(path, facts)
+    opened = per_unit(facts, unit, rows)
+    assert isinstance(opened, Schema)
+    return Table.open(path, opened)
 
 
-def _through_engine(path: str | Path, facts: Facts | None, engine: str) -> Table:
+def _no_unit(unit: str | None) -> None:
+    if unit is not None:
+        raise InputError(
+            f"unit is {unit!r}, and the data are images",
+            "Units are columns of tables. Of images, keep one of each person.",
+        )
+
+
+def _through_engine(
+    path: str | Path, facts: Facts | None, engine: str, unit: str | None, rows: int | None
+) -> Table:
     """A table that a query engine holds or reads."""
     address = addresses.is_address(str(path))
     shown = addresses.plain(str(path))
-    facts = facts or (None if address else _beside(Path(path).expanduser()))
+    facts = facts or (None if address else beside(Path(path).expanduser()))
     if facts is None:
         raise InputError(f"{shown} has no schema", "Give its public facts: --schema FILE.")
     if isinstance(facts, ImageSchema):
         raise InputError(f"{shown} is a table, its schema describes images", "Give a table's.")
-    return Table.open(path if address else Path(path).expanduser(), facts, engine=engine)
+    opened = per_unit(facts, unit, rows)
+    assert isinstance(opened, Schema)
+    return Table.open(path if address else Path(path).expanduser(), opened, engine=engine)
 
 
 def _image_folder(path: Path, facts: Facts | None) -> ImageSet:
@@ -179,7 +226,8 @@ def _holds_tables(path: Path) -> bool:
     )
 
 
-def _beside(path: Path) -> Facts | None:
+def beside(path: Path) -> Facts | None:
+    """The facts in ``NAME.schema.yaml`` beside ``NAME.csv``; None if there is no such file."""
     if "*" in path.name:  # a glob's files have the schema of their folder
         path = path.parent
     file = path.with_name(_schema_name(path))

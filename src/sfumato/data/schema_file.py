@@ -14,7 +14,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.data.columns import Categorical, Column, Numeric, Ordinal
+from sfumato.data.columns import Categorical, Column, Date, Numeric, Ordinal
+from sfumato.data.impossible import Impossible
+from sfumato.data.reading import Reading
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,14 +31,37 @@ _PLAIN = re.compile(r"[A-Za-z](?:[\w .()/&<>=+*%'-]|:(?! |$))*", re.UNICODE)
 _WIDTH = 100
 _SHORT = 6  # lists of texts up to this long are wrapped, longer ones get a line an item
 
-_TOP = ("sfumato_schema", "target", "records", "drop", "na_values", "encoding", "delimiter")
-_COMMON = ("type", "missing", "outside", "provenance")
+_TOP = (
+    "sfumato_schema",
+    "target",
+    "unit",
+    "rows_per_unit",
+    "records",
+    "drop",
+    "pass_through",
+    "impossible",
+    "na_values",
+    "encoding",
+    "delimiter",
+)
+_READING = {"from": "of", "as": "how", "format": "format", "at": "at"}
+_SPELLING = ("decimal", "thousands", "strip")
+_COMMON = ("type", "missing", "outside", "provenance", *_READING)
+_GRID = ("lower", "upper", "granularity")
 _KEYS = {
-    "integer": (*_COMMON, "lower", "upper", "granularity"),
-    "number": (*_COMMON, "lower", "upper", "granularity"),
+    "integer": (*_COMMON, *_GRID, *_SPELLING),
+    "number": (*_COMMON, *_GRID, *_SPELLING),
+    "date": (*_COMMON, *_GRID),
     "categorical": (*_COMMON, "levels", "dtype"),
     "ordinal": (*_COMMON, "levels", "dtype"),
 }
+_REFUSED = {
+    "text": "Free text says more than any noise can hide: list the column under drop:.",
+    "identifier": "An id stands for one person and is never published: list the column under "
+    "drop:, or name it as unit: if people have several rows.",
+}
+_REFUSED |= dict.fromkeys(("string", "name", "email", "id"), _REFUSED["identifier"])
+_REFUSED["string"] = _REFUSED["text"]
 
 
 def text_of(path: str | Path) -> str:
@@ -113,6 +138,10 @@ def read(text: str, name: str = "the schema") -> Schema:
         na_values=_optional(values, "na_values", lambda x: texts(x, "na_values")),
         encoding=values.get("encoding", "utf-8"),
         delimiter=values.get("delimiter", ","),
+        unit=_optional(values, "unit", str),
+        pass_through=texts(values.get("pass_through", []), "pass_through"),
+        impossible=_impossible(values.get("impossible", [])),
+        rows_per_unit=_optional(values, "rows_per_unit", lambda x: whole(x, "rows_per_unit")) or 1,
     )
 
 
@@ -121,10 +150,18 @@ def write(schema: Schema) -> str:
     top: dict[str, Any] = {"sfumato_schema": int(FORMAT)}
     if schema.target is not None:
         top["target"] = schema.target
+    if schema.unit is not None:
+        top["unit"] = schema.unit
+        if schema.rows_per_unit != 1:
+            top["rows_per_unit"] = schema.rows_per_unit
     if schema.records is not None:
         top["records"] = schema.records
     if schema.drop:
         top["drop"] = list(schema.drop)
+    if schema.pass_through:
+        top["pass_through"] = list(schema.pass_through)
+    if schema.impossible:
+        top["impossible"] = [dict(rule.values) for rule in schema.impossible]
     if schema.na_values is not None:
         top["na_values"] = list(schema.na_values)
     if schema.encoding != "utf-8":
@@ -146,7 +183,10 @@ def dump(values: Mapping[str, Any], indent: str = "") -> str:
         if not isinstance(value, list | tuple):
             lines.append(f"{start} {scalar(value)}")
             continue
-        items = [scalar(item) for item in value]
+        items = [_flow(item) if isinstance(item, Mapping) else scalar(item) for item in value]
+        if any(isinstance(item, Mapping) for item in value):
+            lines += [start, *(f"{indent}- {item}" for item in items)]
+            continue
         if max(map(len, items), default=0) <= _SHORT or len(", ".join(items)) <= _WIDTH // 2:
             lines += textwrap.wrap(
                 f"{start} [{', '.join(items)}]",
@@ -158,6 +198,12 @@ def dump(values: Mapping[str, Any], indent: str = "") -> str:
         else:
             lines += [start, *(f"{indent}- {item}" for item in items)]
     return "\n".join(lines) + ("" if indent else "\n")
+
+
+def _flow(values: Mapping[str, Any]) -> str:
+    """A mapping to lists of texts, on one line."""
+    parts = (f"{scalar(k)}: [{', '.join(scalar(x) for x in v)}]" for k, v in values.items())
+    return "{" + ", ".join(parts) + "}"
 
 
 def scalar(value: Any) -> str:
@@ -212,11 +258,13 @@ def _column(name: str, facts: Any) -> Column:
     kind = facts.get("type", UNKNOWN)
     if kind == UNKNOWN:
         raise InputError(f"{where}: type is left open", f"Fill it in: {', '.join(_KEYS)}.")
+    if kind in _REFUSED:
+        raise InputError(f"{where}: a {kind} is not published", _REFUSED[kind])
     if kind not in _KEYS:
         raise InputError(f"{where}: type is {kind!r}", f"Use {', '.join(_KEYS)}.")
     check_keys(facts, _KEYS[kind], where)
     for key, value in facts.items():
-        if value in (UNKNOWN, "", [UNKNOWN]):
+        if value in (UNKNOWN, "", [UNKNOWN]) and key not in _SPELLING:
             raise InputError(
                 f"{where}: {key} is left open",
                 "Fill it in from public knowledge, never from the data, "
@@ -227,6 +275,11 @@ def _column(name: str, facts: Any) -> Column:
         "outside": facts.get("outside", "error"),
         "provenance": facts.get("provenance", "public"),
     }
+    common["reading"] = _reading(facts, kind, where)
+    if kind == "date":
+        step = _number(facts.get("granularity", "1"), f"{where}: granularity")
+        first, last = (_need(facts, k, where) for k in ("lower", "upper"))
+        return Date(name, first, last, step, **common)
     if kind in ("integer", "number"):
         lower, upper = (
             _number(_need(facts, k, where), f"{where}: {k}") for k in ("lower", "upper")
@@ -249,9 +302,38 @@ def _column(name: str, facts: Any) -> Column:
     return make(name, levels, dtype=facts.get("dtype", "string"), **common)
 
 
+def _impossible(items: Any) -> tuple[Impossible, ...]:
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InputError(
+            f"impossible is {items!r}", "Give combinations: - {sex: male, pregnant: yes}."
+        )
+    return tuple(map(Impossible, items))
+
+
+def _reading(facts: Mapping[str, Any], kind: str, where: str) -> Reading | None:
+    """How the column is read; None where nothing is said of it."""
+    given = {field: facts[key] for key, field in _READING.items() if key in facts}
+    given |= {key: facts[key] for key in _SPELLING if key in facts}
+    if kind == "date":
+        given.setdefault("how", "date")
+    try:
+        return Reading(**given) if given else None
+    except InputError as error:
+        raise InputError(f"{where}: {error.problem}", error.remedy) from None
+
+
 def _facts(column: Column) -> dict[str, Any]:
     facts: dict[str, Any]
-    if isinstance(column, Numeric):
+    if isinstance(column, Date):
+        last = column.cardinality - 1
+        facts = {
+            "type": "date",
+            "lower": column.day(0).isoformat(),
+            "upper": column.day(last).isoformat(),
+        }
+        if column.granularity != 1:
+            facts["granularity"] = float(column.granularity)
+    elif isinstance(column, Numeric):
         facts = {
             "type": "integer" if column.integer else "number",
             "lower": float(column.lower),
@@ -267,6 +349,12 @@ def _facts(column: Column) -> dict[str, Any]:
         facts["missing"] = True
     if column.outside != "error":
         facts["outside"] = column.outside
+    reading = column.reading
+    if reading is not None:
+        for key, field in (*_READING.items(), *((k, k) for k in _SPELLING)):
+            value = getattr(reading, field)
+            if value != getattr(Reading(), field) and (key, value) != ("as", "date"):
+                facts[key] = value
     facts["provenance"] = column.provenance
     return facts
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import addresses, counting, encoding, sources
+from sfumato.data import addresses, counting, encoding, parts, persons, sources
 from sfumato.data.ahead import ahead
 from sfumato.data.axes import Axis
-from sfumato.data.columns import narrowest
+from sfumato.data.columns import Column, narrowest, stored
 from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
+from sfumato.data.impossible import check_rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
+from sfumato.data.writing import Writer
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,10 +52,15 @@ class Table:
         schema: Schema,
         source: Source | None,
         codes: Mapping[str, NDArray[Any]] | None = None,
+        *,
+        bounded: bool = False,
     ) -> None:
         self.schema = schema
         self._source = source
         self._codes = dict(codes) if codes is not None else None
+        self.bounded = bounded
+        self._shuffled = False
+        self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -79,7 +88,9 @@ class Table:
         """
         if encoding is not None:
             schema = replace(schema, encoding=encoding)
-        source = addresses.open_source(path, schema, engine)
+        source = addresses.open_source(
+            path, encoding=schema.encoding, delimiter=schema.delimiter, engine=engine
+        )
         where = addresses.plain(str(path))
         _check_columns(source.names, schema, where)
         # A table with a header and nothing else is found now rather than at the first pass.
@@ -98,7 +109,7 @@ class Table:
         _check_columns(table.column_names, schema, "the table")
         if table.num_rows == 0:
             raise InputError("the table has no rows", "Give at least one.")
-        return cls(schema, sources.ArrowSource(table.select(list(schema.names))))
+        return cls(schema, sources.ArrowSource(table.select(list(schema.stored))))
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame, schema: Schema) -> Table:
@@ -114,7 +125,7 @@ class Table:
         _check_columns(names, schema, "the data frame")
         arrays = {}
         for place, name in enumerate(names):
-            if name in schema:
+            if name in schema.stored:
                 series = frame.iloc[:, place]
                 try:
                     arrays[name] = pa.array(series, from_pandas=True)
@@ -125,7 +136,7 @@ class Table:
                         for x, gone in zip(series, series.isna(), strict=True)
                     ]
                     arrays[name] = pa.array(spelt, pa.string())
-        return cls.from_arrow(pa.table(arrays), replace(schema, drop=()))
+        return cls.from_arrow(pa.table(arrays), schema)
 
     @classmethod
     def from_codes(cls, codes: Mapping[str, NDArray[Any]], schema: Schema) -> Table:
@@ -134,7 +145,12 @@ class Table:
         Raises:
             InputError: If columns, lengths or codes do not fit the schema.
         """
-        _check_columns(list(codes), replace(schema, drop=()), "the codes")
+        if schema.unit is not None:
+            raise InputError(
+                f"codes do not say whom a row is of, and the schema names unit {schema.unit!r}",
+                "Open the data with Table.open, from_pandas or from_arrow.",
+            )
+        _check_columns(list(codes), schema.released(), "the codes")
         lengths = {name: len(values) for name, values in codes.items()}
         if len(set(lengths.values())) != 1:
             raise InputError(f"columns have different lengths: {lengths}", "Give one code a row.")
@@ -164,6 +180,12 @@ class Table:
             return len(next(iter(self._codes.values())))
         assert self._source is not None
         return self._source.num_rows
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every pass gives the rows in the same order, that of the data."""
+        base = persons.origin(self._source)
+        return not self._shuffled and (not isinstance(base, EngineSource) or base.ordered)
 
     @property
     def source(self) -> Source | None:
@@ -245,7 +267,9 @@ class Table:
             return []
         engine = self._source if isinstance(self._source, EngineSource) else None
         # An engine in this process gives rows faster than it makes many aggregates of them.
-        if engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES):
+        as_is = all(self.schema[axis.column].reading is None for axes in lists for axis in axes)
+        few = engine is not None and (not engine.ordered or len(tally.groups) <= _AGGREGATES)
+        if engine is not None and as_is and few:
             return engine.count(lists, self.schema, self._tokens)
         if self._codes is None and engine is None and self._small():
             self._keep()
@@ -279,21 +303,28 @@ class Table:
                 f"the schema declares {schema.records} records, the table has {self.num_rows}",
                 "Correct records in the schema.",
             )
-        if self._codes is not None:
-            return
-        if isinstance(self._source, EngineSource):
-            self._source.check(self.schema, self._tokens)
-        elif self._small():
+        as_is = all(column.reading is None for column in self.schema)
+        engine = self._source if isinstance(self._source, EngineSource) and as_is else None
+        if self._codes is None and engine is not None:
+            engine.check(self.schema, self._tokens)
+        elif self._codes is None and self._small():
             self._keep()
-        else:
-            for _ in self._encoded(self.schema.names, ROWS):
-                pass
+        if (self._codes is not None or engine is not None) and not schema.impossible:
+            return
+        first_row = 0
+        known = self._codes is not None
+        passing = self.codes_batches() if known else self._passing(self.schema.names, ROWS)
+        for codes in passing:
+            check_rows(codes, schema, first_row)
+            first_row += len(next(iter(codes.values())))
 
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
 
         Rows of a database or of Spark have no number: there the values are hashed, so that equal
         rows stay together and the parts are about, not exactly, as large as asked for.
+
+        Where the schema names a unit, by a hash of the person: all rows of one are on one side.
 
         Args:
             fraction: Of the rows to hold out, in (0, 1).
@@ -306,13 +337,21 @@ class Table:
             InputError: If a part would be empty.
         """
         schema = self.schema.with_records(None)
+        if schema.unit is not None:
+            assert self._source is not None
+            parts_of = persons.held_out(self._source, schema.unit, seed, fraction)
+            rest, held_out = (self._some(part) for part in parts_of)
+            return rest, held_out
         if isinstance(self._source, EngineSource) and not self._source.ordered:
-            return self._engine_split(self._source, fraction, seed)
+            rest, held_out = (
+                Table(schema, p) for p in parts.held_out(self._source, fraction, seed)
+            )
+            return rest, held_out
         threshold = sources.split_threshold(seed, self.num_rows, fraction)
         if self._codes is not None:
             low = sources.row_hashes(seed, 0, self.num_rows) < np.uint64(threshold)
-            parts = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
-            rest, held_out = (Table(schema, None, part) for part in parts)
+            halves = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
+            rest, held_out = (Table(schema, None, half) for half in halves)
             return rest, held_out
         assert self._source is not None
         rest, held_out = (
@@ -321,71 +360,95 @@ class Table:
         )
         return rest, held_out
 
-    def _engine_split(
-        self, source: EngineSource, fraction: float, seed: int
-    ) -> tuple[Table, Table]:
-        sources.split_threshold(
-            seed, min(self.num_rows, 1000), fraction
-        )  # refuses what is no share
-        schema = self.schema.with_records(None)
-        rest, held_out = (
-            Table(schema, source.part(seed, *ends)) for ends in ((fraction, 1.0), (0.0, fraction))
-        )
-        for part in (rest, held_out):
-            if not part.num_rows:
-                raise InputError(
-                    f"holding out {fraction:g} of {self.num_rows} rows leaves one part empty",
-                    "Give more rows or another fraction, or another table to hold out.",
-                )
-        return rest, held_out
-
     def sample(self, limit: int, seed: int) -> Table:
-        """At most so many rows, drawn by a seed, with their codes in memory; one pass.
+        """At most so many rows, in one pass; if it is all of them, this table.
+
+        Rows without an order come into memory in any case, so that they are the same from then on.
 
         Args:
             limit: At least 1.
-            seed: Of the draw.
+            seed: Of the draw; the same rows of tables of the same length. Rows without an order
+                are drawn by their engine, anew every time.
         """
-        total = self.num_rows
-        if total <= limit:
+        total, schema = self.num_rows, self.schema.with_records(None)
+        table, picked = self, None
+        if isinstance(self._source, EngineSource) and not self._source.ordered:
+            # About as many rows leave the engine as are wanted, and a little more.
+            share = (limit + 6 * limit**0.5) / total
+            if share < 1:
+                table = Table(schema, self._source.some(share))
+        elif total <= limit:
             return self
-        rng = np.random.default_rng(seed)
-        source: Source | None = self._source
-        if isinstance(source, EngineSource) and not source.ordered:
-            # About as many rows leave the engine as are wanted, and a tenth more.
-            source = source.part(seed + 1, 0.0, min(1.0, 1.1 * limit / total + 1e-5))
-            return Table(self.schema.with_records(None), source).picked(limit, rng)
-        return self.picked(limit, rng)
-
-    def picked(self, limit: int, rng: np.random.Generator) -> Table:
-        """At most so many rows, by the generator, with their codes in memory."""
-        total = self.num_rows
-        rows = np.sort(rng.choice(total, size=min(limit, total), replace=False))
-        kept: dict[str, list[NDArray[Any]]] = {name: [] for name in self.schema.names}
-        start = 0
-        for codes in self.codes_batches():
-            height = len(codes[self.schema.names[0]])
-            first, last = np.searchsorted(rows, [start, start + height])
-            here = rows[first:last] - start
-            for name, parts in kept.items():
-                parts.append(codes[name][here].astype(narrowest(self.schema[name].size)))
-            start += height
-        whole = {name: np.concatenate(parts) for name, parts in kept.items()}
-        return Table(self.schema.with_records(None), None, whole)
+        else:
+            rng = np.random.default_rng(seed)
+            picked = np.sort(rng.choice(total, size=limit, replace=False))
+        codes = parts.gathered(table.codes_batches(), schema, picked)
+        sampled = Table(schema, None, {n: c[:limit] for n, c in codes.items()})
+        sampled._shuffled = not self.ordered
+        return sampled
 
     def head(self, rows: int) -> Table:
         """The first rows."""
         if rows < 1:
             raise InputError(f"the first {rows} rows were asked for", "Ask for at least one.")
         schema = self.schema.with_records(None)
+        codes = None
         if self._codes is not None:
-            return Table(schema, None, {n: c[:rows] for n, c in self._codes.items()})
-        assert self._source is not None
-        return Table(schema, sources.Head(self._source, rows))
+            codes = {n: c[:rows] for n, c in self._codes.items()}
+        source = None if self._source is None else sources.Head(self._source, rows)
+        return Table(schema, source, codes, bounded=self.bounded)
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        return Table(self.schema.with_target(name), self._source, self._codes)
+        schema = self.schema.with_target(name)
+        return Table(schema, self._source, self._codes, bounded=self.bounded)
+
+    def select(self, *names: str) -> Table:
+        """The same rows with some of the columns, in the order given."""
+        codes = None if self._codes is None else {name: self._codes[name] for name in names}
+        schema = self.schema.select(*names)
+        return Table(schema, self._source, codes, bounded=self.bounded)
+
+    # -- persons -------------------------------------------------------------------------------
+
+    def bound(self, key: bytes) -> Table:
+        """At most ``rows_per_unit`` rows of each person, drawn at random by a secret key.
+
+        Args:
+            key: 32 secret bytes; the same key keeps the same rows.
+
+        Raises:
+            InputError: If the schema names no unit, or a row is of nobody.
+        """
+        unit = self.schema.unit
+        if unit is None or self._source is None:
+            raise InputError("the schema names no unit", "Name the column of the person's id.")
+        if self.bounded:
+            return self
+        kept = self._some(persons.bound(self._source, unit, self.schema.rows_per_unit, key))
+        kept.bounded = True
+        return kept
+
+    def without_unit(self) -> Table:
+        """The same rows, of nobody."""
+        return Table(self.schema.without_unit(), self._source, self._codes)
+
+    def shared_persons(self, other: Table) -> int:
+        """How many persons have rows in both tables; 0 where one names no unit."""
+        unit = self.schema.unit
+        if unit is None or unit != other.schema.unit:
+            return 0
+        assert self._source is not None
+        assert other._source is not None
+        return persons.shared(self._source, other._source, unit)
+
+    def _some(self, kept: persons.Kept) -> Table:
+        """The rows that are kept, with codes that are known already."""
+        codes = self._codes
+        if codes is not None:
+            mask = kept.mask(0, self.num_rows)
+            codes = {name: values[mask] for name, values in codes.items()}
+        return Table(self.schema.with_records(None), kept, codes, bounded=self.bounded)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -401,23 +464,22 @@ class Table:
         return frame
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream."""
-        import pyarrow.parquet as pq
+        """Writes ``data.parquet`` and ``schema.yaml`` into a folder, as a stream.
 
+        A table that is such a file already is linked or copied, not read.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        writer = None
-        try:
-            for batch in self.batches():
-                if writer is None:
-                    writer = pq.ParquetWriter(folder / DATA, batch.schema, compression="zstd")
-                writer.write_batch(batch)
-        finally:
-            if writer is not None:
+        if self.stored_at is not None:
+            _same_file(self.stored_at, folder / DATA)
+        else:
+            writer = Writer(folder / DATA, self.schema)
+            try:
+                for codes in self.codes_batches():
+                    writer.add(codes)
+            finally:
                 writer.close()
-        replace(self.schema, drop=(), na_values=None, encoding="utf-8", delimiter=",").save(
-            folder / SCHEMA
-        )
+        self.schema.released().save(folder / SCHEMA)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -428,7 +490,7 @@ class Table:
 
     def _passing(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
         """Codes batch by batch, the next one being read while one is worked on."""
-        source = _base(self._source)
+        source = persons.origin(self._source)
         alone = isinstance(source, EngineSource) and not source.threads
         encoded = self._encoded(names, rows)
         return encoded if alone else ahead(encoded)
@@ -437,13 +499,14 @@ class Table:
         """Codes in their narrowest type, batch by batch."""
         assert self._source is not None
         columns, tokens = [self.schema[name] for name in names], self._tokens
+        read = list(dict.fromkeys(map(stored, columns)))
         numbered = not isinstance(self._source, EngineSource)
         first_row = 0
-        for batch in self._source.batches(names, rows):
+        for batch in self._source.batches(read, rows):
             yield {
                 column.name: encoding.narrow(
                     column,
-                    batch.column(column.name),
+                    _as_read(column, batch.column(stored(column)), tokens),
                     tokens,
                     first_row=first_row if numbered else None,
                 )
@@ -477,16 +540,24 @@ class Table:
         return kept
 
 
-def _base(source: Source | None) -> Source | None:
-    """What a part of the rows is a part of."""
-    while isinstance(source, sources.Subset | sources.Head):
-        source = source.source
-    return source
+def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
+    """What a column is read from, as the declared reading of it."""
+    if column.reading is None:
+        return array
+    return column.reading.read(encoding.blank(array, column, tokens))
+
+
+def _same_file(file: Path, path: Path) -> None:
+    """The file under another name, or a copy of it where a name will not do."""
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
 
 
 def _is_spelt(source: Source | None) -> bool:
     """Whether every value comes as text."""
-    source = _base(source)
+    source = persons.origin(source)
     if isinstance(source, EngineSource):
         return source.spelt
     return isinstance(source, sources.CsvSource)
@@ -495,16 +566,22 @@ def _is_spelt(source: Source | None) -> bool:
 def _is_empty(source: Source, schema: Schema) -> bool:
     if isinstance(source, EngineSource):
         return source.num_rows == 0
-    return next(iter(source.batches(schema.names[:1], 1)), None) is None
+    return next(iter(source.batches(schema.stored[:1], 1)), None) is None
 
 
 def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
-    missing = [name for name in schema.names if name not in names]
+    missing = [name for name in schema.stored if name not in names]
     if missing:
         raise InputError(
             f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
         )
-    extra = [name for name in names if name not in schema and name not in schema.drop]
+    both = [c.name for c in schema if stored(c) != c.name and c.name in names]
+    if both:
+        raise InputError(
+            f"{where} has {_few(both)}, which the schema derives from another column",
+            "Give the derived column another name.",
+        )
+    extra = [name for name in names if name not in (*schema.stored, *schema.drop)]
     if extra:
         raise InputError(
             f"{where} has {_few(extra)}, which the schema does not declare",

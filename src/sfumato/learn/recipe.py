@@ -116,7 +116,12 @@ class ScatterLinear:
                 raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number in (0, 1].")
 
     def calibrate(
-        self, budget: Budget, *, records: int, neighbours: Neighbours = Neighbours.ADD_REMOVE
+        self,
+        budget: Budget,
+        *,
+        records: int,
+        neighbours: Neighbours = Neighbours.ADD_REMOVE,
+        beside: DpEvent | None = None,
     ) -> CalibratedScatterLinear:
         """The least noise with which all steps together meet the budget.
 
@@ -127,11 +132,13 @@ class ScatterLinear:
                 add-remove the true number of rows stays hidden: a declaration that is off by some
                 factor changes the learning rate by it, and nothing else.
             neighbours: The relation of the budget.
+            beside: What else is drawn from the same records and paid for from the same budget; the
+                caller draws it, and it is in no event of the recipe's own.
 
         Raises:
             InputError: If an argument is out of its range.
         """
-        from sfumato.privacy import calibration
+        from sfumato.privacy import calibration, events
 
         budget.check_records(records)
         sampling = PoissonSampling(records, self.sample_rate)
@@ -145,13 +152,18 @@ class ScatterLinear:
                 mean,
             )
 
-        if self.centre_share == 0:
+        def whole(multiplier: float, mean: float | None) -> DpEvent:
+            event = made(multiplier, mean).event
+            return event if beside is None else events.compose(beside, event)
+
+        if self.centre_share == 0 and beside is None:
             rate, steps = self.sample_rate, self.steps
             return made(calibration.calibrate_gaussian(budget, neighbours, rate, steps), None)
         far = 2 if neighbours is Neighbours.REPLACE_ONE else 1
-        mean = far / (self.centre_share * calibration.analytic_gaussian_mu(budget))
+        share = self.centre_share
+        mean = far / (share * calibration.analytic_gaussian_mu(budget)) if share else None
         multiplier = calibration.calibrate(
-            lambda sigma: made(sigma, mean).event, budget, neighbours, _BRACKET
+            lambda sigma: whole(sigma, mean), budget, neighbours, _BRACKET
         )
         return made(multiplier, mean)
 

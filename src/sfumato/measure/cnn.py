@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Fitted:
 def classifier(
     family: str,
     images: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     classes: int,
     *,
     seed: int,
@@ -55,7 +55,8 @@ def classifier(
     Args:
         family: ``CONVOLUTIONAL``, ``DENSE`` (two hidden layers of 200 ReLU) or ``LINEAR``.
         images: (n, c, h, w) in [0, 1]; h and w at least 4 for the convolutional one.
-        labels: (n,) class numbers below ``classes``; some may be absent.
+        labels: (n,) class numbers below ``classes``, of which some may be absent; or (n, K) shares,
+            soft labels, to which the cross-entropy is then taken.
         classes: K.
         seed: Of the initial weights and of the order of the images.
         epochs: Passes over the images; more where they are few.

@@ -94,7 +94,12 @@ def _encoder(family: str, columns: Sequence[Column], rows: Codes) -> Callable[[C
     """Codes as a family wants them: one-hot for linear models, as they are for trees."""
     if family == LINEAR:
         return Design.fitted(columns, rows).matrix
-    holes = [(j, c.cardinality) for j, c in enumerate(columns) if c.ordered and c.missing]
+    # A column without any value to learn from stays as it is: boosting takes no column of NaN.
+    holes = [
+        (j, c.cardinality)
+        for j, c in enumerate(columns)
+        if c.ordered and c.missing and not (rows[:, j] == c.cardinality).all()
+    ]
 
     def plain(new: Codes) -> NDArray[np.float32]:
         values = new.astype(np.float32)

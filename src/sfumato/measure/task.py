@@ -53,10 +53,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Part:
-    """Records ready for models: codes without the target or images, and what to predict."""
+    """Records ready for models: codes without the target or images, and what to predict.
+
+    Args:
+        x: Codes or images.
+        y: What to predict; what predictions are judged by.
+        soft: (n, K) labels of images to learn from instead, where a release has them.
+    """
 
     x: Any
     y: NDArray[Any]
+    soft: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def _image_task(schema: ImageSchema, seed: int, epochs: int) -> Task:
             cnn.classifier(
                 family,
                 part.x,
-                part.y,
+                part.y if part.soft is None else part.soft,
                 len(schema.classes),
                 seed=seed,
                 epochs=epochs,
@@ -157,7 +164,8 @@ def _image_task(schema: ImageSchema, seed: int, epochs: int) -> Task:
 
 
 def _read_images(data: Any, rows: NDArray[np.int64]) -> Part:
-    return Part(data.select(rows).images, np.asarray(data.labels[rows], dtype=np.int64))
+    chosen = data.select(rows)
+    return Part(chosen.images, np.asarray(chosen.labels, dtype=np.int64), chosen.soft_labels)
 
 
 def majority(task: Task, train: NDArray[Any], test: NDArray[Any]) -> dict[str, float | None]:

@@ -41,6 +41,7 @@ __all__ = [
     "DiscreteLaplaceDpEvent",
     "DpEvent",
     "GaussianDpEvent",
+    "GroupDpEvent",
     "LaplaceDpEvent",
     "NoOpDpEvent",
     "NonPrivateDpEvent",
@@ -220,6 +221,29 @@ class ParallelDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untype
         _check(ok, type(self).__name__, "events", value, "Give one event for each part.")
 
 
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class GroupDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """What ``event`` shows of up to ``size`` records at once, such as all those of one person.
+
+    Neighbours are then ``size`` steps of the relation apart. Accounted exactly where the worst case
+    is known (``size`` times the shift of Gaussian or Laplace noise), else by group privacy on the
+    whole privacy profile: ``(epsilon, delta)`` for one record is ``(size epsilon, delta
+    (e^(size epsilon) - 1) / (e^epsilon - 1))`` for all of them (Vadhan 2017, Lemma 2.2).
+
+    Args:
+        event: Accounted for one record.
+        size: The most records that belong together, at least 1.
+    """
+
+    event: DpEvent
+    size: int = attr.ib()
+
+    @size.validator
+    def _check_size(self, attribute: Any, value: Any) -> None:
+        ok = _is_whole(value) and value >= 1
+        _check(ok, type(self).__name__, "size", value, "Give a whole number of at least 1.")
+
+
 def compose(*events: DpEvent) -> DpEvent:
     """All ``events`` on the same records, in order, as one flat event.
 
@@ -384,6 +408,7 @@ _FIELDS: dict[str, tuple[type[DpEvent], dict[str, _Check]]] = {
         (PureDpEvent, dict.fromkeys(("epsilon", "neighbours"), _ITSELF)),
         (ApproximateDpEvent, dict.fromkeys(("epsilon", "delta", "neighbours"), _ITSELF)),
         (VonMisesFisherDpEvent, dict.fromkeys(("kappa", "dimension"), _ITSELF)),
+        (GroupDpEvent, {"event": _ITSELF, "size": _COUNT}),
         (PoissonSampledDpEvent, {"sampling_probability": _FRACTION, "event": _ITSELF}),
         (SelfComposedDpEvent, {"event": _ITSELF, "count": _COUNT_OR_0}),
         (ComposedDpEvent, {"events": _ITSELF}),

@@ -65,6 +65,8 @@ class Calibrated:
         public: Facts declared or computed from public data that the method relies on, beside
             those in the schema.
         caveats: One line for each claim of the paper that this run does not make.
+        per_unit: Whether the guarantee was derived for the facts' unit (a person with several
+            rows), as :func:`sfumato.publish.units.calibrate` does.
     """
 
     method: Any
@@ -76,6 +78,15 @@ class Calibrated:
     public: tuple[Fact, ...] = ()
     caveats: tuple[str, ...] = ()
     source: NoiseSource = SECURE
+    per_unit: bool = False
+
+    def __post_init__(self) -> None:
+        unit = getattr(self.facts, "unit", None)
+        if (unit is not None) != self.per_unit:
+            raise InputError(
+                f"the facts name unit {unit!r}, and the guarantee is for one record",
+                "Calibrate with sfumato.publish.units.calibrate(method, budget, facts).",
+            )
 
     def __call__(
         self,
@@ -90,7 +101,9 @@ class Calibrated:
         """Debits the ledger, draws the noise and returns the release.
 
         Args:
-            data: The private ``Table`` or ``ImageSet``; it must fit ``facts``.
+            data: The private ``Table`` or ``ImageSet``; it must fit ``facts``. Where these name a
+                unit, at most ``rows_per_unit`` rows of each person are used, drawn at random
+                unless the data have been bounded before.
             ledger: Takes the debit, committed before any noise is drawn.
             source: The noise; anything but the method's own is for tests, and the card says
                 whether it was secure.
@@ -106,7 +119,11 @@ class Calibrated:
             LedgerError: If the ledger lacks the debit that the workspace was paid for with.
             BudgetError: If the ledger's ceiling refuses. Nothing is spent.
         """
+        from sfumato.publish import units
+
+        data = units.bounded(data, self.facts, workspace)
         data.validate(self.facts)
+        data = units.anonymous(data)
         source = self.source if source is None else source
         figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
         release_id = uuid.uuid4().hex
@@ -145,6 +162,10 @@ class Calibrated:
             versions=versions(),
         )
         return Release(card=card, artefact=artefact)
+
+
+class RecordCaveat(str):
+    """A caveat that holds where one record is the unit; not stated where a person is."""
 
 
 def settings(method: Any) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _PAID = "paid.json"
+_SELECTION = "selection"
 
 
 def paid(
@@ -51,11 +54,7 @@ def paid(
     file = workspace / _PAID
     kept = _kept(workspace)
     if kept is None:
-        if workspace.exists() and any(f.name != _part(file).name for f in workspace.iterdir()):
-            raise InputError(
-                f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
-            )
-        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _begin(workspace)
         # Named before the debit: if this process dies in between, the next one finds it.
         kept = {"run": wanted, "release_id": release_id, "entry": None}
         write(file, json.dumps(kept))
@@ -80,6 +79,39 @@ def paid(
     if kept["entry"] is None:  # nothing is drawn before this is on disk
         write(file, json.dumps({**kept, "entry": entry.hash}))
     return entry
+
+
+def selection(workspace: Path, key: bytes | None = None) -> bytes:
+    """The secret key of which rows of each person this workspace's run uses.
+
+    Args:
+        workspace: The folder; made if it is missing.
+        key: What is kept if none is; None draws one.
+
+    Raises:
+        InputError: If the folder holds something else.
+    """
+    if _kept(workspace) is None:
+        _begin(workspace)
+    drawn = key or secrets.token_bytes(KEY_BYTES)
+    return bytes.fromhex(once(workspace, _SELECTION, drawn.hex))
+
+
+def selected(workspace: Path) -> bytes | None:
+    """The key that :func:`selection` keeps there; None if it keeps none."""
+    file = workspace / f"{_SELECTION}.json"
+    return bytes.fromhex(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+def _begin(workspace: Path) -> None:
+    """Makes the folder, for its owner only; what is there must be of a run that never began."""
+    names = (_PAID, f"{_SELECTION}.json")
+    own = {_part(workspace / name).name for name in names} | {f"{_SELECTION}.json"}
+    if workspace.exists() and any(file.name not in own for file in workspace.iterdir()):
+        raise InputError(
+            f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
+        )
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def is_paid(workspace: Path, ledger: Ledger) -> bool:

@@ -62,7 +62,7 @@ def view(
     verdict = wording.attack_verdict(evaluation.findings)
     matrix = None if evaluation.utility is None else utility(evaluation.utility)
     return {
-        "banner": _banner(disclosed),
+        "banner": _banner(disclosed, evaluation),
         "glance": _glance(evaluation),
         "verdicts": [_verdict(*verdict), *_utility_verdicts(evaluation.utility)],
         "attack_verdict": _verdict(*verdict),
@@ -212,8 +212,14 @@ def nice_range(values: Sequence[float]) -> tuple[float, float]:
     return bottom, top
 
 
-def _banner(disclosed: bool) -> dict[str, str]:
+def _banner(disclosed: bool, evaluation: Evaluation) -> dict[str, str]:
     reason = "sections marked so are computed on private rows and are covered by no guarantee."
+    if evaluation.sampled:
+        parts = [
+            f"{read:,} of {total:,} rows ({name})"
+            for name, (read, total) in evaluation.sampled.items()
+        ]
+        reason += f" They are about a sample: {', '.join(parts)}."
     if disclosed:
         return {
             "title": "Evaluation disclosed.",

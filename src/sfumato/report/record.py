@@ -25,6 +25,7 @@ _EVENTS = {
     "PureDpEvent": "a pure ε-DP mechanism",
     "VonMisesFisherDpEvent": "von Mises–Fisher noise on a direction",
     "ApproximateDpEvent": "an (ε, δ)-DP mechanism",
+    "GroupDpEvent": "of several records at once",
     "PoissonSampledDpEvent": "of a Poisson sample of the records",
     "TruncatedSubsampledGaussianDpEvent": "Gaussian noise on a truncated Poisson sample",
     "SelfComposedDpEvent": "repeated",
@@ -35,6 +36,7 @@ _INTEGERS = {
     "ComposedDpEvent",
     "DiscreteGaussianDpEvent",
     "DiscreteLaplaceDpEvent",
+    "GroupDpEvent",
     "NoOpDpEvent",
     "RandomizedResponseDpEvent",
     "SelfComposedDpEvent",
@@ -92,6 +94,8 @@ def tree(event: Mapping[str, Any] | None) -> Node | None:
     said = _EVENTS.get(kind, kind)
     if kind == "SelfComposedDpEvent":
         said = f"{wording.count(int(event['count']))} times"
+    elif kind == "GroupDpEvent":
+        said = f"For {event['size']} records at once, all those of one person"
     elif kind == "PoissonSampledDpEvent":
         said = f"On a Poisson sample of the records, rate {event['sampling_probability']:g}"
     else:
@@ -124,7 +128,7 @@ def _guarantee(card: Card, bounds: Bounds) -> Iterator[Row]:
     if not bounds.bounded:
         return
     unit = str(guarantee["unit"])
-    yield Row("Unit", unit, f"What is protected is one {unit}, not all that belongs to one person.")
+    yield Row("Unit", unit, wording.of_unit(card))
     yield Row("Neighbours", f"{guarantee['neighbours']}: {_apart(card, unit)}")
     delta = float(guarantee["delta"])
     yield Row("δ", wording.delta(delta), _delta_rule(card, delta))

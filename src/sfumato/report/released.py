@@ -82,18 +82,19 @@ def distributions(table: Table) -> list[Multiple]:
 
 def _multiple(column: Column, counts: NDArray[Any], *, target: bool) -> Multiple:
     """The drawing of one column from its counts, a missing level last."""
-    from sfumato.data import Numeric
+    from sfumato.data import Date, Numeric
 
     shares = _shares(counts)
     note = ""
     if column.missing:
         note = f"{charts.percent_tick(shares[-1])} missing"
         shares = shares[:-1]
-    labels = (
-        [wording.fact_value(end) for end in (column.lower, column.upper)]
-        if isinstance(column, Numeric)
-        else list(column.levels)
-    )
+    if isinstance(column, Date):
+        labels = [column.day(code).isoformat() for code in (0, column.cardinality - 1)]
+    elif isinstance(column, Numeric):
+        labels = [wording.fact_value(end) for end in (column.lower, column.upper)]
+    else:
+        labels = list(column.levels)
     drawn = drawing(column.name, labels, shares, ordered=column.ordered)
     return Multiple(column.name, note, drawn, target)
 
@@ -139,12 +140,20 @@ def pictures(images: ImageSet) -> list[Picture]:
             picture(
                 shown,
                 label=str(name),
-                note=wording.plural(len(where), "picture"),
+                note=wording.plural(len(where), "picture") + _sureness(images, where, code),
                 alt=f"{len(shown)} released {drawn} of class {name}",
                 columns=PER_CLASS,
             )
         )
     return rows
+
+
+def _sureness(images: ImageSet, where: NDArray[Any], code: int) -> str:
+    """How likely their own class is for these pictures, where labels are soft."""
+    if images.soft_labels is None:
+        return ""
+    share = float(images.soft_labels[where, code].mean())
+    return f", soft labels of {charts.percent_tick(share)} on average"
 
 
 def picture(images: NDArray[Any], *, label: str, note: str, alt: str, columns: int) -> Picture:

@@ -260,12 +260,33 @@ def not_promised(card: Card) -> tuple[str, ...]:
     return (
         "It does not hide what is true of a whole group. If the data show that smoking harms, "
         "the release may show it too, and that can affect people who were never in the data.",
-        f"It covers one {unit}. A person behind several {unit}s is protected less: with two, "
-        "ε about doubles.",
+        _beyond_one(card, unit),
         "It covers this release. Other releases of the same data add to it; the ledger keeps "
         "the sum.",
         "It does not stop anyone from using the release for another purpose than its task.",
     )
+
+
+def _beyond_one(card: Card, unit: str) -> str:
+    rows = card.plan.get("rows_per_unit")
+    if rows is None:
+        return (
+            f"It covers one {unit}. A person behind several {unit}s is protected less: with two, "
+            "ε about doubles."
+        )
+    return (
+        f"It covers one {unit}, as the data tell them apart: someone under two ids is two of them, "
+        "and ε about doubles. Families and other groups are protected less, too."
+    )
+
+
+def of_unit(card: Card) -> str:
+    """What belongs to what is protected."""
+    unit, rows = str(card.guarantee["unit"]), card.plan.get("rows_per_unit")
+    if rows is None:
+        return f"What is protected is one {unit}, not all that belongs to one person."
+    kept = "one, drawn at random, was" if rows == 1 else f"at most {rows}, drawn at random, were"
+    return f"What is protected is one {unit} with all their rows, of which {kept} used."
 
 
 def attack_verdict(findings: Sequence[Finding]) -> tuple[str, str]:

@@ -117,3 +117,17 @@ def test_the_form_is_chosen_by_shape() -> None:
     assert prefer_gram(torch.Size((8, 256, 8, 8)), torch.Size((8, 256, 8, 8)), deep)
     wide = Geometry((64, 64, 3, 3), (1, 1), (1, 1), (1, 1), 1)
     assert not prefer_gram(torch.Size((8, 64, 32, 32)), torch.Size((8, 64, 32, 32)), wide)
+
+
+@pytest.mark.parametrize("n", [127, 128, 200])
+def test_a_large_layers_sum_in_parts_is_the_sum(n: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(n, 1, 300, generator=generator).double()
+    gradients = torch.randn(n, 1, 260, generator=generator).double()
+    factors = torch.rand(n, generator=generator).double()
+    part = Outer(inputs, gradients)
+    expected = torch.einsum("n,npd->pd", factors, part.per_example())
+    torch.testing.assert_close(part.weighted(factors), expected)
+    total = torch.ones(260, 300).double()
+    part.add_weighted(factors, total)
+    torch.testing.assert_close(total, expected + 1)

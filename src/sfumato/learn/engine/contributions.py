@@ -24,6 +24,10 @@ from torch import Tensor
 _GRAM_SHARE = 0.15
 # Above this many positions an embedding's Gram costs more than sorting its indices.
 _LOOKUP_GRAM = 256
+# Of a large linear layer so many examples are scaled at a time on a CPU: 1 % of a step, for which
+# no copy of all output gradients is needed, and so no more memory than a plain step takes.
+_SCALED = 64
+_LARGE_WEIGHT = 1 << 16
 
 
 class Contribution(Protocol):
@@ -134,8 +138,17 @@ class Outer:
 
     def weighted(self, factors: Tensor) -> Tensor:
         """The sum over examples of factor times gradient, (p, d): nothing to add it to yet."""
-        left, right = self._weighted(factors)
-        return left.t() @ right
+        n, positions, d = self.inputs.shape
+        large = d * self.gradients.shape[2] >= _LARGE_WEIGHT
+        if positions > 1 or n < 2 * _SCALED or not large or self.inputs.device.type != "cpu":
+            left, right = self._weighted(factors)
+            return left.t() @ right
+        total = self.inputs.new_zeros(0)
+        for start in range(0, n, _SCALED):
+            part = slice(start, start + _SCALED)
+            left, right = Outer(self.inputs[part], self.gradients[part])._weighted(factors[part])
+            total = total.addmm_(left.t(), right) if start else left.t() @ right
+        return total
 
     def _weighted(self, factors: Tensor) -> tuple[Tensor, Tensor]:
         left, right = self.gradients, self.inputs

@@ -21,6 +21,7 @@ from sfumato.privacy.accounting.compose import loss_of
 from sfumato.privacy.accounting.pld import INTERVAL, Pair
 from sfumato.privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from sfumato.privacy.accounting.resolve import Terms, resolve
+from sfumato.privacy.accounting.terms.group import group_delta, group_epsilon
 from sfumato.privacy.neighbours import Neighbours
 
 __all__ = [
@@ -84,6 +85,9 @@ def delta(event: DpEvent, epsilon: float, neighbours: Neighbours) -> float:
     mu = terms.gaussian_mu
     if mu is not None:
         return gaussian.delta(epsilon, mu)
+    if isinstance(event, events.GroupDpEvent) and terms.grouped:
+        one = event.event
+        return group_delta(epsilon, event.size, lambda at: delta(one, at, neighbours))
     pair = _pair(key, neighbours)
     value = pair.delta(epsilon)
     if _is_resolved(value, pair):
@@ -216,6 +220,12 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
         return pure
     if mu is not None:
         return gaussian.epsilon(delta, mu)
+    event = events.from_dict(json.loads(key))
+    if isinstance(event, events.GroupDpEvent) and terms.grouped:
+        one = event.event
+        return min(
+            pure, group_epsilon(delta, event.size, lambda at: _delta_of(one, at, neighbours))
+        )
     pair = _pair(key, neighbours, interval)
     value = pair.epsilon(delta)
     if pure < math.inf and value >= pure - min(2 * delta, _GRAIN):
@@ -225,6 +235,9 @@ def _epsilon(key: str, delta: float, neighbours: Neighbours, interval: float | N
     if _is_resolved(delta, pair):
         return value
     return min(value, _or_nothing(math.inf, renyi_epsilon, terms, delta))
+
+
+_delta_of = delta  # where an argument has its name
 
 
 def _is_resolved(delta: float, pair: Pair) -> bool:

@@ -11,7 +11,7 @@ from dp_accounting import DpEvent
 from sfumato.errors import InputError
 from sfumato.privacy import events as ev
 from sfumato.privacy.accounting import terms
-from sfumato.privacy.accounting.terms import Term
+from sfumato.privacy.accounting.terms import Grouped, Term
 from sfumato.privacy.neighbours import Neighbours
 
 _DISTANCE = {Neighbours.ADD_REMOVE: 1, Neighbours.ZERO_OUT: 1, Neighbours.REPLACE_ONE: 2}
@@ -37,6 +37,11 @@ class Terms:
         if self.revealed or len(squares) < len(self.counts):
             return None
         return math.sqrt(math.fsum(squares))
+
+    @property
+    def grouped(self) -> bool:
+        """Whether group privacy, on the profile of one record, is all there is to account."""
+        return list(self.counts.values()) == [1] and isinstance(next(iter(self.counts)), Grouped)
 
     @property
     def pure_epsilon(self) -> float:
@@ -130,6 +135,8 @@ def _terms(event: DpEvent, neighbours: Neighbours) -> _Counted:
             return [(terms.Direction(kappa, dimension), 1)] if kappa else []
         case ev.ParallelDpEvent():
             return _parallel(event, neighbours)
+        case ev.GroupDpEvent(event=one, size=size):
+            return _grouped(one, size, neighbours)
         case ev.PoissonSampledDpEvent():
             return _sampled(event, neighbours)
         case ev.TruncatedSubsampledGaussianDpEvent():
@@ -184,6 +191,30 @@ def _parallel(event: ev.ParallelDpEvent, neighbours: Neighbours) -> _Counted:
     if len(held) == 1:
         return list(held[0])
     return [(terms.Worst(held), 1)] if held else []
+
+
+def _grouped(event: DpEvent, size: int, neighbours: Neighbours) -> _Counted:
+    """What holds of ``size`` records; exact where all noise is added to sums."""
+    for leaf, _ in _leaves(event, 1):
+        if size > 1 and isinstance(leaf, ev.TruncatedSubsampledGaussianDpEvent):
+            raise _unsupported(leaf, neighbours, "it is stated for one number of records")
+    one = resolve(event, neighbours)
+    if one.revealed:
+        return _REVEALED
+    if size == 1 or not one.counts:
+        return list(one.counts.items())
+    shifted: _Counted = []
+    for term, count in one.counts.items():
+        match term:
+            case terms.Gaussian(mu=mu):
+                shifted.append((terms.Gaussian(size * mu), count))
+            case terms.Laplace(epsilon=epsilon):
+                shifted.append((terms.Laplace(size * epsilon), count))
+            case terms.DiscreteLaplace(parameter=parameter, shift=shift):
+                shifted.append((terms.DiscreteLaplace(parameter, size * shift), count))
+            case _:
+                return [(terms.Grouped(tuple(one.counts.items()), size), 1)]
+    return shifted
 
 
 def _truncated(event: ev.TruncatedSubsampledGaussianDpEvent, neighbours: Neighbours) -> _Counted:

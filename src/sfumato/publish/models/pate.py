@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish.method import Calibrated
+from sfumato.publish.method import Calibrated, RecordCaveat
 from sfumato.publish.models import checks
 from sfumato.registry import method
 
@@ -318,8 +318,10 @@ def _plan(ready: CalibratedPate, made: Mapping[str, Any]) -> dict[str, Any]:
 def _caveats(neighbours: Neighbours) -> tuple[str, ...]:
     named = "adding or removing" if neighbours is Neighbours.ADD_REMOVE else "replacing"
     return (
-        f"One record is protected against {named} it: of a person with k records, all together are "
-        "protected less, by group privacy.",
+        RecordCaveat(
+            f"One record is protected against {named} it: of a person with k records, all together "
+            "are protected less, by group privacy."
+        ),
         "The public records are not protected at all: that no private record, and nobody who "
         "expects protection, is among them is the custodian's declaration.",
         "Epsilon is that of noisy histograms for all queries, whatever the votes were; smaller "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.method import RecordCaveat
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -90,8 +91,10 @@ def caveats(neighbours: Neighbours) -> tuple[str, ...]:
         Neighbours.REPLACE_ONE: "replacing it",
     }[neighbours]
     return (
-        f"One record is protected against {named}: of a person with k records, all together are "
-        "protected less, by group privacy.",
+        RecordCaveat(
+            f"One record is protected against {named}: of a person with k records, all together "
+            "are protected less, by group privacy."
+        ),
         "The number of records is declared public; the sampling rate and the divisor of the noisy "
         "sums are fixed by it before the data is read.",
         "Settings that were chosen by looking at these records, by training several times, are "

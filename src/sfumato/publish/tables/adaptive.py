@@ -21,6 +21,7 @@ Source: perturbation.md A (Utaliyeva, Shin, Choi, Sensors 2023, 23(4):1980).
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,9 +30,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.ahead import in_order
+from sfumato.data.columns import narrowest
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Local
+from sfumato.privacy.noise import SecureSource
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.tables import allocation, importance, learning, paid, split
 from sfumato.publish.tables.rows import Collector
@@ -51,6 +55,8 @@ IMPORTANCES = ("public", "split", "paid")
 WIDE = ("k-rr", "oue")
 AUTO = "auto"
 
+
+_MOST_WORKERS = 8  # beyond, Python's lock is what they wait for
 
 _LEARNT = {"model_share": 0.15, "importance_share": 0.05, "attribution": "squared"}
 
@@ -297,7 +303,10 @@ def perturb(
     source: NoiseSource,
     progress: Progress,
 ) -> Table:
-    """A report for every row, batch by batch; only reports are kept.
+    """A report for every row, batch by batch in several threads; only reports are kept.
+
+    Every batch draws noise of its own from the operating system's generator. A source for tests is
+    drawn from by one thread, so that a seed gives the same reports every time.
 
     Args:
         table: The private rows.
@@ -309,13 +318,21 @@ def perturb(
     reports = row.reports(weights)
     collector = Collector(row.facts)
     done, total = 0, table.num_rows
-    for codes in table.codes_batches():
-        collector.add(
-            {name: report.randomise(codes[name], source) for name, report in reports.items()}
-        )
+
+    def reported(codes: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+        noisy = ((n, report.randomise(codes[n], source)) for n, report in reports.items())
+        return {name: values.astype(narrowest(row.facts[name].size)) for name, values in noisy}
+
+    for codes in in_order(reported, table.codes_batches(), _workers(source)):
+        collector.add(codes)
         done += len(next(iter(codes.values())))
         progress(done, total, "rows")
     return collector.table()
+
+
+def _workers(source: NoiseSource) -> int:
+    """Threads that draw: a secure source hands out no byte twice, whoever asks."""
+    return min(_MOST_WORKERS, os.cpu_count() or 1) if isinstance(source, SecureSource) else 1
 
 
 def _fact(

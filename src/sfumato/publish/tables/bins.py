@@ -72,6 +72,13 @@ class Cells:
             starts = np.append(starts, self.cuts[-1])
         return np.asarray(np.add.reduceat(counts, starts, axis=0), dtype=np.int64)
 
+    def place(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+        """(n,) cells of (n,) codes."""
+        if len(self.edges) == self.column.cardinality + 1:
+            return codes.astype(np.int64, copy=False)
+        # The missing code, equal to cardinality, is the last edge: it lands on the cell after.
+        return np.searchsorted(self.edges, codes, side="right") - 1
+
     def draw(self, cells: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """Codes of rows that lie in given cells: uniform among the cell's grid points.
 

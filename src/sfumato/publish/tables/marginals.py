@@ -14,19 +14,25 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def combine(tables: Sequence[NDArray[np.floating] | NDArray[np.integer]]) -> Floats:
+def combine(
+    tables: Sequence[NDArray[np.floating] | NDArray[np.integer]],
+    variances: Sequence[float] | None = None,
+) -> Floats:
     """One estimate of the counts by class that several noisy tables share.
 
     Each table's column sums estimate the same counts, with a variance in proportion to its number
     of rows; inverse-variance weights give the best linear combination.
 
     Args:
-        tables: (cells_j, classes) noisy counts, every cell under noise of the same variance.
+        tables: (cells_j, classes) noisy counts, every cell of a table under noise of one variance.
+        variances: Of the noise of each table, up to a factor; None where all are the same.
 
     Returns:
         (classes,) float64; may be negative.
     """
     precision = np.array([1 / len(table) for table in tables])
+    if variances is not None:
+        precision /= np.asarray(variances)
     sums = np.stack([np.sum(table, axis=0) for table in tables]).astype(np.float64)
     return np.asarray(precision @ sums / precision.sum(), dtype=np.float64)
 
@@ -70,13 +76,19 @@ class Independent:
     conditionals: tuple[Floats, ...]
 
     @classmethod
-    def fit(cls, tables: Sequence[NDArray[np.integer]]) -> Independent:
+    def fit(
+        cls,
+        tables: Sequence[NDArray[np.integer] | Floats],
+        variances: Sequence[float] | None = None,
+    ) -> Independent:
         """The consistent counts nearest to noisy ones.
 
         Args:
-            tables: (cells_j, classes) noisy counts, every cell under noise of the same variance.
+            tables: (cells_j, classes) noisy counts, every cell of a table under noise of one
+                variance.
+            variances: Of the noise of each table, up to a factor; None where all are the same.
         """
-        shared = combine(tables)
+        shared = combine(tables, variances)
         total = max(1.0, float(shared.sum()))
         classes = onto_simplex(shared, total)
         conditionals = tuple(

@@ -271,7 +271,7 @@ class _Run:
     def counts(self, measured: list[NDArray[np.float64]]) -> Counts:
         """Consistent counts of clusters by class, from the noisy ones."""
         shape = (self.classes, 1 << self.method.bits)
-        return Counts.fit([m[:, 0].reshape(shape).T for m in measured])  # type: ignore[misc]
+        return Counts.fit([m[:, 0].reshape(shape).T for m in measured])
 
     def draw(
         self,

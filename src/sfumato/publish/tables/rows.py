@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.data.columns import narrowest
+from sfumato.data.writing import Writer
 
 if TYPE_CHECKING:
     from sfumato.data import Schema, Table
 
-IN_MEMORY = 1 << 28
+IN_MEMORY = 1 << 26
 """Cells that are kept in memory (one to four bytes each); beyond, rows go to a scratch file."""
 
 
@@ -36,17 +36,20 @@ class Collector:
         self._batches: list[dict[str, NDArray[Any]]] = []
         self._cells = 0
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._writer: Any = None
+        self._writer: Writer | None = None
 
-    def add(self, codes: dict[str, NDArray[np.int64]]) -> None:
+    def add(self, codes: dict[str, NDArray[Any]]) -> None:
         """Appends rows, (b,) codes a column."""
         narrow = {c.name: codes[c.name].astype(narrowest(c.size)) for c in self._schema}
         self._cells += sum(len(values) for values in narrow.values())
         if self._writer is None and self._cells <= self._in_memory:
             self._batches.append(narrow)
             return
+        if self._writer is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="sfumato-")
+            self._writer = Writer(self._file, self._schema)
         for batch in (*self._batches, narrow):
-            self._write(batch)
+            self._writer.add(batch)
         self._batches = []
 
     def table(self) -> Table:
@@ -60,6 +63,7 @@ class Collector:
         self._writer.close()
         assert self._scratch is not None
         table = Table.open(self._file, self._schema)
+        table.stored_at = self._file
         weakref.finalize(table, self._scratch.cleanup)
         return table
 
@@ -68,18 +72,7 @@ class Collector:
         assert self._scratch is not None
         return Path(self._scratch.name) / "rows.parquet"
 
-    def _write(self, codes: dict[str, NDArray[Any]]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        arrays = [column.decode(codes[column.name]) for column in self._schema]
-        batch = pa.record_batch(arrays, names=list(self._schema.names))
-        if self._writer is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="sfumato-")
-            self._writer = pq.ParquetWriter(self._file, batch.schema, compression="zstd")
-        self._writer.write_batch(batch)
-
 
 def released(schema: Schema) -> Schema:
     """The facts of a released table: those of the private one, but of no file of it."""
-    return replace(schema, records=None, drop=(), na_values=None, encoding="utf-8", delimiter=",")
+    return schema.with_records(None).released()

@@ -15,6 +15,7 @@ from sfumato.privacy.accounting.terms.additive import (
 )
 from sfumato.privacy.accounting.terms.claims import Bounded, Concentrated, Worst
 from sfumato.privacy.accounting.terms.direction import Direction, Shown
+from sfumato.privacy.accounting.terms.group import Grouped
 from sfumato.privacy.accounting.terms.response import Response
 from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
 from sfumato.privacy.accounting.terms.term import Term
@@ -26,6 +27,7 @@ __all__ = [
     "DiscreteGaussian",
     "DiscreteLaplace",
     "Gaussian",
+    "Grouped",
     "Laplace",
     "Response",
     "Sampled",

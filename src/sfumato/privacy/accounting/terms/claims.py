@@ -45,7 +45,7 @@ class Concentrated(Term):
         check_size(2 * reach, interval)
         top = math.ceil(reach / interval) + 1
         index = np.unique(np.linspace(0, top, 4096).astype(np.int64))
-        return symmetric(_from_profile(index, self._delta(losses_at(index, interval)), interval))
+        return symmetric(from_profile(index, self._delta(losses_at(index, interval)), interval))
 
     def _delta(self, epsilons: Array) -> Array:
         """The best bound on delta at each epsilon (Canonne, Kamath, Steinke 2020, Prop. 12).
@@ -127,7 +127,7 @@ class Worst(Term):
         top = 1 + max(0, *(loss.lowest + len(loss.masses) for loss in losses))
         index = np.unique(np.linspace(0, top, min(top + 1, _MOST_POINTS)).astype(np.int64))
         deltas = np.max([_profile(loss, index) for loss in losses], axis=0)
-        return symmetric(_from_profile(index, deltas, interval))
+        return symmetric(from_profile(index, deltas, interval))
 
     def renyi(self, orders: Array) -> Array:
         """The largest of the sums, order by order."""
@@ -165,7 +165,7 @@ def _profile(loss: Loss, index: NDArray[np.int64]) -> Array:
     return np.where(beyond, loss.infinity, np.maximum(found, loss.infinity))
 
 
-def _from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Loss:
+def from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Loss:
     """The loss of the worst mechanism whose delta at ``index * interval`` is at most ``deltas``.
 
     The true divergence is convex in ``gamma = e^epsilon``, so it lies below the lower convex hull

@@ -1,0 +1,74 @@
+"""What ``method="auto"`` takes, and why: a rule on public facts, from results on public data.
+
+The rule looks at no row. What it rests on is committed with the benchmarks that it names; a method
+that does not say where it was measured is not chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+USUAL = {
+    "data": {"table": "tables.marginals", "images": "generators.taught"},
+    "model": {"table": "learn.dpsgd", "images": "learn.recipe"},
+}
+"""By what is published and what it is made from."""
+
+MANY_PAIRS = 20_000
+"""Pairs of features beyond which counting them all takes longer than it is known to be worth."""
+
+MANY_CLASSES = 64
+"""Classes of the target beyond which a pair's table by the target is mostly noise."""
+
+SMALLEST = 8
+"""Pixels a side below which images have no scattering features, which a teacher learns from."""
+
+
+def choose(gives: str, kind: str, facts: Any) -> tuple[str, str]:
+    """A method and the reason for it.
+
+    Args:
+        gives: ``"data"`` or ``"model"``.
+        kind: ``"table"`` or ``"images"``.
+        facts: The public facts.
+    """
+    method = USUAL[gives][kind]
+    if method == "generators.taught":
+        return _for_images(facts)
+    if method != "tables.marginals":
+        return method, f"{method}: of the methods for {kind}, it keeps most of the task"
+    d = len(facts.features)
+    if d * (d - 1) // 2 > MANY_PAIRS:
+        return _floor(f"{d} features have more pairs than tables.marginals counts in short time")
+    if facts.target is not None and _classes(facts) > MANY_CLASSES:
+        return _floor(
+            f"a target of more than {MANY_CLASSES} classes leaves a pair of features little to say"
+        )
+    return method, (
+        f"{method}: on public census data, epsilon from 0.5 to 4, models trained on it rank people "
+        "best (AUROC; benchmarks/results/marginals.json)"
+    )
+
+
+def _for_images(facts: Any) -> tuple[str, str]:
+    if min(facts.shape[1:]) < SMALLEST or len(facts.classes) < 2:
+        return "generators.merf", (
+            f"generators.merf: it needs neither images of {SMALLEST} pixels a side nor classes to "
+            "tell apart"
+        )
+    return "generators.taught", (
+        "generators.taught: on public images, MNIST and Fashion-MNIST, classifiers trained on it "
+        "are right most often (benchmarks/results/taught.json)"
+    )
+
+
+def _floor(why: str) -> tuple[str, str]:
+    return "tables.independent", f"tables.independent: {why}"
+
+
+def _classes(facts: Any) -> int:
+    """Of a target of levels; a numeric one is cut into a few bins."""
+    from sfumato.data import Numeric
+
+    target = facts[facts.target]
+    return 1 if isinstance(target, Numeric) else int(target.size)

@@ -1,0 +1,194 @@
+"""What people require of a release beside its guarantee: public columns, impossible rows.
+
+Both are post-processing of what a method published, by public facts, so they cost nothing.
+
+*Passed through.* A column that is declared public is copied, value by value, where a released row
+is the noisy version of a row (the plan says ``aligned``). Synthetic rows belong to nobody: there
+is nothing to copy to, so the column is modelled, and protected, like any other.
+
+*Impossible.* A combination that is declared impossible is in no released row. Synthetic rows that
+have it are replaced by other synthetic rows, which conditions their distribution; in rows that
+stand for real ones, one value of the combination is drawn anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy.budget import Budget
+from sfumato.publish import units
+from sfumato.publish.method import Calibrated, Method, Progress
+
+if TYPE_CHECKING:
+    from sfumato.data import Schema, Table
+    from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Artefact
+
+_ROUNDS = 50
+_ROWS = 1 << 16
+Codes = dict[str, NDArray[np.int64]]
+
+
+def calibrate(method: Method, budget: Budget, facts: Any) -> Calibrated:
+    """The run that spends ``budget`` and keeps what the facts require of the released rows.
+
+    Takes and refuses what :func:`sfumato.publish.units.calibrate` does, which it is built on.
+
+    Raises:
+        InputError: Or if every column is passed through.
+    """
+    passed = tuple(getattr(facts, "pass_through", ()))
+    rules = tuple(getattr(facts, "impossible", ()))
+    made = units.calibrate(method, budget, facts)
+    if method.gives != "table":
+        return made
+    copied: tuple[str, ...] = ()
+    if passed and made.plan.get("aligned") is True:
+        copied = passed
+        rest = [name for name in facts.names if name not in passed]
+        if not rest:
+            raise InputError("every column is passed through", "There is nothing to publish.")
+        part = units.calibrate(method, budget, facts.select(*rest))
+        whole = facts.with_records(part.facts.records)
+        public = (*part.public, Fact("passed through", list(passed)))
+        made = replace(part, facts=whole, public=public)
+    for rule in rules:
+        if set(rule.values) <= set(copied):
+            raise InputError(
+                f"impossible {rule} is of columns that are passed through as they are",
+                "Take it out, or let a column be published with noise.",
+            )
+    if copied or rules:
+        aligned = made.plan.get("aligned") is True
+        made = replace(made, run=_Kept(made.run, facts, copied, aligned))
+    return replace(made, caveats=(*made.caveats, *_caveats(passed, copied, rules)))
+
+
+def _caveats(
+    passed: Sequence[str], copied: Sequence[str], rules: Sequence[object]
+) -> Iterator[str]:
+    if copied:
+        yield (
+            f"{', '.join(copied)}: declared public and copied row by row, outside of the "
+            "guarantee. Whoever knows these values of a person may know which row is theirs; what "
+            "the guarantee limits is what the rest of the row tells."
+        )
+    elif passed:
+        yield (
+            f"{', '.join(passed)}: declared public, and modelled like any other column, because a "
+            "synthetic row belongs to nobody whose values could be copied."
+        )
+    if rules:
+        yield f"In no released row: {'; '.join(map(str, rules))}."
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A method's run, then what the facts require.
+
+    Args:
+        run: The method's own.
+        facts: Of the whole table.
+        copied: Columns that the method never sees and whose values are copied.
+        aligned: Whether a released row stands for a private one.
+    """
+
+    run: Any
+    facts: Schema
+    copied: tuple[str, ...]
+    aligned: bool
+
+    def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
+        """The method's artefact with its public columns, and without impossible rows."""
+        from sfumato.publish.tables.rows import Collector
+
+        own = [name for name in self.facts.names if name not in self.copied]
+        artefact: Artefact = self.run(
+            table.select(*own) if self.copied else table, source, progress
+        )
+        made: Any = artefact.content
+        seed = secrets.randbits(63)
+        rng = np.random.default_rng(seed)
+        collector = Collector(self.facts)
+        beside = even(table.codes_batches(columns=self.copied)) if self.copied else None
+        changed = 0
+        for codes in even(made.codes_batches()):
+            if beside is not None:
+                codes |= next(beside)
+            changed += self._without_impossible(codes, rng)
+            collector.add(codes)
+        artefact = replace(artefact, content=collector.table())
+        if not self.facts.impossible:
+            return artefact
+        return replace(
+            artefact,
+            seeds={**artefact.seeds, "impossible rows": seed},
+            notes={**artefact.notes, "impossible_rows_replaced": changed},
+        )
+
+    def _without_impossible(self, codes: Codes, rng: np.random.Generator) -> int:
+        """Changes the rows that have an impossible combination; how many there were."""
+        bad = self._impossible(codes)
+        if not bad.any():
+            return 0
+        if not self.aligned and not bad.all():
+            donors = rng.choice(np.flatnonzero(~bad), size=int(bad.sum()))
+            for values in codes.values():
+                values[bad] = values[donors]
+        else:
+            self._redraw(codes, rng)
+        return int(bad.sum())
+
+    def _impossible(self, codes: Codes) -> NDArray[np.bool_]:
+        found = [rule.where(codes, self.facts) for rule in self.facts.impossible]
+        rows = len(next(iter(codes.values())))
+        return np.asarray(np.logical_or.reduce([np.zeros(rows, bool), *found]))
+
+    def _redraw(self, codes: Codes, rng: np.random.Generator) -> None:
+        """Draws one value of each impossible combination anew, until there is none.
+
+        The value of the column that is named last and neither copied nor the target, uniformly
+        among those that the combination does not name.
+        """
+        target = self.facts.target
+        for _ in range(_ROUNDS):
+            for rule in self.facts.impossible:
+                bad = np.flatnonzero(rule.where(codes, self.facts))
+                free = [n for n in rule.values if n not in self.copied]
+                name = next((n for n in reversed(free) if n != target), None) or free[-1]
+                allowed = np.flatnonzero(~rule.forbidden(self.facts[name]))
+                codes[name][bad] = rng.choice(allowed, size=len(bad))
+            if not self._impossible(codes).any():
+                return
+        raise InputError(
+            "no values were found with which every row is possible",
+            "The combinations under impossible: contradict each other; nothing was written.",
+        )
+
+
+def even(batches: Iterator[Codes], rows: int = _ROWS) -> Iterator[Codes]:
+    """The same rows in batches of ``rows``, the last one shorter, however they come."""
+    held: list[Codes] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += len(next(iter(batch.values())))
+        while count >= rows:
+            whole = _joined(held)
+            yield {name: values[:rows].copy() for name, values in whole.items()}
+            held = [{name: values[rows:] for name, values in whole.items()}]
+            count -= rows
+    if count:
+        yield _joined(held)
+
+
+def _joined(parts: Sequence[Codes]) -> Codes:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,292 @@
+"""``tables.marginals``: counts of features by class, and of the pairs that are worth it.
+
+Select, measure, generate, once through. Every feature is counted by the target, with noise. What
+that leaves out is how features go together within a class; so for every pair of features the
+distance between its exact table and the one expected without it is scored, and one pair a round
+is chosen by the exponential mechanism's better, report-noisy-max, such that the pairs form a
+tree. The chosen pairs are counted by the target, with noise. A synthetic row draws a class, then
+each feature given the class and its neighbour in the tree.
+
+The target is in every table: that is how the workload is weighted towards the task.
+
+Source: McKenna, Miklau, Sheldon 2021 (MST); McKenna, Mullins, Sheldon, Miklau, VLDB 2022 (AIM),
+whose scores are used; Friedman, Geiger, Goldszmidt 1997 for trees given a class.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.columns import Numeric
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy.guarantee import Central
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.tables.bins import Cells, check_binning
+from sfumato.publish.tables.forest import Forest, grouped
+from sfumato.publish.tables.groups import Groups
+from sfumato.publish.tables.marginals import Independent as Estimate
+from sfumato.publish.tables.pairs import Pair, Pairs
+from sfumato.publish.tables.rows import Collector
+from sfumato.publish.tables.spanning import Expected, grow, mean_error
+from sfumato.publish.tables.spending import Spending, divide, variance
+from sfumato.registry import method
+from sfumato.release.release import Artefact
+
+if TYPE_CHECKING:
+    from sfumato.data import Schema, Table
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.noise import NoiseSource
+
+_ROWS = 1 << 16  # synthetic rows that are decoded at a time
+_TARGET_BINS = 8
+_LARGEST_TABLE = 1 << 26  # cells of one noisy table
+
+
+@method("tables.marginals")
+@dataclass(frozen=True)
+class Marginals:
+    """Features that form a tree given the target, chosen and measured with noise.
+
+    Args:
+        bins: Bins of a numeric feature.
+        target_bins: Equal-width bins of a numeric target.
+        binning: How numeric features are cut, from the schema alone, as in ``tables.independent``.
+        pairs: Share of the budget for the counts of pairs.
+        choosing: Share of the budget for the choice of pairs; the rest is for the first counts.
+        groups: At most so many groups of a feature's cells are told apart in a pair's table.
+        rows: How many rows to draw; None: the noisy estimate of how many there are. Under
+            add/remove the true number is private and never used.
+        seed: Of the sampling, which is not privacy noise; None draws one. It is recorded.
+
+    Raises:
+        InputError: If a value is unknown or out of its range.
+
+    Guaranteed: ``Central``, record, add/remove. A record is in one cell of each table and moves
+    each score by at most 1. Always as many choices and tables as were accounted: where no pair is
+    worth measuring, features are measured again.
+    """
+
+    bins: int = 16
+    target_bins: int = _TARGET_BINS
+    binning: str = "refined"
+    pairs: float = 0.55
+    choosing: float = 0.05
+    groups: int = 64
+    rows: int | None = None
+    seed: int | None = None
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]] = ("table",)
+    gives: ClassVar[str] = "table"
+    source: ClassVar[str] = "McKenna, Mullins, Sheldon, Miklau, VLDB 2022; trees given the target"
+    relation: ClassVar[str] = "central"
+    needs_records: ClassVar[bool] = False
+    default_delta: ClassVar[float] = 1e-6
+
+    def __post_init__(self) -> None:
+        check_binning(self.bins, self.binning)
+        check_binning(self.target_bins, "equal")
+        for name, lowest in (("rows", 1), ("seed", 0), ("groups", 3)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if (value is not None or name == "groups") and not (whole and value >= lowest):
+                raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
+        for name in ("pairs", "choosing"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and 0 < value < 1):
+                raise InputError(f"{name} is {value!r}", "Give a share between 0 and 1.")
+        if self.pairs + self.choosing >= 1:
+            raise InputError(
+                f"pairs and choosing take {self.pairs + self.choosing:g} of the budget",
+                "Leave a share for the first counts.",
+            )
+
+    def calibrate(self, budget: Budget, facts: Schema) -> Calibrated:
+        """The run that spends ``budget`` on a table with these public facts.
+
+        Raises:
+            InputError: If the facts leave nothing to count, or a table would be too large.
+        """
+        # Neighbours differ in their number of rows: stating or checking it would tell them apart.
+        facts = facts.with_records(None)
+        numeric = facts.target is not None and isinstance(facts[facts.target], Numeric)
+        if self.target_bins != _TARGET_BINS and not numeric:
+            raise InputError(
+                "target_bins was given, and the target is no number",
+                "It has a meaning for a numeric target only.",
+            )
+        target = None
+        if facts.target is not None:
+            target = Cells.of(facts[facts.target], self.target_bins, "equal")
+        classes = 1 if target is None else len(target)
+        features = tuple(
+            Cells.of(column, self.bins, self.binning, classes) for column in facts.features
+        )
+        if not features:
+            raise InputError(
+                "the table has no column beside its target", "Declare at least one feature."
+            )
+        largest = max(features, key=len)
+        if len(largest) * classes > _LARGEST_TABLE:
+            raise InputError(
+                f"column {largest.column.name!r} by target has {len(largest) * classes} cells",
+                "Declare fewer levels, or predict another target.",
+            )
+        widest = sorted((min(len(cells), self.groups) for cells in features), reverse=True)[:2]
+        if len(features) > 1 and widest[0] * widest[1] * classes > _LARGEST_TABLE:
+            raise InputError(
+                f"two features by target have {widest[0] * widest[1] * classes} cells",
+                "Set groups lower, or predict another target.",
+            )
+        spending = divide(budget, len(features), self.choosing, self.pairs)
+        run = _Run(self, facts, features, target, spending)
+        gaussian = hasattr(spending.first, "stddev")
+        return Calibrated(
+            method=self,
+            budget=budget,
+            facts=facts,
+            guarantee=Central(
+                spending.event, budget.delta if gaussian else 0.0, "record", Neighbours.ADD_REMOVE
+            ),
+            plan={**spending.plan, "classes": classes, "cells": sum(map(len, features)) * classes},
+            run=run,
+            public=(Fact("bins", {c.column.name: len(c) for c in features}),),
+            caveats=(
+                "Of the relations between features, those along one tree are kept; what others "
+                "add to them is lost.",
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Counts, choices, counts, estimate, rows.
+
+    Args:
+        method: The public choices.
+        facts: The table's schema.
+        features: Public cells of the features.
+        target: Public cells of the target, if there is one.
+        spending: The noise of everything.
+    """
+
+    method: Marginals
+    facts: Schema
+    features: tuple[Cells, ...]
+    target: Cells | None
+    spending: Spending
+
+    def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
+        """Measures with noise, then draws rows from what was measured."""
+        forest, chosen = self.measure(table, source, progress)
+        progress(3, 4, "rows")
+        seed = secrets.randbits(63) if self.method.seed is None else self.method.seed
+        rows = self.method.rows or forest.records
+        released = self.draw(forest, rows, np.random.default_rng(seed))
+        progress(4, 4, "rows")
+        names = [cells.column.name for cells in self.features]
+        notes = {
+            "noisy_records": forest.records,
+            "rows": rows,
+            "pairs": [[names[i], names[j]] for i, j in chosen],
+            "groups": {g.cells.column.name: len(g) for g in forest.groups},
+        }
+        return Artefact(released, seeds={"sampling": seed}, notes=notes)
+
+    def measure(
+        self, table: Table, source: NoiseSource, progress: Progress
+    ) -> tuple[Forest, list[Pair]]:
+        """All that is drawn from the private rows: noisy counts and noisy choices."""
+        progress(0, 4, "counts")
+        exact = self._counts(table)
+        noisy = [self.spending.first.release(counts, source) for counts in exact]
+        estimate = Estimate.fit(noisy)
+        if self.spending.choice is None or self.spending.second is None:
+            return self._alone(estimate), []
+        spread = variance(self.spending.second)
+        groups = self._groups(estimate, spread)
+        pairs = Pairs(groups, self.target)
+        progress(1, 4, "pairs")
+        expected = Expected(grouped(estimate, groups), mean_error(spread))
+        scores = expected.scores(pairs.count(table, pairs.all()))
+        chosen = grow(len(groups), scores, self._again(), self.spending.choice, source)
+        progress(2, 4, "pairs")
+        measured = {
+            pair: self.spending.second.release(counts, source)
+            for pair, counts in pairs.count(table, [pair for pair in chosen if pair is not None])
+        }
+        again = [i % len(exact) for i in range(chosen.count(None))]
+        repeated = [self.spending.second.release(exact[j], source) for j in again]
+        estimate = _refined(noisy, variance(self.spending.first), again, repeated, spread)
+        return Forest.fit(estimate, groups, measured, spread), list(measured)
+
+    def draw(self, forest: Forest, rows: int, rng: np.random.Generator) -> Table:
+        """Synthetic rows, from noisy counts alone: as many and as often as one likes."""
+        collector = Collector(self.facts)
+        for start in range(0, rows, _ROWS):
+            labels, columns = forest.sample(min(_ROWS, rows - start), rng)
+            codes = {
+                cells.column.name: cells.draw(drawn, rng)
+                for cells, drawn in zip(self.features, columns, strict=True)
+            }
+            if self.target is not None:
+                codes[self.target.column.name] = self.target.draw(labels, rng)
+            collector.add(codes)
+        return collector.table()
+
+    def _counts(self, table: Table) -> list[NDArray[np.int64]]:
+        """The exact (cells, classes) table of each feature: private, for the noise alone."""
+        by = () if self.target is None else (self.target.axis,)
+        counted = table.many_counts([(cells.axis, *by) for cells in self.features])
+        return [
+            cells.sum(counts.reshape(len(counts), -1))
+            for cells, counts in zip(self.features, counted, strict=True)
+        ]
+
+    def _groups(self, estimate: Estimate, spread: float) -> tuple[Groups, ...]:
+        least = _STANDS_OUT * float(np.sqrt(spread))
+        return tuple(
+            Groups.merged(cells, counts.sum(axis=1), least, self.method.groups)
+            for cells, counts in zip(self.features, estimate.conditionals, strict=True)
+        )
+
+    def _again(self) -> list[float]:
+        """What a second measurement of each feature by the target takes off its error."""
+        first = variance(self.spending.first)
+        assert self.spending.second is not None
+        both = 1 / (1 / first + 1 / variance(self.spending.second))
+        gain = mean_error(first) - mean_error(both)
+        classes = 1 if self.target is None else len(self.target)
+        return [gain * len(cells) * classes for cells in self.features]
+
+    def _alone(self, estimate: Estimate) -> Forest:
+        return Forest.fit(estimate, [Groups.fine(cells) for cells in self.features], {}, 0.0)
+
+
+_STANDS_OUT = 1.0
+"""Standard deviations of a pair's noise that a group of cells should hold."""
+
+
+def _refined(
+    noisy: list[NDArray[np.int64]],
+    first: float,
+    again: list[int],
+    repeated: list[NDArray[np.int64]],
+    second: float,
+) -> Estimate:
+    """Counts by feature from one or more measurements of each, by inverse variance."""
+    weight = [1 / first] * len(noisy)
+    total = [counts / first for counts in noisy]
+    for j, counts in zip(again, repeated, strict=True):
+        weight[j] += 1 / second
+        total[j] = total[j] + counts / second
+    means = [counts / w for counts, w in zip(total, weight, strict=True)]
+    return Estimate.fit(means, [1 / w for w in weight])

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from sfumato import registry
+from sfumato.api.choosing import USUAL, choose
+from sfumato.data import Categorical, ImageSchema, Numeric, Schema
+
+
+def table(features: int, target: Categorical | Numeric | None) -> Schema:
+    columns = tuple(Categorical(f"x{i}", ("a", "b")) for i in range(features))
+    if target is None:
+        return Schema(columns)
+    return Schema((*columns, target), target=target.name)
+
+
+def test_every_choice_is_registered_and_gives_what_is_asked_for() -> None:
+    for gives, kinds in USUAL.items():
+        for kind, name in kinds.items():
+            method = registry.find("method", name)
+            assert kind in method.kinds
+            assert (method.gives == "model") == (gives == "model")
+
+
+def test_the_rule_follows_public_shapes_and_names_its_reason() -> None:
+    levels = Categorical("y", ("no", "yes"))
+    many = Categorical("y", tuple(map(str, range(100))))
+    number = Numeric("y", 0, 10_000, 1)
+    for facts, expected in (
+        (table(3, levels), "tables.marginals"),
+        (table(3, number), "tables.marginals"),
+        (table(3, None), "tables.marginals"),
+        (table(3, many), "tables.independent"),
+        (table(300, levels), "tables.independent"),
+    ):
+        name, why = choose("data", "table", facts)
+        assert name == expected
+        assert why.startswith(f"{name}: ")
+    assert choose("model", "images", None)[0] == "learn.recipe"
+
+
+def test_images_go_to_a_teacher_if_it_can_see_them() -> None:
+    for facts, expected in (
+        (ImageSchema(1, 28, 28, ("a", "b")), "generators.taught"),
+        (ImageSchema(3, 8, 9, ("a", "b")), "generators.taught"),
+        (ImageSchema(1, 7, 28, ("a", "b")), "generators.merf"),
+        (ImageSchema(1, 28, 28, ("a",)), "generators.merf"),
+    ):
+        name, why = choose("data", "images", facts)
+        assert name == expected
+        assert why.startswith(f"{name}: ")
