@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--more-seeds", type=int, default=20)
     parser.add_argument("--data", nargs="+", default=list(adaptive_data.names()))
+    parser.add_argument("--stages", nargs="+", default=["allocations", "sources", "noises"])
     parser.add_argument("--out", type=Path, default=RESULTS / "adaptive.json")
     parser.add_argument("--work", type=Path, default=Path("adaptive-runs.jsonl"))
     parser.add_argument("--report", action="store_true", help="summarise what has been run")
@@ -229,7 +230,7 @@ def main() -> None:
     done = adaptive_report.read(args.work)
     seen = {(r["seed"], r["data"], r["method"], r["epsilon"]) for r in done}
     for stage, seed, data in () if args.report else jobs(args.seeds, args.more_seeds):
-        if data not in args.data:
+        if data not in args.data or stage not in args.stages:
             continue
         parts = adaptive_data.parts(data, seed)
         for name, method, epsilon in wanted(stage, parts, seed):

@@ -100,10 +100,21 @@ def gains_by_seed(scores: dict[tuple[Any, ...], dict[int, float]]) -> dict[Any, 
 
 
 def pooled(gains: dict[Any, dict[int, float]]) -> list[dict[str, Any]]:
-    """The gains of the mean over models, by data, method and epsilon, over seeds."""
+    """The gains of the mean over models, by data, method and epsilon, over seeds.
+
+    Of all tables together: each seed's mean over the tables, for the seeds that all of them have.
+    """
+    every: dict[Any, list[dict[int, float]]] = defaultdict(list)
+    for (_, method, epsilon), by_seed in gains.items():
+        every[method, epsilon].append(by_seed)
+    whole = {}
+    for (method, epsilon), tables in every.items():
+        seeds = set.intersection(*(set(t) for t in tables))
+        means = {s: float(np.mean([t[s] for t in tables])) for s in seeds}
+        whole["all tables", method, epsilon] = means
     return [
         {"data": d, "method": m, "epsilon": e, **interval(list(by_seed.values()))}
-        for (d, m, e), by_seed in gains.items()
+        for (d, m, e), by_seed in {**gains, **whole}.items()
         if len(by_seed) > 1
     ]
 
@@ -139,7 +150,7 @@ def plots(report: dict[str, Any], folder: Path) -> None:
     axes[2].set_ylabel("membership of the model: AUC")
     for axis in axes:
         axis.set_xscale("log")
-        axis.set_xlabel("epsilon of a record (last point: next to no noise)")
+        axis.set_xlabel("epsilon (last point: raw rows)")
         axis.legend(fontsize=7)
     _save(figure, folder / "adaptive_attacks")
 
@@ -161,7 +172,9 @@ def _curves(axis: Any, report: dict[str, Any], data: str, metric: str, methods: 
     if real:
         axis.axhline(float(np.mean(real)), color="black", lw=0.7, ls=":")
     axis.axhline(0.5, color="black", lw=0.5)
-    axis.set_xscale("log", base=4)
+    axis.set_xscale("log")
+    axis.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"], minor=False)
+    axis.minorticks_off()
 
 
 def _curve(

@@ -187,9 +187,8 @@ def _parallel(event: ev.ParallelDpEvent, neighbours: Neighbours) -> _Counted:
     parts = [resolve(part, neighbours) for part in event.events]
     if any(part.revealed for part in parts):
         return _REVEALED
+    # Also one kind of part stays a claim: the records of a group may be in several.
     held = tuple(dict.fromkeys(tuple(part.counts.items()) for part in parts if part.counts))
-    if len(held) == 1:
-        return list(held[0])
     return [(terms.Worst(held), 1)] if held else []
 
 
