@@ -24,8 +24,8 @@ from torch import Tensor
 _GRAM_SHARE = 0.15
 # Above this many positions an embedding's Gram costs more than sorting its indices.
 _LOOKUP_GRAM = 256
-# Of a large linear layer so many examples are scaled at a time on a CPU: 1 % of a step, for which no
-# copy of all output gradients is needed, and so no more memory than a plain step takes.
+# Of a large linear layer so many examples are scaled at a time on a CPU: 1 % of a step, for which
+# no copy of all output gradients is needed, and so no more memory than a plain step takes.
 _SCALED = 64
 _LARGE_WEIGHT = 1 << 16
 
