@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sfumato.errors import InputError
+from sfumato.learn.recipe import ScatterLinear
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.ledger import Ledger
@@ -87,3 +89,20 @@ def test_it_learns_at_a_generous_budget(small_pictures: Any) -> None:
     made = Recipe(steps=40, sample_rate=0.5).calibrate(Budget(50.0, 1e-4), facts)
     model = made(data, ledger=Ledger.in_memory()).model
     assert (model.predict(fresh) == fresh.labels).mean() > 0.8
+
+
+def test_a_release_straightens_what_it_predicts_if_it_was_trained_so(
+    facts: Any, small_pictures: Any
+) -> None:
+    data = small_pictures(RECORDS, SIDE)
+    made = Recipe(steps=4, sample_rate=0.5, **Recipe.presets["writing"]).calibrate(BUDGET, facts)
+    release = made(data, ledger=Ledger.in_memory())
+    architecture = release.model.architecture
+    assert architecture["features"]["upright"] is True
+    assert release.card.plan["upright"] is True
+    inputs = torch.from_numpy(data.images)
+    straight = ScatterLinear(3, upright=True).features(inputs)
+    tensors = release.model.tensors
+    weight, bias = (torch.from_numpy(tensors[f"linear.{name}"]) for name in ("weight", "bias"))
+    expected = torch.softmax(straight @ weight.T + bias, dim=1)
+    np.testing.assert_allclose(release.model.probabilities(data), expected, atol=1e-5)
