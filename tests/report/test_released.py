@@ -88,6 +88,17 @@ def test_classes_without_pictures_are_left_out_and_one_is_no_plural() -> None:
     assert rows[0].note == "1 picture"
 
 
+def test_soft_labels_say_how_sure_they_are_on_average() -> None:
+    soft = np.array([[0.75, 0.25], [0.2, 0.8], [0.4, 0.6]], np.float32)
+    data = ImageSet.from_arrays(
+        np.zeros((3, 1, 4, 4), np.float32), np.array([0, 1, 1]), ("a", "b"), soft_labels=soft
+    )
+    assert [row.note.replace("\xa0", " ") for row in released.pictures(data)] == [
+        "1 picture, soft labels of 75 % on average",
+        "2 pictures, soft labels of 70 % on average",
+    ]
+
+
 def test_an_empty_release_is_drawn_without_dividing_by_nothing() -> None:
     assert released._shares([0, 0]) == [0.0, 0.0]
 
