@@ -155,7 +155,7 @@ def marginals(
         alternatives=alternatives,
         samples=samples,
         runs=0 if many or facts.target == "age" else 400,
-        slow_runs=3000,
+        slow_runs=400 if facts.target == "age" else 3000,
         error=error,
         noise=None if many else noise,
         identity=identity if facts.target == "ill" and many else None,
