@@ -30,13 +30,13 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.data import datasets
-from sfumato.learn import efficientnet_lite, pretrained
-from sfumato.learn.efficientnet_lite import between
 from sfumato.learn.finetune import FineTune, frozen_features
 from sfumato.learn.trainable import Trainable
 from sfumato.measure.metrics import classification
 from sfumato.privacy.budget import Budget
 from sfumato.versions import versions
+from sfumato.vision import efficientnet_lite, pretrained
+from sfumato.vision.efficientnet_lite import between
 
 CUT = 8  # parts that are frozen in every cell: up to block 6
 OUT = Path("benchmarks/results/finetune.json")

@@ -12,7 +12,7 @@ FLOORS = [
     {"errors", "versions", "_rooms"},
     {"registry"},
     {"privacy"},
-    {"data"},
+    {"data", "vision"},
     {"learn"},
     {"release"},
     {"publish"},

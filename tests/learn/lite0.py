@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.learn import efficientnet_lite
+from sfumato.vision import efficientnet_lite
 
 # (expansion, kernel, stride, channels in, channels out) of the 16 blocks
 BLOCKS = (

@@ -13,15 +13,15 @@ from tests.learn.lite0 import random_network
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
-from sfumato.learn import efficientnet_lite
 from sfumato.learn.clipping import Flat
-from sfumato.learn.efficientnet_lite import FrozenNorm, Prepare, between
 from sfumato.learn.finetune import CalibratedFineTune, FineTune, frozen_features
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.trainable import Trainable
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.noise import SeededSource
+from sfumato.vision import efficientnet_lite
+from sfumato.vision.efficientnet_lite import FrozenNorm, Prepare, between
 
 BASE = random_network(32)
 SOURCE = SeededSource(5)

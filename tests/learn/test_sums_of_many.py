@@ -11,9 +11,9 @@ from torch import Tensor
 from sfumato.learn import noise
 from sfumato.learn.recipe import ScatterLinear
 from sfumato.learn.relevance import RelevanceMean
-from sfumato.learn.scattering import Scattering
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.noise import SeededSource
+from sfumato.vision.scattering import Scattering
 
 RECORDS, WIDTH = 40_000, 400
 

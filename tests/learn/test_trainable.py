@@ -8,8 +8,8 @@ from tests.learn.lite0 import random_network
 from torch import nn
 
 from sfumato.errors import InputError
-from sfumato.learn.efficientnet_lite import between
 from sfumato.learn.trainable import DEEPEST, LowRank, Trainable, merge
+from sfumato.vision.efficientnet_lite import between
 
 WORDS = ("head", "last-1", "last-3", "norms-2", "bias-4", "lora-2", "norms", "bias", "lora", "all")
 

@@ -10,11 +10,11 @@ from scipy import linalg
 
 from sfumato.data import ImageSet
 from sfumato.errors import InputError, MissingExtraError
-from sfumato.learn import pretrained
 from sfumato.measure import extractors
 from sfumato.measure.evaluation import Evaluation
 from sfumato.measure.extractors import Extractor, extractor
 from sfumato.measure.fidelity import Fidelity, fidelity, frechet, precision_recall
+from sfumato.vision import pretrained
 
 
 def test_the_frechet_distance_is_that_of_the_textbook() -> None:

@@ -30,15 +30,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
-from sfumato.learn import checkpoint, pretrained
+from sfumato.learn import checkpoint
 from sfumato.learn.clipping import Flat
-from sfumato.learn.efficientnet_lite import FEATURES, Prepare, between
 from sfumato.learn.engine.refusals import refuse_mixing
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.records import check_labels
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.trainable import Trainable, merge
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.vision import pretrained
+from sfumato.vision.efficientnet_lite import FEATURES, Prepare, between
 
 if TYPE_CHECKING:
     from sfumato.learn.progress import Progress
@@ -72,7 +73,7 @@ class FineTune:
         momentum: Heavy-ball, in ``[0, 1)``.
         averaging: Decay of the average of the weights along the way, in ``[0, 1)``.
         weights: What the network begins with: ``"imagenet"`` or ``"random"``; see
-            :mod:`sfumato.learn.pretrained`.
+            :mod:`sfumato.vision.pretrained`.
         base: Another public network in parts in its place; never changed.
 
     Raises:

@@ -1,6 +1,6 @@
 """A linear layer on scattering features: the baseline that private training has to beat.
 
-The features cost nothing (see :mod:`sfumato.learn.scattering`) and are normalised within each
+The features cost nothing (see :mod:`sfumato.vision.scattering`) and are normalised within each
 image, which may be straightened first (:mod:`sfumato.learn.upright`); their mean over all images,
 which would only make every gradient longer, is estimated once under noise and subtracted; if asked
 for, directions in which any picture varies much are shrunk, as drawings show them
@@ -35,10 +35,10 @@ from sfumato.learn.linear import Descent, lengths_with_bias, train_linear
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.records import check_labels
 from sfumato.learn.sampling import PoissonSampling
-from sfumato.learn.scattering import Scattering
 from sfumato.learn.upright import upright
 from sfumato.learn.whitening import Whitening
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.vision.scattering import Scattering
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

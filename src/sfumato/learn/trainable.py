@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
-from sfumato.learn.efficientnet_lite import STAGES, FrozenNorm
+from sfumato.vision.efficientnet_lite import STAGES, FrozenNorm
 
 DEEPEST = 2 + sum(stage.blocks for stage in STAGES)
 """Parts that have parameters: the stem, the blocks, the top."""

@@ -56,7 +56,7 @@ def extractor(which: str | None = None) -> Extractor:
     if which is not None and which not in EXTRACTORS:
         raise InputError(f"unknown extractor {which!r}", f"Use one of {', '.join(EXTRACTORS)}.")
     if which is None:
-        from sfumato.learn import pretrained
+        from sfumato.vision import pretrained
 
         try:
             pretrained.place()
@@ -75,7 +75,7 @@ def extractor(which: str | None = None) -> Extractor:
 
 @lru_cache(maxsize=1)
 def _imagenet() -> nn.Module:
-    from sfumato.learn import pretrained
+    from sfumato.vision import pretrained
 
     return pretrained.load(_SIDE).eval()
 
@@ -88,7 +88,7 @@ def _coloured(images: Tensor) -> Tensor:
 def _scattered(images: NDArray[np.float32]) -> NDArray[np.float64]:
     from torch.nn import functional
 
-    from sfumato.learn.scattering import Scattering
+    from sfumato.vision.scattering import Scattering
 
     scattering = Scattering(scales=2, angles=8)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.learn import finetune
-from sfumato.learn.efficientnet_lite import FrozenNorm, Prepare
+from sfumato.vision.efficientnet_lite import FrozenNorm, Prepare
 
 _EVAL = FrozenNorm.forward
 

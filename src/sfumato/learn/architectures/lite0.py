@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.learn.architectures import family
-from sfumato.learn.efficientnet_lite import FEATURES, network
+from sfumato.vision.efficientnet_lite import FEATURES, network
 
 _CHUNK = 64
 """Images at a time: widened and at full size they are large."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sfumato.learn.architectures import family
 from sfumato.learn.recipe import ScatterLinear
-from sfumato.learn.scattering import Scattering
+from sfumato.vision.scattering import Scattering
 
 
 @family("scatter-linear")

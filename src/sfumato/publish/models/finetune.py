@@ -122,8 +122,8 @@ class FineTuneMethod:
             MissingExtraError: If the weights are not installed.
         """
         from sfumato.data import ImageSchema
-        from sfumato.learn import pretrained
         from sfumato.learn.noise import STREAM
+        from sfumato.vision import pretrained
 
         if not isinstance(facts, ImageSchema):
             raise InputError("learn.finetune was given a table", "It takes images.")

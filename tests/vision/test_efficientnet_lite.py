@@ -8,7 +8,7 @@ from tests.learn.lite0 import published, random_network, written_out
 from torch import nn
 
 from sfumato.errors import InputError
-from sfumato.learn import efficientnet_lite
+from sfumato.vision import efficientnet_lite
 
 
 @pytest.mark.parametrize("side", [32, 64, 50])

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.learn import scattering
-from sfumato.learn.scattering import Scattering
+from sfumato.vision import scattering
+from sfumato.vision.scattering import Scattering
 
 
 @pytest.fixture(autouse=True)

