@@ -38,6 +38,7 @@ bench-tables: $(VENV)/.core
 PEERED = $(if $(PEER),--peer $(PEER))
 bench-marginals: $(VENV)/.core
 	$(BIN)/python benchmarks/marginals.py
+	$(BIN)/python benchmarks/marginals.py --data german-credit
 	$(BIN)/python benchmarks/marginals.py --columns fifteen $(PEERED)
 
 bench-crash: $(VENV)/.core
