@@ -145,7 +145,7 @@ def bounded(data: Any, facts: Any, workspace: Path | None = None, key: bytes | N
         InputError: If the data do not say whose a row is, or facts and data name different units.
     """
     unit = getattr(facts, "unit", None)
-    of_data = getattr(data.schema, "unit", None)
+    of_data = getattr(getattr(data, "schema", None), "unit", None)
     if unit != of_data:
         raise InputError(
             f"the data say by {of_data!r} whom a row is of, the facts by {unit!r}",
@@ -167,4 +167,5 @@ def bounded(data: Any, facts: Any, workspace: Path | None = None, key: bytes | N
 
 def anonymous(data: Any) -> Any:
     """The data without the column that says whose a row is: what a method is given."""
-    return data.without_unit() if getattr(data.schema, "unit", None) is not None else data
+    named = getattr(getattr(data, "schema", None), "unit", None)
+    return data if named is None else data.without_unit()
