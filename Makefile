@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
-	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-finetune bench-adaptive \
+	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
 	bench-mcgen bench-scale clean
 
 demo: $(VENV)/.core
@@ -55,6 +55,9 @@ bench-step: $(VENV)/.bench
 
 bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
+
+bench-images: $(VENV)/.core
+	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py

@@ -15,6 +15,7 @@ from battery.defects import (
     adlm,
     finetune,
     generators,
+    gradient_trained,
     house,
     marginals,
     mechanisms,
@@ -366,6 +367,25 @@ PLANTED: tuple[Planted, ...] = (
             taught.into(taught.PrivateShares),
         ),
         ("check_only_draws_leak",),
+    ),
+    Planted(
+        "images drawn in the private proportions of the classes",
+        "the DP-CVAE of a published challenge (labels of the real loader)",
+        spoilt(gradient_trained.CVAE, gradient_trained.real_labels),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "class counts left out of the total",
+        "DP-FETA (the realised class count)",
+        spoilt(gradient_trained.COUNTED, gradient_trained.counts_for_free),
+        ("check_parts_sum",),
+    ),
+    Planted(
+        "a critic whose gradients are noised and not clipped",
+        "Xie et al.'s code (a weight clip, and no bound on a gradient)",
+        HONEST[gradient_trained.DPGAN],
+        ("check_norms", "check_realised_loss"),
+        gradient_trained.unclipped,
     ),
     Planted(
         "the event is not what runs",

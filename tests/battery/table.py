@@ -13,6 +13,7 @@ from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
+from battery.rows.gradient_trained import cvae, dpgan
 from battery.rows.independent import independent
 from battery.rows.marginals import marginals
 from battery.rows.mcgen import mcgen
@@ -48,6 +49,9 @@ METHODS: tuple[MethodRow, ...] = (
     mcgen("tables.mcgen"),
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
+    cvae("generators.cvae"),
+    cvae("generators.cvae: classes counted", class_prior="estimated"),
+    dpgan("generators.dpgan"),
     taught("generators.taught"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),

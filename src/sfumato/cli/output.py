@@ -80,6 +80,23 @@ Settings = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        help="A private folder to go on from if this is interrupted: the same command "
+        "continues there and pays nothing anew.",
+        metavar="DIR",
+    ),
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        help="End a training after so long and publish what it has reached. The whole budget "
+        "is spent all the same. For methods with this setting.",
+    ),
+]
 LedgerFile = Annotated[
     str | None,
     typer.Option("--ledger", help="The ledger's file; by default the data set's own."),

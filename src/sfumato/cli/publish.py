@@ -10,6 +10,7 @@ from sfumato.cli import output
 from sfumato.cli.output import (
     AsJson,
     Attacks,
+    Checkpoint,
     DataArgument,
     Delta,
     Device,
@@ -19,6 +20,7 @@ from sfumato.cli.output import (
     Evaluate,
     Holdout,
     LedgerFile,
+    MaxMinutes,
     MethodName,
     Out,
     RowsPerUnit,
@@ -51,6 +53,8 @@ def publish(
     unit: Unit = None,
     rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
+    checkpoint: Checkpoint = None,
+    max_minutes: MaxMinutes = None,
     evaluate: Evaluate = None,
     attack: Attacks = None,
     disclose_evaluation: DiscloseEvaluation = False,
@@ -72,16 +76,18 @@ def release(
     *,
     set_: list[str] | None,
     attack: list[str] | None,
+    max_minutes: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Calls ``sfumato.api`` by the name of a command, with its options, and shows the release."""
     import sfumato.api as api
 
+    settings = output.parse_settings(set_)
+    if max_minutes is not None:
+        settings["max_minutes"] = max_minutes
     with output.progress_bar(quiet=as_json) as progress:
-        made = getattr(api, call)(
-            settings=output.parse_settings(set_), attacks=attack, progress=progress, **options
-        )
+        made = getattr(api, call)(settings=settings, attacks=attack, progress=progress, **options)
     show(made, as_json=as_json)
 
 

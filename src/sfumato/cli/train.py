@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from sfumato.cli.output import (
     AsJson,
     Attacks,
+    Checkpoint,
     DataArgument,
     Delta,
     Device,
@@ -18,6 +17,7 @@ from sfumato.cli.output import (
     Evaluate,
     Holdout,
     LedgerFile,
+    MaxMinutes,
     MethodName,
     Out,
     RowsPerUnit,
@@ -48,15 +48,8 @@ def train(
     unit: Unit = None,
     rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            help="A private folder to go on from if this is interrupted: the same command "
-            "continues there and pays nothing anew.",
-            metavar="DIR",
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    max_minutes: MaxMinutes = None,
     evaluate: Evaluate = None,
     attack: Attacks = None,
     disclose_evaluation: DiscloseEvaluation = False,

@@ -35,13 +35,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.generators import priors
 from sfumato.publish.generators.features import STEP, FourierFeatures
 from sfumato.publish.generators.run import Run
 from sfumato.publish.method import Calibrated
@@ -65,7 +63,6 @@ _WHOLE = {
     "width": 1,
 }
 _DEVICES = ("auto", "cpu", "cuda")
-_PRIORS = ("estimated", "uniform")
 
 
 @method("generators.merf")
@@ -165,15 +162,7 @@ class Merf:
         _check_number("learning_rate", self.learning_rate, 1e-9, 1)
         if self.device not in _DEVICES:
             raise InputError(f"device is {self.device!r}", f"Use one of {', '.join(_DEVICES)}.")
-        if isinstance(self.class_prior, Mapping):
-            for label, share in self.class_prior.items():
-                _check_number(f"the share of class {label!r}", share, 0, math.inf)
-            object.__setattr__(self, "class_prior", dict(self.class_prior))
-        elif self.class_prior not in _PRIORS:
-            raise InputError(
-                f"class_prior is {self.class_prior!r}",
-                "Use estimated, uniform, or a share for every class.",
-            )
+        object.__setattr__(self, "class_prior", priors.check(self.class_prior))
 
     @classmethod
     def paper(cls, **settings: Any) -> Merf:
@@ -211,7 +200,14 @@ class Merf:
             )
         budget.check_records(facts.records)
         noise = Gaussian.calibrate(budget, CONTRIBUTION, Neighbours.REPLACE_ONE, granularity=STEP)
-        run = Run(self, facts, facts.records, noise, self._declared_prior(facts), self._device())
+        run = Run(
+            self,
+            facts,
+            facts.records,
+            noise,
+            priors.declared(self.class_prior, facts.classes),
+            self._device(),
+        )
         self.feature_map(facts, run.mean_stddev, 0)  # refuses images that are too large
         return Calibrated(
             method=self,
@@ -264,22 +260,6 @@ class Merf:
         if isinstance(self.class_prior, Mapping):
             declared.append(Fact("class prior", dict(self.class_prior)))
         return tuple(declared)
-
-    def _declared_prior(self, facts: ImageSchema) -> NDArray[np.float64] | None:
-        """(K,) public shares with sum 1, or None if they are to be estimated."""
-        if self.class_prior == "estimated":
-            return None
-        if not isinstance(self.class_prior, Mapping):
-            return np.full(len(facts.classes), 1 / len(facts.classes))
-        if set(self.class_prior) != set(facts.classes):
-            raise InputError(
-                f"class_prior names {sorted(map(str, self.class_prior))}",
-                f"Give a share for each of {', '.join(facts.classes)}.",
-            )
-        shares = np.array([float(self.class_prior[name]) for name in facts.classes])
-        if not 0 < shares.sum() < math.inf:
-            raise InputError("the shares of class_prior sum to 0", "Give a positive one.")
-        return np.asarray(shares / shares.sum())
 
     def _device(self) -> str:
         if self.device == "cpu":

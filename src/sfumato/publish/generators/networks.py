@@ -1,8 +1,9 @@
 """The conditional generator: noise and a class in, an image in [0, 1] out.
 
 Two dense layers make a small map (at most 8 pixels a side), transposed convolutions double it
-until the image fits in, and what is too much is cut off. Batch normalisation is safe here: no
-batch ever holds a private image, training sees the noisy embedding alone.
+until the image fits in, and what is too much is cut off. Batch normalisation is safe where no batch
+ever holds a private image: where training sees noisy statistics or a private critic alone. A
+decoder whose own gradients are clipped per example must not mix them, and is normalised in groups.
 
 torch is imported by the functions that need it.
 """
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 KIND = "conditional convolutional generator"
+NORMS = ("batch", "group")
 _SMALL = 8
+_GROUPS = 8  # of channels that are normalised together
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Architecture:
         latent: Number of normal variables a picture is made from.
         hidden: Width of the dense layer.
         width: Channels of the smallest map; halved at every doubling.
+        norm: ``"batch"``, or ``"group"``, which mixes no examples.
     """
 
     shape: tuple[int, int, int]
@@ -43,6 +47,7 @@ class Architecture:
     latent: int
     hidden: int
     width: int
+    norm: str = "batch"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -58,15 +63,19 @@ class Architecture:
         try:
             if values["kind"] != KIND:
                 raise KeyError(values["kind"])
+            norm = str(values.get("norm", "batch"))
+            if norm not in NORMS:
+                raise KeyError(norm)
             sizes = {key: int(values[key]) for key in ("classes", "latent", "hidden", "width")}
             channels, height, width = (int(size) for size in values["shape"])
             if min(*sizes.values(), channels, height, width) < 1:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise InputError(
-                "the release holds no generator of images", "Give a release of generators.merf."
+                "the release holds no generator of images",
+                "Give a release of a method that publishes one; see `sfumato methods`.",
             ) from None
-        return cls((channels, height, width), **sizes)
+        return cls((channels, height, width), **sizes, norm=norm)
 
     @property
     def doublings(self) -> int:
@@ -87,10 +96,10 @@ class Architecture:
         cells = self.width * height * width
         layers: list[nn.Module] = [
             nn.Linear(self.latent + self.classes, self.hidden),
-            nn.BatchNorm1d(self.hidden),
+            self._norm(self.hidden, flat=True),
             nn.ReLU(),
             nn.Linear(self.hidden, cells),
-            nn.BatchNorm1d(cells),
+            self._norm(cells, flat=True),
             nn.ReLU(),
             nn.Unflatten(1, (self.width, height, width)),
         ]
@@ -99,12 +108,19 @@ class Architecture:
             fewer = max(4, channels // 2)
             layers += [
                 nn.ConvTranspose2d(channels, fewer, 4, stride=2, padding=1),
-                nn.BatchNorm2d(fewer),
+                self._norm(fewer),
                 nn.ReLU(),
             ]
             channels = fewer
         layers += [nn.ConvTranspose2d(channels, self.shape[0], 4, stride=2, padding=1)]
         return nn.Sequential(*layers, nn.Sigmoid())
+
+    def _norm(self, channels: int, *, flat: bool = False) -> nn.Module:
+        from torch import nn
+
+        if self.norm == "batch":
+            return nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels)
+        return nn.GroupNorm(1 if flat else math.gcd(channels, _GROUPS), channels)
 
     def images(
         self, module: nn.Module, labels: torch.Tensor, generator: torch.Generator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.generators.embedding import NoisyEmbedding
 from sfumato.publish.generators.features import FourierFeatures
-from sfumato.publish.generators.networks import Architecture, weights
-from sfumato.publish.generators.sampling import PRIOR, draw
+from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.sampling import publishable
+from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.generators.training import Training, train
 from sfumato.publish.method import Progress
 from sfumato.release.release import Artefact
@@ -69,8 +69,7 @@ class Run:
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures once with noise; trains and draws from what was measured."""
-        base = secrets.randbits(31) if self.method.seed is None else self.method.seed
-        seeds = _seeds(base)
+        seeds = seeds_of(self.method.seed, "features", "training", "drawing")
         features = self.method.feature_map(self.facts, self.mean_stddev, seeds["features"])
         embedding = NoisyEmbedding.release(
             data,
@@ -102,12 +101,9 @@ class Run:
             progress=lambda done: progress(done, method.steps, "training the generator"),
         )
         prior = embedding.estimated_shares() if self.prior is None else self.prior
-        images = draw(
-            self._architecture, module, prior, self.facts.classes, self._samples, seeds["drawing"]
+        return publishable(
+            self._architecture, module, prior, self.facts.classes, self._samples, seeds
         )
-        architecture = {**self._architecture.to_dict(), PRIOR: prior.tolist()}
-        notes = {"class_prior": dict(zip(self.facts.classes, prior.tolist(), strict=True))}
-        return Artefact(images, weights(module), architecture, seeds, notes)
 
     @property
     def _samples(self) -> int:
@@ -122,10 +118,3 @@ class Run:
             hidden=self.method.hidden,
             width=self.method.width,
         )
-
-
-def _seeds(base: int) -> dict[str, int]:
-    """Independent seeds of what is random and is not privacy noise."""
-    names = ("features", "training", "drawing")
-    words = np.random.SeedSequence(base).generate_state(len(names))
-    return {"base": base, **{name: int(word) for name, word in zip(names, words, strict=True)}}

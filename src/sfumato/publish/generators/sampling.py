@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sfumato.data import ImageSet
-    from sfumato.release.release import Release
+    from sfumato.release.release import Artefact, Release
 
 _BATCH = 500
 PRIOR = "class_prior"
@@ -86,6 +86,40 @@ def draw(
             made = architecture.images(module, part, generator)
             images[start : start + _BATCH] = (made * 255).round().numpy().astype(np.uint8)
     return ImageSet.from_arrays(images, labels, classes)
+
+
+def publishable(
+    architecture: Architecture,
+    module: nn.Module,
+    prior: NDArray[np.float64],
+    classes: Sequence[str],
+    n: int,
+    seeds: Mapping[str, int],
+    **notes: Any,
+) -> Artefact:
+    """The release of a trained generator: its weights, what rebuilds it, and a first sample.
+
+    Args:
+        architecture: Of the generator.
+        module: Trained, on the CPU, in evaluation mode.
+        prior: (K,) public or noisy shares of the classes.
+        classes: Their names.
+        n: Images in the first sample.
+        seeds: Of what was random and is no privacy noise; ``"drawing"`` draws the sample.
+        notes: Further facts learnt from noisy output alone.
+    """
+    from sfumato.publish.generators.networks import weights
+    from sfumato.release.release import Artefact
+
+    images = draw(architecture, module, prior, classes, n, seeds["drawing"])
+    shares = dict(zip(classes, prior.tolist(), strict=True))
+    return Artefact(
+        images,
+        weights(module),
+        {**architecture.to_dict(), PRIOR: prior.tolist()},
+        dict(seeds),
+        {"class_prior": shares, **notes},
+    )
 
 
 def apportion(prior: NDArray[np.float64], n: int) -> NDArray[np.int64]:

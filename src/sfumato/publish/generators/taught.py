@@ -25,17 +25,15 @@ Tramer and Boneh 2021 (arXiv 2011.11660); procedural pictures that teach as in B
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.generators import priors
 from sfumato.publish.generators.proxies import KINDS, Mixture
 from sfumato.publish.generators.teaching import Run
 from sfumato.publish.method import Calibrated
@@ -44,8 +42,6 @@ from sfumato.publish.models.run import caveats
 from sfumato.registry import method
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from sfumato.data import ImageSchema
     from sfumato.learn.moments import ClassMoments
     from sfumato.learn.recipe import ScatterLinear
@@ -156,17 +152,12 @@ class Taught:
                 "images of the classes are wanted, and no description is paid for",
                 "Give description_share, say 0.3, or set textured and outlines to 0.",
             )
-        if isinstance(self.class_shares, Mapping):
-            for label, share in self.class_shares.items():
-                checks.number(f"the share of class {label!r}", share, 0)
-            object.__setattr__(self, "class_shares", dict(self.class_shares))
-        else:
-            checks.one_of("class_shares", self.class_shares, _SHARES)
-            if self.class_shares == "estimated" and not self.description_share:
-                raise InputError(
-                    "class_shares is 'estimated', and no description is paid for",
-                    "Give description_share, say 0.3, or public shares.",
-                )
+        object.__setattr__(self, "class_shares", priors.check(self.class_shares, "class_shares"))
+        if self.class_shares == "estimated" and not self.description_share:
+            raise InputError(
+                "class_shares is 'estimated', and no description is paid for",
+                "Give description_share, say 0.3, or public shares.",
+            )
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
         """The run that spends ``budget`` on images with these public facts.
@@ -198,7 +189,7 @@ class Taught:
             mixture=Mixture(self.drawings, self.silhouettes, self.textured, self.outlines),
             samples=self.samples or records,
             candidates=self.candidates,
-            shares=self._declared_shares(facts),
+            shares=priors.declared(self.class_shares, facts.classes, "class_shares"),
             temperature=self.temperature,
             soft=self.labels == "soft",
             seed=self.seed,
@@ -249,22 +240,6 @@ class Taught:
         return ClassMoments(
             facts.shape, len(facts.classes), far / mu, self.coefficients, self.brightness
         )
-
-    def _declared_shares(self, facts: ImageSchema) -> NDArray[np.float64] | None:
-        """(K,) public shares with sum 1, or None if they are to be estimated."""
-        if self.class_shares == "estimated":
-            return None
-        if not isinstance(self.class_shares, Mapping):
-            return np.full(len(facts.classes), 1 / len(facts.classes))
-        if set(self.class_shares) != set(facts.classes):
-            raise InputError(
-                f"class_shares names {sorted(map(str, self.class_shares))}",
-                f"Give a share for each of {', '.join(facts.classes)}.",
-            )
-        shares = np.array([float(self.class_shares[name]) for name in facts.classes])
-        if not 0 < shares.sum() < math.inf:
-            raise InputError("the shares of class_shares sum to 0", "Give a positive one.")
-        return np.asarray(shares / shares.sum())
 
 
 def _public(method: Taught) -> tuple[Fact, ...]:

@@ -1,0 +1,158 @@
+"""A generator against a private critic.
+
+The critic alone sees private images: its gradients on them are clipped example by example and
+noised, and everything that follows from the noisy critic is free. On generated images its gradients
+are clipped alike, so that neither side of the contest is scaled down, and not noised, because they
+contain nothing private. The generator may therefore be trained as often as it helps.
+
+Source: generative.md 3.1 (b); Bie, Kamath, Zhang 2023 (arXiv 2302.02936) for many critic steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sfumato.learn.averaging import Averaging
+from sfumato.learn.checkpoint import pack_optimizer, unpack_optimizer
+from sfumato.learn.engine import Engine
+from sfumato.learn.loop import PrivateLoop
+
+if TYPE_CHECKING:
+    from sfumato.publish.generators.gradient_trained import Work
+
+_BETAS = (0.0, 0.99)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """How the two sides are trained; none of it matters to privacy.
+
+    Args:
+        critic_rate: Learning rate of the critic's Adam.
+        generator_rate: Learning rate of the generator's Adam.
+        critic_steps: Private steps of the critic before each turn of the generator.
+        generator_steps: Steps of the generator in a turn.
+        batch: Generated images a step, of the critic and of the generator.
+        averaging: Decay of the average of the generator's weights that is kept.
+    """
+
+    critic_rate: float
+    generator_rate: float
+    critic_steps: int
+    generator_steps: int
+    batch: int
+    averaging: float
+
+
+class Adversarial:
+    """Takes private steps of a critic, and the generator's free ones between them.
+
+    Args:
+        critic: ``critic(images, labels)``; it must mix no examples.
+        generator: As the architecture of ``work`` builds it; it may mix examples.
+        contest: See :class:`Contest`.
+        work: Private images, mechanism, seeds and noise.
+    """
+
+    def __init__(self, critic: nn.Module, generator: nn.Module, contest: Contest, work: Work):
+        self.generator = generator.to(work.device).train()
+        self._critic = critic.to(work.device)
+        self._contest, self._work = contest, work
+        self._sharpen = torch.optim.Adam(critic.parameters(), contest.critic_rate, betas=_BETAS)
+        self._adapt = torch.optim.Adam(generator.parameters(), contest.generator_rate, betas=_BETAS)
+        self._average = Averaging(generator, contest.averaging)
+        self._draws = torch.Generator().manual_seed(work.seeds["training"])
+        self._loop = PrivateLoop(
+            critic,
+            self._sharpen,
+            _real,
+            ((work.images, work.labels), work.labels),
+            work.steps.mechanism,
+            source=work.source,
+        )
+        self._on_fakes = Engine(critic, _fake, self._loop.run.clipping)
+        self._turns = 0
+
+    @property
+    def steps_taken(self) -> int:
+        """Private steps begun."""
+        return self._loop.run.taken
+
+    def step(self) -> None:
+        """One private step of the critic; then a turn of the generator, if it is due."""
+        self._loop.backward()
+        with torch.no_grad():
+            made, classes = self._fakes()
+        free = self._on_fakes.clipped_sum((made, classes), classes).gradients
+        for name, parameter in self._critic.named_parameters():
+            if parameter.grad is not None:
+                parameter.grad.add_(free[name], alpha=1 / self._contest.batch)
+        self._sharpen.step()
+        if self.steps_taken % self._contest.critic_steps == 0:
+            for _ in range(self._contest.generator_steps):
+                self._turn()
+
+    def finish(self) -> nn.Module:
+        """The generator with its averaged weights, in evaluation mode, on the CPU."""
+        self._average.copy_to(self.generator)
+        return self.generator.eval().cpu()
+
+    def save(self, folder: Path | str) -> None:
+        """Writes a checkpoint of both sides."""
+        settings, moments = pack_optimizer(self._adapt)
+        parts = {
+            "generator": self.generator.state_dict(),
+            "average": self._average.weights,
+            "moments": moments,
+            "draws": {"state": self._draws.get_state()},
+        }
+        flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
+        self._loop.save(folder, tensors=flat, values={"adam": settings, "turns": self._turns})
+
+    def resume(self, folder: Path | str) -> None:
+        """Continues from a checkpoint, before the first step."""
+        values, flat = self._loop.resume(folder)
+        parts: dict[str, dict[str, Tensor]] = {}
+        for path, tensor in flat.items():
+            kind, _, name = path.partition("/")
+            parts.setdefault(kind, {})[name] = tensor
+        self.generator.load_state_dict(parts["generator"])
+        self._average.load(parts["average"])
+        unpack_optimizer(self._adapt, values["adam"], parts.get("moments", {}))
+        self._draws.set_state(parts["draws"]["state"])
+        self._turns = values["turns"]
+
+    def close(self) -> None:
+        """Lets go of the checkpoint's folder."""
+        self._loop.close()
+
+    def _turn(self) -> None:
+        made, classes = self._fakes()
+        loss = functional.softplus(-self._critic(made, classes)).mean()
+        self._adapt.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._adapt.step()
+        self._turns += 1
+        self._average.update(self.generator, self._turns)
+
+    def _fakes(self) -> tuple[Tensor, Tensor]:
+        work = self._work
+        drawn = torch.multinomial(
+            work.prior, self._contest.batch, replacement=True, generator=self._draws
+        )
+        made = work.architecture.images(self.generator, drawn, self._draws)
+        return made, drawn.to(work.device)
+
+
+def _real(scores: Tensor, _: Tensor) -> Tensor:
+    return functional.softplus(-scores)
+
+
+def _fake(scores: Tensor, _: Tensor) -> Tensor:
+    return functional.softplus(scores)

@@ -1,0 +1,281 @@
+"""What generators trained by noisy clipped gradients share: settings, calibration, run.
+
+A method adds its networks and its training; what is drawn from private images, the steps and the
+class counts, is accounted here in one event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sfumato.data.facts import Fact
+from sfumato.errors import InputError
+from sfumato.privacy.guarantee import Central
+from sfumato.publish.generators import priors
+from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.sampling import publishable
+from sfumato.publish.generators.seeds import seeds_of
+from sfumato.publish.generators.steps import PrivateSteps
+from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.models import checks
+from sfumato.publish.models.run import caveats
+from sfumato.release.release import Artefact
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sfumato.data import ImageSchema, ImageSet
+    from sfumato.learn.clipping import Clipping
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.noise import NoiseSource
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training: what a method's :meth:`GradientTrained.train` is given.
+
+    Args:
+        architecture: Of the generator.
+        images: (n, c, h, w) private.
+        labels: (n,) private class numbers.
+        steps: What may be drawn from them; the mechanism is to be run, and nothing else.
+        prior: (K,) public or noisy shares of the classes.
+        seeds: ``"weights"`` and ``"training"``.
+        source: Sampling and noise.
+        device: As torch names it.
+        progress: Told steps done and steps in all.
+        workspace: Where checkpoints lie; None keeps none.
+    """
+
+    architecture: Architecture
+    images: Tensor
+    labels: Tensor
+    steps: PrivateSteps
+    prior: Tensor
+    seeds: Mapping[str, int]
+    source: NoiseSource
+    device: str
+    progress: Callable[[int, int], None]
+    workspace: Path | None
+
+
+@dataclass(frozen=True)
+class GradientTrained:
+    """Settings of every such method.
+
+    Args:
+        epochs: How often a record is seen, on average.
+        expected_batch_size: Records a step, on average; None: a hundredth of the records, 64 at
+            least.
+        max_grad_norm: Bound on one record's gradient.
+        class_prior: Shares of the classes among the images drawn: ``"estimated"`` (noisy counts,
+            a hundredth of the budget's squared mu), ``"uniform"``, or public shares by name.
+        samples: How many images to publish; None: as many as there are records.
+        latent: Normal variables an image is made from.
+        hidden: Width of the generator's dense layer.
+        width: Channels of its smallest map.
+        averaging: Decay of the average of the weights that is published.
+        max_minutes: The training ends after so long, with what it has reached and the whole
+            budget spent; None: never early.
+        seed: Of weights, training and drawing, none of which is privacy noise; None draws one.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        InputError: If a value is unknown or out of its range.
+
+    Guaranteed: ``Central``, (epsilon, delta) for adding or removing one record; the number of
+    records is declared public.
+    """
+
+    epochs: float = 15
+    expected_batch_size: int | None = None
+    max_grad_norm: float = 1.0
+    class_prior: str | Mapping[str, float] = "estimated"
+    samples: int | None = None
+    latent: int = 16
+    hidden: int = 100
+    width: int = 16
+    averaging: float = 0.99
+    max_minutes: float | None = None
+    seed: int | None = None
+    device: str = "auto"
+
+    name: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]] = ("images",)
+    gives: ClassVar[str] = "images"
+    relation: ClassVar[str] = "central"
+    needs_records: ClassVar[bool] = True
+    default_delta: ClassVar[float] = 1e-5
+    generator_norm: ClassVar[str] = "batch"
+
+    def __post_init__(self) -> None:
+        checks.number("epochs", self.epochs, 0, closed=False)
+        checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
+        checks.number("averaging", self.averaging, 0, 1 - 1e-9)
+        for name in ("latent", "hidden", "width"):
+            checks.whole(name, getattr(self, name), 1)
+        for name, least in (("expected_batch_size", 1), ("samples", 1), ("seed", 0)):
+            if getattr(self, name) is not None:
+                checks.whole(name, getattr(self, name), least)
+        if self.max_minutes is not None:
+            checks.number("max_minutes", self.max_minutes, 0, closed=False)
+        checks.one_of("device", self.device, checks.DEVICES)
+        object.__setattr__(self, "class_prior", priors.check(self.class_prior))
+
+    # -- what a method adds --------------------------------------------------------------------
+
+    def train(self, work: Work) -> nn.Module:
+        """The trained generator, in evaluation mode, on the CPU."""
+        raise NotImplementedError
+
+    @property
+    def clipping(self) -> Clipping:
+        """The bound on one record's gradient."""
+        from sfumato.learn.clipping import Flat
+
+        return Flat(self.max_grad_norm)
+
+    # -- what they share -----------------------------------------------------------------------
+
+    def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
+        """The run that spends ``budget`` on images with these public facts.
+
+        Raises:
+            InputError: If the facts are not those of images or lack the number of records, the
+                budget lacks a delta, or a setting does not fit them.
+        """
+        from sfumato.data import ImageSchema
+        from sfumato.learn.noise import STREAM
+
+        if not isinstance(facts, ImageSchema):
+            raise InputError(f"{self.name} was given a table", "It publishes images.")
+        records = checks.records(facts, budget)
+        prior = priors.declared(self.class_prior, facts.classes)
+        steps = PrivateSteps.calibrate(
+            budget,
+            records=records,
+            expected_batch_size=checks.batch_size(self.expected_batch_size, records),
+            epochs=self.epochs,
+            clipping=self.clipping,
+            counted_classes=len(facts.classes) if prior is None else None,
+        )
+        run = Run(self, facts, records, steps, prior, checks.device(self.device))
+        public = [Fact("generator", run.architecture.to_dict(), f"public: setting of {self.name}")]
+        if isinstance(self.class_prior, Mapping):
+            public.append(Fact("class prior", dict(self.class_prior)))
+        return Calibrated(
+            method=self,
+            budget=budget,
+            facts=facts,
+            guarantee=Central(steps.event, budget.delta, "record", steps.mechanism.neighbours),
+            plan=run.plan,
+            run=run,
+            public=tuple(public),
+            caveats=caveats(steps.mechanism.neighbours),
+            source=STREAM,
+        )
+
+    def architecture(self, facts: ImageSchema) -> Architecture:
+        """Of the published generator."""
+        return Architecture(
+            shape=facts.shape,
+            classes=len(facts.classes),
+            latent=self.latent,
+            hidden=self.hidden,
+            width=self.width,
+            norm=self.generator_norm,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Class counts, if they are paid for; training; a first sample.
+
+    Args:
+        method: The public choices.
+        facts: Of the images.
+        records: The public number of images.
+        steps: What is drawn from them.
+        prior: (K,) declared shares of the classes, or None.
+        device: As torch names it.
+    """
+
+    method: GradientTrained
+    facts: ImageSchema
+    records: int
+    steps: PrivateSteps
+    prior: priors.Shares | None
+    device: str
+    resumable: bool = field(default=True, init=False)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Of the published generator."""
+        return self.method.architecture(self.facts)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """As JSON values for a card."""
+        samples = self.method.samples or self.records
+        return {
+            **self.steps.plan,
+            "samples": samples,
+            "generator": self.architecture.to_dict(),
+        }
+
+    def __call__(
+        self,
+        data: ImageSet,
+        source: NoiseSource,
+        progress: Progress,
+        workspace: Path | None = None,
+    ) -> Artefact:
+        """Trains on private images; what it has drawn is kept in ``workspace``."""
+        import torch
+
+        from sfumato.learn.examples import labelled
+        from sfumato.publish.workspace import once
+
+        method = self.method
+        seeds = once(
+            workspace, "seeds", lambda: seeds_of(method.seed, "weights", "training", "drawing")
+        )
+        images, labels = labelled(data)
+        prior = self.prior
+        if prior is None:
+            assert self.steps.counted is not None
+            counted = self.steps.counted
+            drawn = once(
+                workspace,
+                "class_prior",
+                lambda: counted.release(labels.numpy(), source).tolist(),
+                drawn=True,
+            )
+            prior = np.asarray(drawn)
+        module = method.train(
+            Work(
+                self.architecture,
+                images,
+                labels,
+                self.steps,
+                torch.from_numpy(prior),
+                seeds,
+                source,
+                self.device,
+                lambda done, total: progress(done, total, "training the generator"),
+                workspace,
+            )
+        )
+        return publishable(
+            self.architecture,
+            module,
+            prior,
+            self.facts.classes,
+            method.samples or self.records,
+            seeds,
+        )

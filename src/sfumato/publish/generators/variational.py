@@ -1,0 +1,182 @@
+"""A conditional variational autoencoder: the decoder is what is published.
+
+Every term of the loss is one example's own: its reconstruction and its divergence from a *fixed*
+prior. A divergence of the aggregate posterior would couple the examples of a batch, and no clip of
+one example's gradient would bound what one record can do.
+
+Source: Kingma and Welling 2014; generative.md 3.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sfumato.learn import own_noise
+from sfumato.learn.trainer import PrivateTrainer
+from sfumato.publish.generators.fitting import fit
+from sfumato.publish.generators.networks import Architecture
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from sfumato.learn.records import Inputs
+    from sfumato.publish.generators.gradient_trained import Work
+
+_SMALL = 7  # pixels a side at which the encoder stops halving
+_GROUPS = 8
+
+
+class Encoded(NamedTuple):
+    """What the loss needs of (n) examples.
+
+    Attributes:
+        images: (n, c, h, w) reconstructions in [0, 1].
+        mean: (n, latent) of the posterior.
+        log_variance: (n, latent) of the posterior.
+    """
+
+    images: Tensor
+    mean: Tensor
+    log_variance: Tensor
+
+
+class Encoder(nn.Module):
+    """An image and its class to the parameters of a posterior; mixes no examples.
+
+    Args:
+        shape: ``(channels, height, width)``.
+        classes: K.
+        latent: Dimensions of the posterior.
+        width: Channels of the first map.
+        hidden: Width of the dense layer.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], classes: int, latent: int, width: int, hidden: int
+    ) -> None:
+        super().__init__()
+        channels, height, across = shape
+        layers: list[nn.Module] = []
+        while True:
+            layers += [
+                nn.Conv2d(channels, width, 3, 2, 1),
+                nn.GroupNorm(math.gcd(width, _GROUPS), width),
+                nn.ReLU(),
+            ]
+            channels, height, across = width, (height + 1) // 2, (across + 1) // 2
+            if max(height, across) <= _SMALL:
+                break
+            width *= 2
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.dense = nn.Linear(channels * height * across + classes, hidden)
+        self.posterior = nn.Linear(hidden, 2 * latent)
+
+    def forward(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, (n, latent) each, of images and (n, K) one-hot classes."""
+        found = torch.cat([self.features(2 * images - 1), classes], dim=1)
+        both: Tensor = self.posterior(functional.relu(self.dense(found)))
+        mean, log_variance = both.chunk(2, dim=1)
+        return mean, log_variance.clamp(-8, 8)
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder together.
+
+    Args:
+        encoder: Gives the posterior.
+        decoder: As ``architecture`` builds it, normalised in groups.
+        architecture: Of the decoder.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, architecture: Architecture) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self._architecture = encoder, decoder, architecture
+
+    def forward(self, images: Tensor, classes: Tensor, noise: Tensor) -> Encoded:
+        """Reconstructions through a draw of the posterior.
+
+        Args:
+            images: (n, c, h, w).
+            classes: (n, K) one-hot.
+            noise: (n, latent) standard normal.
+        """
+        mean, log_variance = self.encoder(images, classes)
+        latent = mean + noise * torch.exp(log_variance / 2)
+        made = self.decoder(torch.cat([latent, classes], dim=1))
+        _, height, width = self._architecture.shape
+        return Encoded(made[:, :, :height, :width], mean, log_variance)
+
+
+def loss_of(weight: float) -> Callable[[Encoded, Tensor], Tensor]:
+    """The (n,) losses: mean cross-entropy of a pixel, and the divergence from a normal prior.
+
+    Args:
+        weight: Of the divergence, once it is divided by the number of pixels as well.
+    """
+
+    def losses(found: Encoded, images: Tensor) -> Tensor:
+        pixels = found.images.clamp(1e-4, 1 - 1e-4).flatten(1)
+        wanted = images.flatten(1)
+        entropy = -(wanted * pixels.log() + (1 - wanted) * (1 - pixels).log()).mean(dim=1)
+        variance = found.log_variance.exp()
+        divergence = (found.mean**2 + variance - 1 - found.log_variance).sum(dim=1) / 2
+        return entropy + weight * divergence / wanted.shape[1]
+
+    return losses
+
+
+def build(architecture: Architecture, width: int, hidden: int, seed: int) -> Autoencoder:
+    """An autoencoder with public initial weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = Encoder(
+            architecture.shape, architecture.classes, architecture.latent, width, hidden
+        )
+        return Autoencoder(encoder, architecture.build(), architecture)
+
+
+def train(
+    coder: nn.Module,
+    optimizer: Optimizer,
+    divergence: float,
+    averaging: float,
+    minutes: float | None,
+    work: Work,
+) -> None:
+    """Trains an autoencoder in place, and leaves the average of its weights in it.
+
+    Args:
+        coder: Takes images, one-hot classes and noise; frozen parameters stay as they are.
+        optimizer: Of its trainable parameters.
+        divergence: See :func:`loss_of`.
+        averaging: Decay of the average of the weights.
+        minutes: The training ends after so long; None: never early.
+        work: Private images, mechanism, seeds and noise.
+    """
+    latent, seed = work.architecture.latent, work.seeds["training"]
+    classes = functional.one_hot(work.labels, work.architecture.classes).float()
+
+    def with_noise(inputs: Inputs, targets: Tensor) -> tuple[Inputs, Tensor]:
+        images, given, keys = inputs
+        noise = own_noise.gaussian(keys, latent, seed, trainer.steps_taken)
+        return (images, given, noise), targets
+
+    trainer = PrivateTrainer(
+        coder,
+        loss_of(divergence),
+        optimizer,
+        work.steps.mechanism,
+        ((work.images, classes, own_noise.keys_of(work.images)), work.images),
+        averaging=averaging,
+        augment=with_noise,
+        source=work.source,
+    )
+    fit(trainer, work, minutes)
+    assert trainer.average is not None
+    trainer.average.copy_to(coder)

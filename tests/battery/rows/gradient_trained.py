@@ -1,0 +1,98 @@
+"""Rows of generators that are trained by noisy clipped gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from battery.accountant import Parts
+from battery.row import Array, MethodRow
+from battery.rows.trained import steps_of_plan, trained
+from sfumato.publish.generators.cvae import Cvae
+from sfumato.publish.generators.dpgan import DpGan
+from sfumato.release.release import Artefact
+
+SMALL: dict[str, Any] = {
+    "epochs": 1.0,
+    "expected_batch_size": 10,
+    "max_grad_norm": 1.0,
+    "class_prior": "uniform",
+    "samples": 12,
+    "latent": 4,
+    "hidden": 6,
+    "width": 4,
+    "averaging": 0.5,
+    "seed": 1,
+    "device": "cpu",
+}
+ALTERNATIVES: dict[str, Any] = {
+    "epochs": 2.0,
+    "expected_batch_size": 8,
+    "max_grad_norm": 0.5,
+    "class_prior": {"a": 0.5, "b": 0.25, "c": 0.25},
+    "samples": 9,
+    "latent": 3,
+    "hidden": 5,
+    "width": 2,
+    "averaging": 0.0,
+    "max_minutes": 1e-9,
+    "seed": 2,
+    "device": "cuda",
+}
+
+
+def cvae(name: str, **settings: Any) -> MethodRow:
+    """An autoencoder; with ``class_prior="estimated"`` the classes are counted, too."""
+    return trained(
+        name,
+        Cvae,
+        {**SMALL, "encoder_width": 2, "encoder_hidden": 5, "learning_rate": 0.1, "divergence": 9.0}
+        | settings,
+        ALTERNATIVES
+        | {"learning_rate": 0.05, "divergence": 0.5, "encoder_width": 4, "encoder_hidden": 4},
+        parts=with_counts,
+        numbers=generator_of,
+        paid_for=frozenset({"class_prior"}),
+        runs=0,
+        slow_runs=400,
+        canaries=40,
+    )
+
+
+def dpgan(name: str, **settings: Any) -> MethodRow:
+    """A critic and its generator."""
+    sides = {"critic_steps": 2, "batch": 6, "critic_width": 2, "critic_hidden": 4}
+    return trained(
+        name,
+        DpGan,
+        SMALL | sides | {"generator_rate": 0.1, "critic_rate": 0.1} | settings,
+        ALTERNATIVES
+        | {
+            "critic_rate": 0.05,
+            "generator_rate": 0.05,
+            "critic_steps": 1,
+            "generator_steps": 2,
+            "batch": 5,
+            "critic_width": 3,
+            "critic_hidden": 3,
+        },
+        parts=with_counts,
+        numbers=generator_of,
+        paid_for=frozenset({"class_prior"}),
+        runs=0,
+        slow_runs=400,
+        canaries=40,
+    )
+
+
+def with_counts(plan: Mapping[str, Any], facts: Any) -> Parts:
+    """Sampled steps, and noisy class counts where the card has them."""
+    parts = steps_of_plan(plan, facts)
+    if "class_counts_stddev" not in plan:
+        return parts
+    return parts.discrete_gaussian(1, plan["class_counts_stddev"])
+
+
+def generator_of(artefact: Artefact) -> dict[str, Array]:
+    """The weights of a released generator."""
+    return dict(artefact.tensors)

@@ -1,0 +1,168 @@
+"""Generators trained by noisy clipped gradients, end to end on small images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.data import ImageSchema, ImageSet
+from sfumato.errors import InputError
+from sfumato.learn.loop import PrivateLoop
+from sfumato.privacy import events
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+from sfumato.publish.generators import critics, sample, variational
+from sfumato.publish.generators.cvae import Cvae
+from sfumato.publish.generators.dpgan import DpGan
+from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.priors import Counted
+from sfumato.publish.method import Calibrated
+from sfumato.release.release import Release
+
+FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
+BUDGET = Budget(1.0, 1e-5)
+SMALL: dict[str, Any] = {
+    "epochs": 2.0,
+    "expected_batch_size": 20,
+    "samples": 30,
+    "latent": 3,
+    "hidden": 6,
+    "width": 4,
+    "seed": 7,
+}
+CVAE = Cvae(**SMALL, encoder_width=2, encoder_hidden=5)
+DPGAN = DpGan(**SMALL, critic_steps=2, batch=6, critic_width=2, critic_hidden=4)
+BOTH = pytest.mark.parametrize("method", [CVAE, DPGAN], ids=lambda method: method.name)
+
+
+def images(seed: int = 0, n: int = 60) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
+    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
+
+
+def calibrated(method: Any, **changes: Any) -> Calibrated:
+    from dataclasses import replace
+
+    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
+    return made
+
+
+@BOTH
+def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
+    release = calibrated(method)(images(), ledger=Ledger.in_memory())
+    data: Any = release.data
+    assert data.images.shape == (30, 3, 9, 12)
+    release.save(tmp_path / "release")
+    again = Release.load(tmp_path / "release")
+    drawn = sample(again, 12, seed=3)
+    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
+    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
+    shares = np.bincount(sample(again, 300).labels, minlength=3) / 300
+    declared = [release.card.plan["class_prior"][name] for name in FACTS.classes]
+    assert shares == pytest.approx(declared, abs=0.01)
+
+
+@BOTH
+def test_counts_and_steps_are_one_event(method: Any) -> None:
+    made = calibrated(method)
+    plan = made.plan
+    step = events.PoissonSampledDpEvent(
+        plan["sampling"]["rate"], events.GaussianDpEvent(plan["noise_multiplier"])
+    )
+    counted = Counted(3, plan["class_counts_stddev"]).event
+    assert made.guarantee.event == events.compose(counted, events.repeat(step, plan["steps"]))  # type: ignore[union-attr]
+    assert 0.98 < made.guarantee.epsilon() <= 1.0
+    declared = calibrated(method, class_prior="uniform")
+    assert "class_counts_stddev" not in declared.plan
+    assert declared.plan["noise_multiplier"] < plan["noise_multiplier"]
+
+
+@BOTH
+def test_an_interrupted_training_goes_on_and_pays_once(
+    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, folder = Ledger.in_memory(), tmp_path / "work"
+    made, data = calibrated(method), images()
+    taken, step = [], PrivateLoop.backward
+
+    def dies(loop: PrivateLoop) -> None:
+        step(loop)
+        taken.append(loop.run.taken)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PrivateLoop, "backward", dies)
+    with pytest.raises(KeyboardInterrupt):
+        made(data, ledger=ledger, workspace=folder)
+    with pytest.warns(UserWarning, match="they are lost, and counted"):
+        release = made(data, ledger=ledger, workspace=folder)
+    assert taken == list(range(1, made.plan["steps"] + 1))
+    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
+    assert release.card.seeds["base"] == 7
+
+
+@BOTH
+def test_the_clock_ends_a_training_with_what_it_has_reached(method: Any) -> None:
+    made = calibrated(method, max_minutes=1e-9)
+    release = made(images(), ledger=Ledger.in_memory())
+    assert len(release.data) == 30
+    assert release.card.figures["epsilon"] == pytest.approx(made.guarantee.epsilon())
+
+
+@BOTH
+def test_what_cannot_be_is_refused_before_anything_is_spent(method: Any) -> None:
+    for changes, message in (
+        ({"epochs": 0}, "epochs is 0"),
+        ({"latent": 0}, "latent is 0"),
+        ({"samples": 0}, "samples is 0"),
+        ({"max_minutes": -1}, "max_minutes is -1"),
+        ({"averaging": 1.0}, "averaging is 1.0"),
+        ({"class_prior": "real"}, "class_prior is 'real'"),
+        ({"class_prior": {"cat": 1.0}}, "class_prior names"),
+        ({"expected_batch_size": 61}, "61 of 60 records"),
+    ):
+        with pytest.raises(InputError, match=message):
+            calibrated(method, **changes)
+    with pytest.raises(InputError, match="number of records is not declared"):
+        method.calibrate(BUDGET, FACTS.with_records(None))
+    with pytest.raises(InputError, match="delta"):
+        method.calibrate(Budget(1.0), FACTS)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 12), (1, 28, 28), (1, 3, 2)])
+def test_neither_critic_nor_encoder_mixes_examples(shape: tuple[int, int, int]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    some = torch.rand(5, *shape, generator=rng)
+    other = torch.cat([some[:2], torch.rand(3, *shape, generator=rng)])
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    critic = critics.build(shape, 3, 4, 6, seed=0)
+    assert torch.equal(critic(some, labels)[:2], critic(other, labels)[:2])
+    assert critic(some, labels).shape == (5,)
+    coder = variational.build(Architecture(shape, 3, 4, 8, 4, "group"), 4, 6, seed=0)
+    classes = torch.eye(3)[labels]
+    noise = torch.randn(5, 4, generator=rng)
+    first, second = coder(some, classes, noise), coder(other, classes, noise)
+    assert torch.allclose(first.images[:2], second.images[:2], atol=1e-6)
+    assert torch.allclose(first.mean[:2], second.mean[:2], atol=1e-6)
+    assert first.images.shape == some.shape
+
+
+def test_the_critic_tells_classes_apart() -> None:
+    critic = critics.build((1, 8, 8), 3, 4, 6, seed=0)
+    image = torch.rand(1, 1, 8, 8).expand(3, -1, -1, -1)
+    assert len(set(critic(image, torch.arange(3)).tolist())) == 3
+
+
+def test_noisy_counts_become_shares_that_leave_no_class_out() -> None:
+    from sfumato.privacy.noise import SeededSource
+
+    labels = np.repeat([0, 1], [900, 100])
+    shares = Counted(3, 5.0).release(labels, SeededSource(0))
+    assert shares.sum() == pytest.approx(1)
+    assert shares[0] == pytest.approx(0.9 / 1.03, abs=0.03)
+    assert shares[2] == pytest.approx((0.1 / 3) / 1.03, abs=0.01)
