@@ -31,19 +31,21 @@ def test_the_rule_follows_public_shapes_and_names_its_reason() -> None:
         (table(3, many), "tables.independent"),
         (table(300, levels), "tables.independent"),
     ):
-        name, why = choose("data", "table", facts)
+        name, why = choose("data", "table", facts, records=5, epsilon=1.0)
         assert name == expected
         assert why.startswith(f"{name}: ")
-    assert choose("model", "images", None)[0] == "learn.recipe"
+    assert choose("model", "images", None, records=5, epsilon=1.0)[0] == "learn.recipe"
 
 
-def test_images_go_to_a_teacher_if_it_can_see_them() -> None:
-    for facts, expected in (
-        (ImageSchema(1, 28, 28, ("a", "b")), "generators.taught"),
-        (ImageSchema(3, 8, 9, ("a", "b")), "generators.taught"),
-        (ImageSchema(1, 7, 28, ("a", "b")), "generators.merf"),
-        (ImageSchema(1, 28, 28, ("a",)), "generators.merf"),
+def test_images_go_to_a_teacher_if_it_can_see_them_and_there_are_enough() -> None:
+    for facts, records, epsilon, expected in (
+        (ImageSchema(1, 28, 28, ("a", "b")), 60_000, 1.0, "generators.taught"),
+        (ImageSchema(3, 8, 9, ("a", "b")), 5_000, 4.0, "generators.taught"),
+        (ImageSchema(1, 8, 8, ("a", "b")), 1_437, 1.0, "generators.merf"),
+        (ImageSchema(1, 28, 28, ("a", "b")), 60_000, 0.1, "generators.merf"),
+        (ImageSchema(1, 7, 28, ("a", "b")), 60_000, 1.0, "generators.merf"),
+        (ImageSchema(1, 28, 28, ("a",)), 60_000, 1.0, "generators.merf"),
     ):
-        name, why = choose("data", "images", facts)
+        name, why = choose("data", "images", facts, records=records, epsilon=epsilon)
         assert name == expected
         assert why.startswith(f"{name}: ")

@@ -95,14 +95,14 @@ def plan(
         key=key,
     )
     kind = inputs.members.kind
-    chosen = ""
-    if method == "auto":
-        method, chosen = choose(gives, kind, inputs.facts)
+    usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
+    chosen = why if method == "auto" else ""
+    method = usual if method == "auto" else method
     configured = configure(method, settings, device)
     if kind not in configured.kinds:
         raise InputError(
             f"{method} takes {' or '.join(configured.kinds)}, the data is {kind}",
-            f"Use {choose(gives, kind, inputs.facts)[0]!r}, or see `sfumato methods`.",
+            f"Use {usual!r}, or see `sfumato methods`.",
         )
     if (configured.gives == "model") != (gives == "model"):
         raise InputError(
