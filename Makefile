@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A fresh machine has no compiled caches; installing with them off halves the time.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
+.PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
 	bench-mcgen bench-scale clean
 
@@ -13,6 +13,10 @@ demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
 
 test: $(VENV)/.dev lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
+
+# As above with coverage, which takes half as long again.
+coverage: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --cov=sfumato --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev

@@ -50,7 +50,7 @@ METHODS: tuple[MethodRow, ...] = (
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
     merf("generators.merf"),
     cvae("generators.cvae"),
-    cvae("generators.cvae: classes counted", class_prior="estimated"),
+    cvae("generators.cvae: classes counted", counted=True),
     dpgan("generators.dpgan"),
     taught("generators.taught"),
     adlm("learn.adlm"),
