@@ -32,7 +32,7 @@ _DISTANCE = math.sqrt(2 * _QUERIES)
 @lru_cache
 def public_records() -> str:
     """A file of pictures that nobody protects."""
-    pool = data.pictures(77, 60)
+    pool = data.pictures(77, 200)
     file = Path(tempfile.mkdtemp(prefix="battery-pate-")) / "public.npz"
     np.savez(file, images=pool.images, labels=pool.labels, classes=np.array(PICTURES.classes))
     return str(file)
