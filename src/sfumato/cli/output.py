@@ -93,8 +93,8 @@ MaxMinutes = Annotated[
     float | None,
     typer.Option(
         "--max-minutes",
-        help="End a training after so long and publish what it has reached. The whole budget "
-        "is spent all the same. For methods with this setting.",
+        help="Take only as many training steps as there is time for, measured beforehand on "
+        "made-up data. The whole budget is spent all the same. For methods with this setting.",
     ),
 ]
 LedgerFile = Annotated[

@@ -107,11 +107,29 @@ def test_an_interrupted_training_goes_on_and_pays_once(
 
 
 @BOTH
-def test_the_clock_ends_a_training_with_what_it_has_reached(method: Any) -> None:
+def test_time_is_turned_into_steps_before_a_private_image_is_looked_at(
+    method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, seen = images(), []
+    step = PrivateLoop.backward
+
+    def watched(loop: PrivateLoop) -> None:
+        found, _ = loop._records.fetch(np.arange(1), torch.device("cpu"))
+        seen.append(bool((found[0] == torch.from_numpy(private.images[:1])).all()))
+        step(loop)
+
+    monkeypatch.setattr(PrivateLoop, "backward", watched)
     made = calibrated(method, max_minutes=1e-9)
-    release = made(images(), ledger=Ledger.in_memory())
+    release = made(private, ledger=Ledger.in_memory())
+    # The rehearsal's steps see no private image; then there is time for a single step.
+    assert seen == [False] * (len(seen) - 1) + [True]
+    assert len(seen) > 1
     assert len(release.data) == 30
+    assert release.card.plan["steps_taken"] == 1 < release.card.plan["steps"]
     assert release.card.figures["epsilon"] == pytest.approx(made.guarantee.epsilon())
+    seen.clear()
+    release = calibrated(method, max_minutes=60)(private, ledger=Ledger.in_memory())
+    assert sum(seen) == release.card.plan["steps_taken"] == made.plan["steps"]
 
 
 @BOTH

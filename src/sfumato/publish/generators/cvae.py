@@ -78,7 +78,6 @@ class Cvae(GradientTrained):
             torch.optim.Adam(coder.parameters(), self.learning_rate),
             self.divergence,
             self.averaging,
-            self.max_minutes,
             work,
         )
         return coder.decoder.eval().cpu()

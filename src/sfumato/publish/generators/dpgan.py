@@ -88,5 +88,5 @@ class DpGan(GradientTrained):
             self.averaging,
         )
         sides = Adversarial(critic, generator, contest, work)
-        fit(sides, work, self.max_minutes)
+        fit(sides, work)
         return sides.finish()

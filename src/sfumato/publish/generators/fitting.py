@@ -1,9 +1,7 @@
-"""Private steps that can be interrupted: by a checkpoint, or by the clock."""
+"""Private steps that can be interrupted, and gone on with from a checkpoint."""
 
 from __future__ import annotations
 
-import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,28 +40,21 @@ class Trainer(Protocol):
         ...
 
 
-def fit(trainer: Trainer, work: Work, minutes: float | None) -> None:
-    """Takes all steps that are left, or as many as there is time for.
+def fit(trainer: Trainer, work: Work) -> None:
+    """Takes all steps that are left, or as many of them as ``work.most`` says.
 
     Args:
         trainer: With the mechanism of ``work``.
         work: Its workspace keeps checkpoints, and a training that is found there goes on.
-        minutes: No step begins after so long; None: never early. The budget is spent whole: a
-            training that ends early has drawn less than it paid for.
     """
     folder = None if work.workspace is None else work.workspace / TRAINING
-    total = work.steps.mechanism.steps
-    began = time.monotonic()
+    total = work.most or work.steps.mechanism.steps
     try:
         if folder is not None:
-            if checkpoint.is_whole(folder):
+            if checkpoint.found(folder):
                 trainer.resume(folder)
-            elif folder.exists():  # the first checkpoint, before any step, was not finished
-                shutil.rmtree(folder)
             trainer.save(folder)
         while trainer.steps_taken < total:
-            if minutes is not None and time.monotonic() - began > 60 * minutes:
-                break
             trainer.step()
             if folder is not None and trainer.steps_taken % _EVERY == 0:
                 trainer.save(folder)

@@ -6,6 +6,7 @@ class counts, is accounted here in one event.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish.generators import priors
+from sfumato.publish.generators import priors, rehearsal
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
 from sfumato.publish.generators.seeds import seeds_of
@@ -50,6 +51,7 @@ class Work:
         device: As torch names it.
         progress: Told steps done and steps in all.
         workspace: Where checkpoints lie; None keeps none.
+        most: So many steps are taken, decided before any private image is looked at; None: all.
     """
 
     architecture: Architecture
@@ -61,11 +63,12 @@ class Work:
     source: NoiseSource
     device: str
     progress: Callable[[int, int], None]
-    workspace: Path | None
+    workspace: Path | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
-class GradientTrained:
+class GradientTrained(ABC):
     """Settings of every such method.
 
     Args:
@@ -80,8 +83,9 @@ class GradientTrained:
         hidden: Width of the generator's dense layer.
         width: Channels of its smallest map.
         averaging: Decay of the average of the weights that is published.
-        max_minutes: The training ends after so long, with what it has reached and the whole
-            budget spent; None: never early.
+        max_minutes: Take only as many steps as there is time for, and spend the whole budget all
+            the same; None takes all. How many is measured on made-up images beforehand: a clock
+            that ran beside the private ones would tell of them.
         seed: Of weights, training and drawing, none of which is privacy noise; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
 
@@ -129,9 +133,9 @@ class GradientTrained:
 
     # -- what a method adds --------------------------------------------------------------------
 
+    @abstractmethod
     def train(self, work: Work) -> nn.Module:
         """The trained generator, in evaluation mode, on the CPU."""
-        raise NotImplementedError
 
     @property
     def clipping(self) -> Clipping:
@@ -257,20 +261,23 @@ class Run:
                 drawn=True,
             )
             prior = np.asarray(drawn)
-        module = method.train(
-            Work(
-                self.architecture,
-                images,
-                labels,
-                self.steps,
-                torch.from_numpy(prior),
-                seeds,
-                source,
-                self.device,
-                lambda done, total: progress(done, total, "training the generator"),
-                workspace,
-            )
+        most = None
+        if method.max_minutes is not None:
+            most = once(workspace, "most_steps", lambda: rehearsal.steps(method, self, seeds))
+        work = Work(
+            self.architecture,
+            images,
+            labels,
+            self.steps,
+            torch.from_numpy(prior),
+            seeds,
+            source,
+            self.device,
+            lambda done, total: progress(done, total, "training the generator"),
+            workspace,
+            most,
         )
+        module = method.train(work)
         return publishable(
             self.architecture,
             module,
@@ -278,4 +285,5 @@ class Run:
             self.facts.classes,
             method.samples or self.records,
             seeds,
+            steps_taken=most or self.steps.mechanism.steps,
         )

@@ -146,7 +146,6 @@ def train(
     optimizer: Optimizer,
     divergence: float,
     averaging: float,
-    minutes: float | None,
     work: Work,
 ) -> None:
     """Trains an autoencoder in place, and leaves the average of its weights in it.
@@ -156,7 +155,6 @@ def train(
         optimizer: Of its trainable parameters.
         divergence: See :func:`loss_of`.
         averaging: Decay of the average of the weights.
-        minutes: The training ends after so long; None: never early.
         work: Private images, mechanism, seeds and noise.
     """
     latent, seed = work.architecture.latent, work.seeds["training"]
@@ -177,6 +175,6 @@ def train(
         augment=with_noise,
         source=work.source,
     )
-    fit(trainer, work, minutes)
+    fit(trainer, work)
     assert trainer.average is not None
     trainer.average.copy_to(coder)

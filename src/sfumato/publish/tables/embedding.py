@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 STEP = 2.0**-9
 """What the entries of a vector are multiples of."""
 
+PLANE_STEP = 2.0**-20
+"""What the entries of a hyperplane's direction are multiples of."""
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -94,15 +97,23 @@ class Embedding:
 
 
 def directions(width: int, bits: int, seed: int) -> NDArray[np.float64]:
-    """(width, bits) public random directions: hyperplanes that know nothing of the rows."""
-    return np.random.default_rng(seed).standard_normal((width, bits))
+    """(width, bits) public random directions: hyperplanes that know nothing of the rows.
+
+    Entries are multiples of 2**-20, so that products with vectors are exact; see :func:`sides`.
+    """
+    drawn = np.random.default_rng(seed).standard_normal((width, bits))
+    return np.asarray(np.rint(drawn / PLANE_STEP) * PLANE_STEP)
 
 
 def sides(
     embedding: Embedding, vectors: NDArray[np.float64], planes: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """(n,) which of the ``2 ** bits`` pieces of space each vector is in."""
-    above = (vectors - embedding.centre) @ planes > 0
+    """(n,) which of the ``2 ** bits`` pieces of space each vector is in.
+
+    Sums of multiples of 2**-29 below 2**24 are exact in any order: a record's piece is a function
+    of the record, whatever batch it comes in.
+    """
+    above = vectors @ planes > embedding.centre @ planes
     weights = 1 << np.arange(planes.shape[1], dtype=np.int64)
     return np.asarray(above @ weights, dtype=np.int64)
 
