@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from sfumato.publish import checks
 from sfumato.publish.generators.gradient_trained import GradientTrained, Work
-from sfumato.publish.models import checks
 from sfumato.registry import method
 
 if TYPE_CHECKING:

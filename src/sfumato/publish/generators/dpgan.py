@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sfumato.publish import checks
 from sfumato.publish.generators.gradient_trained import GradientTrained, Work
-from sfumato.publish.models import checks
 from sfumato.registry import method
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ import numpy as np
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
+from sfumato.publish import checks
 from sfumato.publish.generators import priors, rehearsal
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
 from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.generators.steps import PrivateSteps
 from sfumato.publish.method import Calibrated, Progress
-from sfumato.publish.models import checks
 from sfumato.publish.models.run import caveats
 from sfumato.release.release import Artefact
 

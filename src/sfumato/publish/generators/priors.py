@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import InputError
-from sfumato.publish.models import checks
+from sfumato.publish import checks
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent

@@ -33,11 +33,11 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.proxies import KINDS, Mixture
 from sfumato.publish.generators.teaching import Run
 from sfumato.publish.method import Calibrated
-from sfumato.publish.models import checks
 from sfumato.publish.models.run import caveats
 from sfumato.registry import method
 

@@ -19,8 +19,8 @@ from sfumato.errors import InputError
 from sfumato.learn.schedules import KINDS, named
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated
-from sfumato.publish.models import checks
 from sfumato.publish.models.run import Run, caveats
 from sfumato.publish.models.settings import NetworkSettings
 from sfumato.registry import method

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated, RecordCaveat
-from sfumato.publish.models import checks
 from sfumato.registry import method
 
 if TYPE_CHECKING:

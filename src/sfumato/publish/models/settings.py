@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sfumato.publish.models import checks
+from sfumato.publish import checks
 
 if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema

@@ -21,7 +21,7 @@ from torch.nn import functional
 from sfumato.learn import checkpoint
 from sfumato.learn.architectures import build, weights
 from sfumato.learn.trainer import PrivateTrainer
-from sfumato.publish.models import checks
+from sfumato.publish import checks
 from sfumato.release.model import Model
 from sfumato.release.release import Artefact
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated
-from sfumato.publish.models import checks
 from sfumato.publish.models.run import caveats
 from sfumato.registry import method
 

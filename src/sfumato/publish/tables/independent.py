@@ -20,18 +20,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sfumato.data.columns import Numeric
 from sfumato.data.facts import Fact
-from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated, Progress
-from sfumato.publish.tables.bins import Cells, check_binning
+from sfumato.publish.tables.bins import check_binning
+from sfumato.publish.tables.counted import (
+    TARGET_BINS,
+    CountedRun,
+    features_of,
+    target_of,
+)
 from sfumato.publish.tables.marginals import Independent as Estimate
-from sfumato.publish.tables.rows import Collector
 from sfumato.registry import method
 from sfumato.release.release import Artefact
 
@@ -39,10 +42,6 @@ if TYPE_CHECKING:
     from sfumato.data import Schema, Table
     from sfumato.privacy.mechanisms import DiscreteGaussian, DiscreteLaplace
     from sfumato.privacy.noise import NoiseSource
-
-_ROWS = 1 << 16  # synthetic rows that are decoded at a time
-_TARGET_BINS = 8
-_LARGEST_TABLE = 1 << 26  # cells of one noisy table
 
 
 @method("tables.independent")
@@ -70,7 +69,7 @@ class Independent:
     """
 
     bins: int = 32
-    target_bins: int = _TARGET_BINS
+    target_bins: int = TARGET_BINS
     binning: str = "refined"
     rows: int | None = None
     seed: int | None = None
@@ -86,11 +85,9 @@ class Independent:
     def __post_init__(self) -> None:
         check_binning(self.bins, self.binning)
         check_binning(self.target_bins, "equal")
-        for name, lowest in (("rows", 1), ("seed", 0)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (whole and value >= lowest):
-                raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
+        for name, least in (("rows", 1), ("seed", 0)):
+            if getattr(self, name) is not None:
+                checks.whole(name, getattr(self, name), least)
 
     def calibrate(self, budget: Budget, facts: Schema) -> Calibrated:
         """The run that spends ``budget`` on a table with these public facts.
@@ -100,27 +97,8 @@ class Independent:
         """
         # Neighbours differ in their number of rows: stating or checking it would tell them apart.
         facts = facts.with_records(None)
-        numeric = facts.target is not None and isinstance(facts[facts.target], Numeric)
-        if self.target_bins != _TARGET_BINS and not numeric:
-            raise InputError(
-                "target_bins was given, and the target is no number",
-                "It has a meaning for a numeric target only.",
-            )
-        target = None if facts.target is None else self._target(facts)
-        classes = 1 if target is None else len(target)
-        features = tuple(
-            Cells.of(column, self.bins, self.binning, classes) for column in facts.features
-        )
-        if not features:
-            raise InputError(
-                "the table has no column beside its target", "Declare at least one feature."
-            )
-        for cells in features:
-            if len(cells) * classes > _LARGEST_TABLE:
-                raise InputError(
-                    f"column {cells.column.name!r} by target has {len(cells) * classes} cells",
-                    "Declare fewer levels, or predict another target.",
-                )
+        target = target_of(facts, self.target_bins)
+        features = features_of(facts, target, self.bins, self.binning)
         noise = _mechanism(budget, len(features))
         run = _Run(self, facts, features, target, noise)
         gaussian = hasattr(noise, "stddev")
@@ -138,10 +116,6 @@ class Independent:
                 "target does not explain are lost.",
             ),
         )
-
-    def _target(self, facts: Schema) -> Cells:
-        assert facts.target is not None
-        return Cells.of(facts[facts.target], self.target_bins, "equal")
 
 
 def _mechanism(budget: Budget, tables: int) -> DiscreteGaussian | DiscreteLaplace:
@@ -167,21 +141,13 @@ def _mechanism(budget: Budget, tables: int) -> DiscreteGaussian | DiscreteLaplac
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Run(CountedRun):
     """Counts, noise, estimate, rows.
 
     Args:
-        method: The public choices.
-        facts: The table's schema.
-        features: Public cells of the features.
-        target: Public cells of the target, if there is one.
         noise: Of every cell.
     """
 
-    method: Independent
-    facts: Schema
-    features: tuple[Cells, ...]
-    target: Cells | None
     noise: DiscreteGaussian | DiscreteLaplace
 
     @property
@@ -202,8 +168,8 @@ class _Run:
         laplace = isinstance(self.noise, DiscreteLaplace)
         return {
             "tables": len(self.features),
-            "cells": sum(map(len, self.features)) * self._classes,
-            "classes": self._classes,
+            "cells": sum(map(len, self.features)) * self.classes,
+            "classes": self.classes,
             "noise": "discrete Laplace" if laplace else "discrete Gaussian",
             ("scale" if laplace else "stddev"): getattr(
                 self.noise, "scale" if laplace else "stddev"
@@ -225,30 +191,3 @@ class _Run:
     def measure(self, table: Table, source: NoiseSource) -> Estimate:
         """All that is drawn from the private rows: noisy counts, made consistent."""
         return Estimate.fit([self.noise.release(counts, source) for counts in self._counts(table)])
-
-    def draw(self, estimate: Estimate, rows: int, rng: np.random.Generator) -> Table:
-        """Synthetic rows, from noisy counts alone: as many and as often as one likes."""
-        collector = Collector(self.facts)
-        for start in range(0, rows, _ROWS):
-            labels, columns = estimate.sample(min(_ROWS, rows - start), rng)
-            codes = {
-                cells.column.name: cells.draw(drawn, rng)
-                for cells, drawn in zip(self.features, columns, strict=True)
-            }
-            if self.target is not None:
-                codes[self.target.column.name] = self.target.draw(labels, rng)
-            collector.add(codes)
-        return collector.table()
-
-    @property
-    def _classes(self) -> int:
-        return 1 if self.target is None else len(self.target)
-
-    def _counts(self, table: Table) -> list[NDArray[np.int64]]:
-        """The exact (cells, classes) table of each feature: private, for the noise alone."""
-        by = () if self.target is None else (self.target.axis,)
-        counted = table.many_counts([(cells.axis, *by) for cells in self.features])
-        return [
-            cells.sum(counts.reshape(len(counts), -1))
-            for cells, counts in zip(self.features, counted, strict=True)
-        ]

@@ -22,18 +22,24 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.columns import Numeric
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated, Progress
-from sfumato.publish.tables.bins import Cells, check_binning
+from sfumato.publish.tables.bins import check_binning
+from sfumato.publish.tables.counted import (
+    LARGEST_TABLE,
+    TARGET_BINS,
+    CountedRun,
+    features_of,
+    target_of,
+)
 from sfumato.publish.tables.forest import Forest, grouped
 from sfumato.publish.tables.groups import Groups
 from sfumato.publish.tables.marginals import Independent as Estimate
 from sfumato.publish.tables.pairs import Pair, Pairs
-from sfumato.publish.tables.rows import Collector
 from sfumato.publish.tables.spanning import Expected, grow, mean_error
 from sfumato.publish.tables.spending import Spending, divide, variance
 from sfumato.registry import method
@@ -43,10 +49,6 @@ if TYPE_CHECKING:
     from sfumato.data import Schema, Table
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
-
-_ROWS = 1 << 16  # synthetic rows that are decoded at a time
-_TARGET_BINS = 8
-_LARGEST_TABLE = 1 << 26  # cells of one noisy table
 
 
 @method("tables.marginals")
@@ -74,7 +76,7 @@ class Marginals:
     """
 
     bins: int = 16
-    target_bins: int = _TARGET_BINS
+    target_bins: int = TARGET_BINS
     binning: str = "refined"
     pairs: float = 0.55
     choosing: float = 0.05
@@ -93,11 +95,10 @@ class Marginals:
     def __post_init__(self) -> None:
         check_binning(self.bins, self.binning)
         check_binning(self.target_bins, "equal")
-        for name, lowest in (("rows", 1), ("seed", 0), ("groups", 3)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if (value is not None or name == "groups") and not (whole and value >= lowest):
-                raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
+        for name, least in (("rows", 1), ("seed", 0)):
+            if getattr(self, name) is not None:
+                checks.whole(name, getattr(self, name), least)
+        checks.whole("groups", self.groups, 3)
         for name in ("pairs", "choosing"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -117,31 +118,11 @@ class Marginals:
         """
         # Neighbours differ in their number of rows: stating or checking it would tell them apart.
         facts = facts.with_records(None)
-        numeric = facts.target is not None and isinstance(facts[facts.target], Numeric)
-        if self.target_bins != _TARGET_BINS and not numeric:
-            raise InputError(
-                "target_bins was given, and the target is no number",
-                "It has a meaning for a numeric target only.",
-            )
-        target = None
-        if facts.target is not None:
-            target = Cells.of(facts[facts.target], self.target_bins, "equal")
+        target = target_of(facts, self.target_bins)
+        features = features_of(facts, target, self.bins, self.binning)
         classes = 1 if target is None else len(target)
-        features = tuple(
-            Cells.of(column, self.bins, self.binning, classes) for column in facts.features
-        )
-        if not features:
-            raise InputError(
-                "the table has no column beside its target", "Declare at least one feature."
-            )
-        largest = max(features, key=len)
-        if len(largest) * classes > _LARGEST_TABLE:
-            raise InputError(
-                f"column {largest.column.name!r} by target has {len(largest) * classes} cells",
-                "Declare fewer levels, or predict another target.",
-            )
         widest = sorted((min(len(cells), self.groups) for cells in features), reverse=True)[:2]
-        if len(features) > 1 and widest[0] * widest[1] * classes > _LARGEST_TABLE:
+        if len(features) > 1 and widest[0] * widest[1] * classes > LARGEST_TABLE:
             raise InputError(
                 f"two features by target have {widest[0] * widest[1] * classes} cells",
                 "Set groups lower, or predict another target.",
@@ -167,21 +148,13 @@ class Marginals:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Run(CountedRun):
     """Counts, choices, counts, estimate, rows.
 
     Args:
-        method: The public choices.
-        facts: The table's schema.
-        features: Public cells of the features.
-        target: Public cells of the target, if there is one.
         spending: The noise of everything.
     """
 
-    method: Marginals
-    facts: Schema
-    features: tuple[Cells, ...]
-    target: Cells | None
     spending: Spending
 
     def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
@@ -228,29 +201,6 @@ class _Run:
         estimate = _refined(noisy, variance(self.spending.first), again, repeated, spread)
         return Forest.fit(estimate, groups, measured, spread), list(measured)
 
-    def draw(self, forest: Forest, rows: int, rng: np.random.Generator) -> Table:
-        """Synthetic rows, from noisy counts alone: as many and as often as one likes."""
-        collector = Collector(self.facts)
-        for start in range(0, rows, _ROWS):
-            labels, columns = forest.sample(min(_ROWS, rows - start), rng)
-            codes = {
-                cells.column.name: cells.draw(drawn, rng)
-                for cells, drawn in zip(self.features, columns, strict=True)
-            }
-            if self.target is not None:
-                codes[self.target.column.name] = self.target.draw(labels, rng)
-            collector.add(codes)
-        return collector.table()
-
-    def _counts(self, table: Table) -> list[NDArray[np.int64]]:
-        """The exact (cells, classes) table of each feature: private, for the noise alone."""
-        by = () if self.target is None else (self.target.axis,)
-        counted = table.many_counts([(cells.axis, *by) for cells in self.features])
-        return [
-            cells.sum(counts.reshape(len(counts), -1))
-            for cells, counts in zip(self.features, counted, strict=True)
-        ]
-
     def _groups(self, estimate: Estimate, spread: float) -> tuple[Groups, ...]:
         least = _STANDS_OUT * float(np.sqrt(spread))
         return tuple(
@@ -264,8 +214,7 @@ class _Run:
         assert self.spending.second is not None
         both = 1 / (1 / first + 1 / variance(self.spending.second))
         gain = mean_error(first) - mean_error(both)
-        classes = 1 if self.target is None else len(self.target)
-        return [gain * len(cells) * classes for cells in self.features]
+        return [gain * len(cells) * self.classes for cells in self.features]
 
     def _alone(self, estimate: Estimate) -> Forest:
         return Forest.fit(estimate, [Groups.fine(cells) for cells in self.features], {}, 0.0)

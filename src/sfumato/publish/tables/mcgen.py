@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.columns import Numeric
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
@@ -33,6 +32,7 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.tables import moments
 from sfumato.publish.tables.bins import Cells, check_binning
+from sfumato.publish.tables.counted import TARGET_BINS, target_of
 from sfumato.publish.tables.embedding import Embedding, directions, groups, sides
 from sfumato.publish.tables.marginals import Independent as Counts
 from sfumato.publish.tables.rows import Collector
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _ROWS = 1 << 15  # records or synthetic rows at a time
 _LARGEST = 1 << 25  # numbers that are measured of one set
 _MOST_BITS = 10
-_SET_SIZE, _TARGET_BINS = 3, 8
+_SET_SIZE = 3
 
 
 @method("tables.mcgen")
@@ -75,7 +75,7 @@ class McGen:
     set_size: int = _SET_SIZE
     sets: tuple[tuple[str, ...], ...] | None = None
     bits: int = 1
-    target_bins: int = _TARGET_BINS
+    target_bins: int = TARGET_BINS
     rows: int | None = None
     seed: int | None = None
 
@@ -110,16 +110,8 @@ class McGen:
         """
         # Neighbours differ in their number of rows: stating or checking it would tell them apart.
         facts = facts.with_records(None)
-        numeric = facts.target is not None and isinstance(facts[facts.target], Numeric)
-        if self.target_bins != _TARGET_BINS and not numeric:
-            raise InputError(
-                "target_bins was given, and the target is no number",
-                "It has a meaning for a numeric target only.",
-            )
+        target = target_of(facts, self.target_bins)
         sets = self._sets(facts)
-        target = None
-        if facts.target is not None:
-            target = Cells.of(facts[facts.target], self.target_bins, "equal")
         clusters = (1 if target is None else len(target)) << self.bits
         for one in sets:
             numbers = moments.size(one.width) * clusters

@@ -1,4 +1,4 @@
-"""Checks of settings that the methods of this room share."""
+"""Checks of settings that methods share."""
 
 from __future__ import annotations
 

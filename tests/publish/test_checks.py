@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sfumato.errors import InputError
-from sfumato.publish.models import checks
+from sfumato.publish import checks
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, True, math.nan])
