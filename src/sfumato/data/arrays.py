@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Container
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,3 +125,28 @@ def show(array: pa.Array, at: int) -> str:
     """A value as an error names it, cut where it is long."""
     text = repr(array[at].as_py())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def of_frame(frame: Any, wanted: Container[str]) -> pa.Table:
+    """The wanted columns of a data frame; NaN, None and NaT are missing values.
+
+    Args:
+        frame: A pandas data frame with names that are each there once.
+        wanted: Names.
+    """
+    import pyarrow as pa
+
+    arrays = {}
+    for place, name in enumerate(map(str, frame.columns)):
+        if name not in wanted:
+            continue
+        series = frame.iloc[:, place]
+        try:
+            arrays[name] = pa.array(series, from_pandas=True)
+        except (pa.ArrowException, TypeError):
+            # Mixed types: what they spell is compared with the declared facts.
+            spelt = [
+                None if gone else str(x) for x, gone in zip(series, series.isna(), strict=True)
+            ]
+            arrays[name] = pa.array(spelt, pa.string())
+    return pa.table(arrays)

@@ -8,7 +8,7 @@ right row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,3 +116,32 @@ def blank(array: Any, column: Column | None, tokens: Sequence[str]) -> Any:
         return array
     means_missing = pc.is_in(array, value_set=pa.array(tokens, array.type))
     return pc.if_else(means_missing, pa.scalar(None, array.type), array)
+
+
+def checked(codes: Mapping[str, NDArray[Any]], columns: Sequence[Column]) -> dict[str, Narrow]:
+    """Codes that somebody computed, copied into their narrowest types.
+
+    Args:
+        codes: (n,) integers a column.
+        columns: Their public facts.
+
+    Raises:
+        InputError: If there are none, lengths differ, or a code is none of the column's.
+    """
+    lengths = {name: len(values) for name, values in codes.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"columns have different lengths: {lengths}", "Give one code a row.")
+    kept = {}
+    for column in columns:
+        values = np.asarray(codes[column.name])
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise InputError(f"codes of {column.name!r} are no row of integers", "Convert them.")
+        if len(values) == 0:
+            raise InputError("the table has no rows", "Give at least one.")
+        if values.min() < 0 or values.max() >= column.size:
+            raise InputError(
+                f"codes of {column.name!r} reach {values.min()}..{values.max()}",
+                f"They must lie in 0..{column.size - 1}.",
+            )
+        kept[column.name] = values.astype(narrowest(column.size))
+    return kept

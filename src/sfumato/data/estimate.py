@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from sfumato.data.arrays import is_text, read_numbers
 from sfumato.data.encoding import blank
-from sfumato.data.persons import origin
+from sfumato.data.passes import CSV_NA, spelt
 from sfumato.data.schema_file import UNKNOWN
-from sfumato.data.sources import CsvSource, Source
+from sfumato.data.sources import Source
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ _VOTE_SHARE = 0.2
 _FALSE_BIN = 1e-6  # chance that any empty bin of a column is taken for occupied
 _LONGEST_LEVEL = 200
 _SPELLINGS = ("integer", "number", "text")
-_CSV_NA = ("", "NA")
 _STEPS = 100_000  # grids of estimated bounds have at most about this many values
 
 
@@ -135,9 +134,7 @@ def count(data: Source, declared: Mapping[str, str]) -> tuple[dict[str, Sums], i
     Raises:
         InputError: If the files cannot be read to their end.
     """
-    files = origin(data)
-    spelt = isinstance(files, CsvSource) or getattr(files, "spelt", False)
-    tokens = _CSV_NA if spelt else ()
+    tokens = CSV_NA if spelt(data) else ()
     asked = [name for name, kind in declared.items() if kind != "bool"]
     spellings = {name: np.zeros(len(_SPELLINGS), np.int64) for name in declared}
     bins = {name: np.zeros(len(edges()) + 2, np.int64) for name in declared}

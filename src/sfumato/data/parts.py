@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data import sources
 from sfumato.data.columns import narrowest
 from sfumato.data.engine import EngineSource
 from sfumato.errors import InputError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sfumato.data.schema import Schema
+    from sfumato.data.sources import Source
 
 Codes = dict[str, NDArray[Any]]
 
@@ -61,3 +63,28 @@ def gathered(batches: Iterable[Codes], schema: Schema, picked: NDArray[np.int64]
             parts.append(codes[name][here].astype(narrowest(schema[name].size)))
         start += height
     return {name: np.concatenate(parts) for name, parts in kept.items() if parts}
+
+
+def halves(
+    source: Source | None, codes: Codes | None, total: int, fraction: float, seed: int
+) -> tuple[tuple[Source | None, Codes | None], tuple[Source | None, Codes | None]]:
+    """The rest and the held-out rows of a table in order, by a hash of their number.
+
+    Args:
+        source: The rows, if codes are not known.
+        codes: Of all rows, if they are.
+        total: How many rows there are.
+        fraction: Of the rows to hold out, in (0, 1).
+        seed: Of the hash.
+
+    Raises:
+        InputError: If a part would be empty.
+    """
+    threshold = sources.split_threshold(seed, total, fraction)
+    if codes is not None:
+        low = sources.row_hashes(seed, 0, total) < np.uint64(threshold)
+        rest, held = ({n: c[k] for n, c in codes.items()} for k in (~low, low))
+        return (None, rest), (None, held)
+    assert source is not None
+    rest_of, held_of = (sources.Subset(source, seed, threshold, below) for below in (False, True))
+    return (rest_of, None), (held_of, None)

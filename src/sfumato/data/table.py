@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import addresses, counting, encoding, parts, persons, sources
-from sfumato.data.ahead import ahead
+from sfumato.data import addresses, arrays, counting, encoding, parts, persons, sources, writing
 from sfumato.data.axes import Axis
-from sfumato.data.columns import Column, narrowest, stored
-from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
 from sfumato.data.impossible import check_rows
+from sfumato.data.passes import Passes, check_columns
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
-from sfumato.data.writing import Writer
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ Codes = NDArray[np.int64]
 DATA = "data.parquet"
 SCHEMA = "schema.yaml"
 _KEPT_CELLS = 1 << 26  # tables up to this many cells keep their codes in memory once computed
-_CSV_NA = ("", "NA")
 _AGGREGATES = 32  # measured on 41 columns: DuckDB is faster for the columns, not for their pairs
 
 
@@ -92,9 +86,9 @@ class Table:
             path, encoding=schema.encoding, delimiter=schema.delimiter, engine=engine
         )
         where = addresses.plain(str(path))
-        _check_columns(source.names, schema, where)
+        check_columns(source.names, schema, where)
         # A table with a header and nothing else is found now rather than at the first pass.
-        if _is_empty(source, schema):
+        if Passes(source, schema).empty:
             raise InputError(f"{where} has no rows", "Give a table with rows.")
         return cls(schema, source)
 
@@ -106,7 +100,7 @@ class Table:
             InputError: If it has no rows or its columns are not the schema's.
         """
         sources.check_names(table.column_names, "the table")
-        _check_columns(table.column_names, schema, "the table")
+        check_columns(table.column_names, schema, "the table")
         if table.num_rows == 0:
             raise InputError("the table has no rows", "Give at least one.")
         return cls(schema, sources.ArrowSource(table.select(list(schema.stored))))
@@ -118,25 +112,10 @@ class Table:
         Raises:
             InputError: If it has no rows or its columns are not the schema's.
         """
-        import pyarrow as pa
-
         names = [str(name) for name in frame.columns]
         sources.check_names(names, "the data frame")
-        _check_columns(names, schema, "the data frame")
-        arrays = {}
-        for place, name in enumerate(names):
-            if name in schema.stored:
-                series = frame.iloc[:, place]
-                try:
-                    arrays[name] = pa.array(series, from_pandas=True)
-                except (pa.ArrowException, TypeError):
-                    # Mixed types: what they spell is compared with the declared facts.
-                    spelt = [
-                        None if gone else str(x)
-                        for x, gone in zip(series, series.isna(), strict=True)
-                    ]
-                    arrays[name] = pa.array(spelt, pa.string())
-        return cls.from_arrow(pa.table(arrays), schema)
+        check_columns(names, schema, "the data frame")
+        return cls.from_arrow(arrays.of_frame(frame, schema.stored), schema)
 
     @classmethod
     def from_codes(cls, codes: Mapping[str, NDArray[Any]], schema: Schema) -> Table:
@@ -150,26 +129,8 @@ class Table:
                 f"codes do not say whom a row is of, and the schema names unit {schema.unit!r}",
                 "Open the data with Table.open, from_pandas or from_arrow.",
             )
-        _check_columns(list(codes), schema.released(), "the codes")
-        lengths = {name: len(values) for name, values in codes.items()}
-        if len(set(lengths.values())) != 1:
-            raise InputError(f"columns have different lengths: {lengths}", "Give one code a row.")
-        kept = {}
-        for column in schema.columns:
-            values = np.asarray(codes[column.name])
-            if values.ndim != 1 or values.dtype.kind not in "iu":
-                raise InputError(
-                    f"codes of {column.name!r} are no row of integers", "Convert them."
-                )
-            if len(values) == 0:
-                raise InputError("the table has no rows", "Give at least one.")
-            if values.min() < 0 or values.max() >= column.size:
-                raise InputError(
-                    f"codes of {column.name!r} reach {values.min()}..{values.max()}",
-                    f"They must lie in 0..{column.size - 1}.",
-                )
-            kept[column.name] = values.astype(narrowest(column.size))
-        return cls(schema, None, kept)
+        check_columns(list(codes), schema.released(), "the codes")
+        return cls(schema, None, encoding.checked(codes, schema.columns))
 
     # -- rows ----------------------------------------------------------------------------------
 
@@ -211,7 +172,7 @@ class Table:
             for start in range(0, self.num_rows, rows):
                 yield {n: self._codes[n][start : start + rows].astype(np.int64) for n in names}
             return
-        for narrow in self._passing(names, rows):
+        for narrow in self._passes.codes(names, rows):
             yield {name: narrow[name].astype(np.int64) for name in names}
 
     def codes(self, columns: Sequence[str] | None = None) -> dict[str, Codes]:
@@ -225,16 +186,16 @@ class Table:
             self._keep()
         if self._codes is not None:
             return {name: self._codes[name].astype(np.int64) for name in names}
-        parts = self._narrow(names)
-        return {name: parts.pop(name).astype(np.int64) for name in names}
+        whole = self._passes.whole(names, self.num_rows)
+        return {name: whole.pop(name).astype(np.int64) for name in names}
 
     def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """Rows in the schema's types and precision, up to ``rows`` at a time."""
         import pyarrow as pa
 
         for codes in self.codes_batches(rows):
-            arrays = [column.decode(codes[column.name]) for column in self.schema]
-            yield pa.record_batch(arrays, names=list(self.schema.names))
+            decoded = [column.decode(codes[column.name]) for column in self.schema]
+            yield pa.record_batch(decoded, names=list(self.schema.names))
 
     # -- what methods ask ----------------------------------------------------------------------
 
@@ -265,19 +226,19 @@ class Table:
         tally = counting.Tally(lists, self.schema)
         if not lists:
             return []
-        engine = self._source if isinstance(self._source, EngineSource) else None
-        # An engine in this process gives rows faster than it makes many aggregates of them.
-        as_is = all(self.schema[axis.column].reading is None for axes in lists for axis in axes)
-        few = engine is not None and (not engine.embedded or len(tally.groups) <= _AGGREGATES)
-        if engine is not None and as_is and few:
-            return engine.count(lists, self.schema, self._tokens)
-        if self._codes is None and engine is None and self._small():
-            self._keep()
         names = list(dict.fromkeys(axis.column for axes in lists for axis in axes))
+        if self._codes is None:
+            engine = self._passes.engine(names)
+            # An engine in this process gives rows faster than it makes many aggregates of them.
+            few = engine is not None and (not engine.embedded or len(tally.groups) <= _AGGREGATES)
+            if engine is not None and few:
+                return engine.count(lists, self.schema, self._passes.tokens)
+            if not isinstance(self._source, EngineSource) and self._small():
+                self._keep()
         if self._codes is not None:
             tally.add({name: self._codes[name] for name in names})
         else:
-            for codes in self._passing(names, ROWS):
+            for codes in self._passes.codes(names):
                 tally.add(codes)
         return tally.tables()
 
@@ -303,18 +264,15 @@ class Table:
                 f"the schema declares {schema.records} records, the table has {self.num_rows}",
                 "Correct records in the schema.",
             )
-        as_is = all(column.reading is None for column in self.schema)
-        engine = self._source if isinstance(self._source, EngineSource) and as_is else None
-        if self._codes is None and engine is not None:
-            engine.check(self.schema, self._tokens)
+        engine = None if self._codes is not None else self._passes.engine(self.schema.names)
+        if engine is not None:
+            engine.check(self.schema, self._passes.tokens)
         elif self._codes is None and self._small():
             self._keep()
         if (self._codes is not None or engine is not None) and not schema.impossible:
             return
         first_row = 0
-        known = self._codes is not None
-        passing = self.codes_batches() if known else self._passing(self.schema.names, ROWS)
-        for codes in passing:
+        for codes in self.codes_batches():
             check_rows(codes, schema, first_row)
             first_row += len(next(iter(codes.values())))
 
@@ -347,17 +305,8 @@ class Table:
                 Table(schema, p) for p in parts.held_out(self._source, fraction, seed)
             )
             return rest, held_out
-        threshold = sources.split_threshold(seed, self.num_rows, fraction)
-        if self._codes is not None:
-            low = sources.row_hashes(seed, 0, self.num_rows) < np.uint64(threshold)
-            halves = ({n: c[k] for n, c in self._codes.items()} for k in (~low, low))
-            rest, held_out = (Table(schema, None, half) for half in halves)
-            return rest, held_out
-        assert self._source is not None
-        rest, held_out = (
-            Table(schema, sources.Subset(self._source, seed, threshold, below))
-            for below in (False, True)
-        )
+        both = parts.halves(self._source, self._codes, self.num_rows, fraction, seed)
+        rest, held_out = (Table(schema, *half) for half in both)
         return rest, held_out
 
     def sample(self, limit: int, seed: int) -> Table:
@@ -397,18 +346,16 @@ class Table:
         if self._codes is not None:
             codes = {n: c[:rows] for n, c in self._codes.items()}
         source = None if self._source is None else sources.Head(self._source, rows)
-        return Table(schema, source, codes, bounded=self.bounded)
+        return self._like(schema, source, codes)
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        schema = self.schema.with_target(name)
-        return Table(schema, self._source, self._codes, bounded=self.bounded)
+        return self._like(self.schema.with_target(name), self._source, self._codes)
 
     def select(self, *names: str) -> Table:
         """The same rows with some of the columns, in the order given."""
         codes = None if self._codes is None else {name: self._codes[name] for name in names}
-        schema = self.schema.select(*names)
-        return Table(schema, self._source, codes, bounded=self.bounded)
+        return self._like(self.schema.select(*names), self._source, codes)
 
     # -- persons -------------------------------------------------------------------------------
 
@@ -449,7 +396,7 @@ class Table:
         if codes is not None:
             mask = kept.mask(0, self.num_rows)
             codes = {name: values[mask] for name, values in codes.items()}
-        return Table(self.schema.with_records(None), kept, codes, bounded=self.bounded)
+        return self._like(self.schema.with_records(None), kept, codes)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -472,125 +419,34 @@ class Table:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self.stored_at is not None:
-            _same_file(self.stored_at, folder / DATA)
+            writing.same_file(self.stored_at, folder / DATA)
         else:
-            writer = Writer(folder / DATA, self.schema)
-            try:
-                for codes in self.codes_batches():
-                    writer.add(codes)
-            finally:
-                writer.close()
+            writing.write(folder / DATA, self.schema, self.codes_batches())
         self.schema.released().save(folder / SCHEMA)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _like(
+        self, schema: Schema, source: Source | None, codes: Mapping[str, NDArray[Any]] | None
+    ) -> Table:
+        """Rows of this table under other facts, in the order that they are in."""
+        made = Table(schema, source, codes, bounded=self.bounded)
+        made._shuffled = self._shuffled
+        return made
 
     def _names(self, columns: Sequence[str] | None) -> list[str]:
         if columns is None:
             return list(self.schema.names)
         return [self.schema[name].name for name in columns]
 
-    def _passing(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
-        """Codes batch by batch, the next one being read while one is worked on."""
-        source = persons.origin(self._source)
-        alone = isinstance(source, EngineSource) and not source.threads
-        encoded = self._encoded(names, rows)
-        return encoded if alone else ahead(encoded)
-
-    def _encoded(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
-        """Codes in their narrowest type, batch by batch."""
-        assert self._source is not None
-        columns, tokens = [self.schema[name] for name in names], self._tokens
-        read = list(dict.fromkeys(map(stored, columns)))
-        numbered = not isinstance(self._source, EngineSource)
-        first_row = 0
-        for batch in self._source.batches(read, rows):
-            yield {
-                column.name: encoding.narrow(
-                    column,
-                    _as_read(column, batch.column(stored(column)), tokens),
-                    tokens,
-                    first_row=first_row if numbered else None,
-                )
-                for column in columns
-            }
-            first_row += batch.num_rows
-
     @property
-    def _tokens(self) -> tuple[str, ...]:
-        """Texts that mean "missing" here."""
-        if self.schema.na_values is not None:
-            return self.schema.na_values
-        return _CSV_NA if _is_spelt(self._source) else ()
+    def _passes(self) -> Passes:
+        """What reads the rows, where they are not known as codes."""
+        assert self._source is not None
+        return Passes(self._source, self.schema)
 
     def _small(self) -> bool:
         return self.num_rows * len(self.schema) <= _KEPT_CELLS
 
     def _keep(self) -> None:
-        self._codes = self._narrow(self.schema.names)
-
-    def _narrow(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Codes of whole columns in their narrowest type."""
-        kept: dict[str, NDArray[Any]] = {
-            n: np.empty(self.num_rows, narrowest(self.schema[n].size)) for n in names
-        }
-        start = 0
-        for codes in self._encoded(names, ROWS):
-            for name in names:
-                kept[name][start : start + len(codes[name])] = codes[name]
-            start += len(codes[names[0]])
-        return kept
-
-
-def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
-    """What a column is read from, as the declared reading of it."""
-    if column.reading is None:
-        return array
-    return column.reading.read(encoding.blank(array, column, tokens))
-
-
-def _same_file(file: Path, path: Path) -> None:
-    """The file under another name, or a copy of it where a name will not do."""
-    try:
-        os.link(file, path)
-    except OSError:
-        shutil.copyfile(file, path)
-
-
-def _is_spelt(source: Source | None) -> bool:
-    """Whether every value comes as text."""
-    source = persons.origin(source)
-    if isinstance(source, EngineSource):
-        return source.spelt
-    return isinstance(source, sources.CsvSource)
-
-
-def _is_empty(source: Source, schema: Schema) -> bool:
-    if isinstance(source, EngineSource):
-        return source.num_rows == 0
-    return next(iter(source.batches(schema.stored[:1], 1)), None) is None
-
-
-def _check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
-    missing = [name for name in schema.stored if name not in names]
-    if missing:
-        raise InputError(
-            f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
-        )
-    both = [c.name for c in schema if stored(c) != c.name and c.name in names]
-    if both:
-        raise InputError(
-            f"{where} has {_few(both)}, which the schema derives from another column",
-            "Give the derived column another name.",
-        )
-    extra = [name for name in names if name not in (*schema.stored, *schema.drop)]
-    if extra:
-        raise InputError(
-            f"{where} has {_few(extra)}, which the schema does not declare",
-            "Declare it, or list it under drop: in the schema.",
-        )
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5])
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{'column' if len(names) == 1 else 'columns'} {shown}{more}"
+        self._codes = self._passes.whole(self.schema.names, self.num_rows)

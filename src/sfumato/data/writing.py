@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +68,24 @@ class Writer:
             )
         self._writer.write_table(rows, row_group_size=GROUP)
         self._waiting, self._rows = [], 0
+
+
+def write(path: Path, schema: Schema, batches: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+    """Writes batches of codes as one Parquet file."""
+    writer = Writer(path, schema)
+    try:
+        for codes in batches:
+            writer.add(codes)
+    finally:
+        writer.close()
+
+
+def same_file(file: Path, path: Path) -> None:
+    """The file under another name, or a copy of it where a name will not do."""
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
 
 
 def _stored(column: Column, codes: NDArray[Any]) -> pa.Array:
