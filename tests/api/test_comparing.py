@@ -87,6 +87,8 @@ def test_a_folder_of_another_comparison_or_of_anything_else_is_refused(
     compare(people_file, out=out)
     with pytest.raises(InputError, match="holds a comparison of other attacks"):
         compare(people_file, out=out, attacks=["membership.distance"])
+    with pytest.raises(InputError, match="holds a comparison of other holdout"):
+        compare(people_file, out=out, holdout=0.5)
     (tmp_path / "mine").mkdir()
     with pytest.raises(InputError, match="already exists and holds no comparison"):
         compare(people_file, out=tmp_path / "mine")

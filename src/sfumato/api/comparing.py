@@ -151,7 +151,7 @@ def compare(
     variants = _fitting(inputs.members.kind, asked, device)
     plans = _plans(variants, epsilons, delta, inputs, attacks)  # refuses before anything is run
     rows: list[Row] = []
-    with _kept(folder, inputs, attacks) as runs:
+    with _kept(folder, inputs, holdout, attacks) as runs:
         for count, seed in enumerate(seeds):
             if count:
                 inputs = resolved(seed)
@@ -184,8 +184,8 @@ def _fitting(kind: str, asked: Sequence[Variant] | None, device: str) -> list[Va
         InputError: If one that was asked for does not take it.
     """
     if asked is None:
-        every = registry.load("method").items()
-        fits = [n for n, cls in every if kind in cls.kinds and cls.gives == kind]  # type: ignore[attr-defined]
+        every: dict[str, Any] = dict(registry.load("method"))
+        fits = [n for n, cls in every.items() if kind in cls.kinds and cls.gives == kind]
         return [Variant.parse(name, device) for name in fits]
     for variant in asked:
         if kind not in variant.method.kinds:
@@ -298,7 +298,10 @@ def _run(
 
 @contextmanager
 def _kept(
-    folder: Path | None, inputs: Inputs, attacks: Sequence[str] | None
+    folder: Path | None,
+    inputs: Inputs,
+    holdout: float | str | Path | None,
+    attacks: Sequence[str] | None,
 ) -> Iterator[Runs | None]:
     """The finished runs of this comparison, if it has a folder."""
     if folder is None:
@@ -311,6 +314,7 @@ def _kept(
         "target": inputs.facts.target,
         "facts": hashlib.sha256(facts.encode()).hexdigest(),
         "records": len(inputs.members) + len(inputs.held_out),
+        "holdout": None if holdout is None else str(holdout),
         "attacks": None if attacks is None else list(attacks),
         "version": versions()["sfumato"],
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import InputError
+from sfumato.learn.checkpoint import locked
 
 FORMAT = 1
 FILE = "runs.jsonl"
@@ -40,8 +41,6 @@ class Runs:
             InputError: If the folder holds something else, a comparison of something else, or
                 one that another process is working on.
         """
-        import fcntl
-
         path = folder / FILE
         if folder.exists() and not path.is_file():
             raise InputError(
@@ -55,13 +54,11 @@ class Runs:
                 f"cannot write {path} ({error.strerror})", "Choose another folder."
             ) from None
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locked(file):
                 raise InputError(
                     f"another process is working on the comparison in {folder}",
                     "Wait for it, or choose another folder.",
-                ) from None
+                )
             yield cls(file, _read(path, file, _plain({"sfumato_comparison": FORMAT, **what})))
         finally:
             os.close(file)

@@ -74,7 +74,7 @@ class StepCounter:
 
     def _take(self, resumed: bool) -> int:
         """Locks the file, and reads what is in it."""
-        if not _lock(self._file.fileno()):
+        if not locked(self._file.fileno()):
             raise InputError(
                 f"another process is training with the checkpoint in {self.folder}",
                 "Give this training a folder of its own.",
@@ -125,7 +125,7 @@ def found(folder: Path | None) -> bool:
     return False
 
 
-def _lock(file: int) -> bool:
+def locked(file: int) -> bool:
     """Takes the file for this process's lifetime, where the system can; False if it is taken."""
     try:
         import fcntl
