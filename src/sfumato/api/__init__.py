@@ -5,5 +5,6 @@ from __future__ import annotations
 from sfumato.api.comparing import Comparison, compare
 from sfumato.api.judging import attack, measure
 from sfumato.api.publishing import plan, publish, train
+from sfumato.api.sampling import sample
 
-__all__ = ["Comparison", "attack", "compare", "measure", "plan", "publish", "train"]
+__all__ = ["Comparison", "attack", "compare", "measure", "plan", "publish", "sample", "train"]
