@@ -58,6 +58,10 @@ def test_the_way_from_a_file_to_an_attacked_release(
     assert "nothing was spent" in drawn.out
     assert len(package.Release.load(tmp_path / "more").data) == 40
 
+    exported = sfumato("export", out, tmp_path / "rows.csv")
+    assert exported.code == 0, exported.err
+    assert list(pd.read_csv(tmp_path / "rows.csv").columns) == ["age", "colour", "outcome"]
+
     measured = sfumato("measure", out, "--train", people, "--test", people)
     assert measured.code == 0, measured.err
     assert "one-way mean" in measured.out

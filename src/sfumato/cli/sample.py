@@ -1,4 +1,4 @@
-"""``sfumato sample``."""
+"""``sfumato sample`` and ``sfumato export``: more of a release, and other forms of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from sfumato.cli.output import AsJson, Out
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds the commands."""
     app.command("sample")(sample)
+    app.command("export")(export)
+
+
+ReleaseFolder = Annotated[str, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
 
 def sample(
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="The folder of a release.")],
+    release: ReleaseFolder,
     n: Annotated[int, typer.Option("-n", "--records", help="How many records to draw.")],
     out: Out,
     seed: Annotated[
@@ -34,3 +38,16 @@ def sample(
         return
     output.plain(f"Drew {n} records; nothing was spent.")
     output.plain(f"Hand over: {made.path}")
+
+
+def export(
+    release: ReleaseFolder,
+    to: Annotated[
+        str,
+        typer.Argument(metavar="TO", help="FILE.csv or FILE.parquet; for images a new folder."),
+    ],
+) -> None:
+    """Write a RELEASE's records as CSV, Parquet, or PNG files with labels.csv."""
+    import sfumato.api as api
+
+    output.plain(str(api.export(release, to)))
