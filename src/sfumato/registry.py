@@ -24,7 +24,7 @@ _ROOMS: dict[Kind, tuple[str, ...]] = {
         "sfumato.publish.generators",
         "sfumato.publish.models",
     ),
-    "attack": ("sfumato.attack",),
+    "attack": ("sfumato.attack", "sfumato.attack.membership"),
 }
 _entries: dict[Kind, dict[str, type]] = {"method": {}, "attack": {}}
 _loaded: set[Kind] = set()

@@ -7,8 +7,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
+from sfumato.attack.evidence import MINIMUM
 from sfumato.errors import InputError
-from sfumato.measure.progress import Progress, silent
+from sfumato.measure.features import size
+from sfumato.measure.progress import Progress, part, silent
 
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
 
 
 def fitting(kind: str) -> tuple[str, ...]:
-    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"``."""
-    return tuple(name for name, cls in registry.load("attack").items() if kind in _kinds(cls))
+    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"``; not of the costly ones.
+
+    An attack that says ``costly`` trains models of its own, and runs only when it is named.
+    """
+    return tuple(
+        name
+        for name, cls in registry.load("attack").items()
+        if kind in _kinds(cls) and not _costly(cls)
+    )
 
 
 def chosen(kind: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
@@ -55,7 +64,7 @@ def run(
         attacks: Registered names; None runs all that fit.
         confidence: Of all the intervals together.
         seed: Of the attacks.
-        progress: Told before each attack.
+        progress: Told before each attack; by costly ones, what they will cost and how far they are.
 
     Returns:
         A finding for each attack; its own ``confidence`` is printed in it.
@@ -64,6 +73,8 @@ def run(
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
     names = chosen(release.artefact.kind, attacks)
+    if attacks is None:
+        names = tuple(name for name in names if _possible(name, evidence))
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []
     for done, name in enumerate(names):
@@ -71,7 +82,9 @@ def run(
         cls = registry.find("attack", name)
         adjustable = any(field.name == "confidence" for field in fields(cls))
         settings = {"confidence": 1 - (1 - confidence) / len(names)} if adjustable else {}
-        findings.append(registry.build("attack", name, settings)(release, evidence, seed=seed))
+        built = registry.build("attack", name, settings)
+        told = {"progress": part(progress, done, len(names))} if _costly(cls) else {}
+        findings.append(built(release, evidence, seed=seed, **told))
     progress(len(names), len(names), "attacked")
     return findings
 
@@ -87,19 +100,30 @@ def _private_part(release: Release, evidence: Evidence) -> tuple[Release, Eviden
     content: Any = release.artefact.content
     names = [name for name in content.schema.names if name not in passed]
 
-    def part(table: Any) -> Any:
+    def private(table: Any) -> Any:
         return None if table is None else table.select(*names)
 
     return (
         replace(release, artefact=replace(release.artefact, content=content.select(*names))),
         replace(
             evidence,
-            members=part(evidence.members),
-            non_members=part(evidence.non_members),
-            auxiliary=part(evidence.auxiliary),
+            members=private(evidence.members),
+            non_members=private(evidence.non_members),
+            auxiliary=private(evidence.auxiliary),
         ),
     )
 
 
 def _kinds(cls: Any) -> tuple[str, ...]:
     return tuple(cls.kinds)
+
+
+def _costly(cls: Any) -> bool:
+    return bool(getattr(cls, "costly", False))
+
+
+def _possible(name: str, evidence: Evidence) -> bool:
+    """Whether there are the records that an attack which nobody named would ask for."""
+    needs = bool(getattr(registry.find("attack", name), "calibrates", False))
+    enough = evidence.auxiliary is not None or size(evidence.non_members) >= 2 * MINIMUM
+    return enough or not needs
