@@ -94,12 +94,12 @@ class Rmia(Shadowed):
         population = game.auxiliary.select(np.sort(order[:apart]))
         pool = game.pool if online else game.auxiliary.select(np.sort(order[apart:]))
         bank = self.train(game, pool, progress)
-        known = _probabilities(bank.log_odds(encoded(game, pool.inputs), pool.labels))
+        known = probabilities_of(bank.log_odds(encoded(game, pool.inputs), pool.labels))
         a = self.a if self.a >= 0 else tuned(known, bank.inside)
-        elsewhere = _probabilities(
+        elsewhere = probabilities_of(
             bank.log_odds(encoded(game, population.inputs), population.labels)
         )
-        compared = np.log(_probabilities(population.log_odds)) - np.log(
+        compared = np.log(probabilities_of(population.log_odds)) - np.log(
             without(elsewhere.mean(axis=0), a)
         )
         inside, outside = game.both(
@@ -130,14 +130,14 @@ class Rmia(Shadowed):
         n = len(own)
         if self.mode == "online":  # the targets come first in the pool
             mean_in, mean_out = (
-                _mean(known[:, :n], part) for part in (bank.inside[:, :n], ~bank.inside[:, :n])
+                mean_over(known[:, :n], part) for part in (bank.inside[:, :n], ~bank.inside[:, :n])
             )
             marginal = (mean_in + mean_out) / 2
         else:
             inputs, labels = targets_of(game.members, game.others)
-            seen = _probabilities(bank.log_odds(encoded(game, inputs), labels))
+            seen = probabilities_of(bank.log_odds(encoded(game, inputs), labels))
             marginal = without(seen.mean(axis=0), a)
-        return np.log(_probabilities(own)) - np.log(marginal)
+        return np.log(probabilities_of(own)) - np.log(marginal)
 
 
 def shares(
@@ -178,7 +178,7 @@ def tuned(known: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
     """
     others = ~inside[1:]
     usable = others.any(axis=0)
-    mean = _mean(known[1:, usable], others[:, usable])
+    mean = mean_over(known[1:, usable], others[:, usable])
     target, member = known[0, usable], inside[0, usable]
 
     def area(a: float) -> float:
@@ -188,13 +188,13 @@ def tuned(known: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
     return max(_GRID, key=area)
 
 
-def _mean(values: NDArray[np.float64], part: NDArray[np.bool_]) -> NDArray[np.float64]:
+def mean_over(values: NDArray[np.float64], part: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n,) mean over the models that count."""
     total: NDArray[np.float64] = np.where(part, values, 0.0).sum(axis=0)
     return total / np.maximum(part.sum(axis=0), 1)
 
 
-def _probabilities(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+def probabilities_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.special import expit
 
     found: NDArray[np.float64] = np.maximum(expit(log_odds), 1e-30)

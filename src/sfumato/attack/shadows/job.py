@@ -120,9 +120,9 @@ class Job:
         if todo:
             part = todo[0]
             with cnn.one_torch_thread():
-                self._train(part, most_steps=1)
+                self.train_part(part, most_steps=1)
                 started = time.perf_counter()
-                self._train(part, most_steps=_TIMED)
+                self.train_part(part, most_steps=_TIMED)
                 each = (time.perf_counter() - started) / _TIMED
             steps = passes * -(-k // cnn.BATCH)
             seconds = each * steps * len(todo) / min(self.workers, len(todo))
@@ -171,7 +171,7 @@ class Job:
         import torch
 
         torch.set_num_threads(1)  # of this worker
-        group = self._train(part)
+        group = self.train_part(part)
         if self.folder is not None:
             name, stands_for = store.key(
                 self.network, self.recipe, self._data, self.rows[part], self.seeds[part]
@@ -179,7 +179,8 @@ class Job:
             store.Store(self.folder).keep(name, group, stands_for)
         return group
 
-    def _train(self, part: slice, most_steps: int | None = None) -> Trained:
+    def train_part(self, part: slice, most_steps: int | None = None) -> Trained:
+        """Trains some of the models at once, keeping nothing; or only some steps, for timing."""
         return training.train(
             self.network,
             self.recipe,
