@@ -1,14 +1,17 @@
 """Membership inference on an overfitted model, and what training its shadow models costs.
 
     SFUMATO_DATA=... python benchmarks/membership.py --cache FOLDER [--minutes 10] [--workers 2]
+        [--peer PYTHON --advanced-mia FILE]
 
 The first 10,000 training images of Fashion-MNIST; the attacked model is the small CNN of
 ``sfumato.measure.cnn`` trained without privacy on a random half of them, the other half are the
 non-members. Auxiliary records are the next 12,000 images. Shadow models are of the same family and
 have the same number of passes. ``timing`` compares ways of training a step of the shadow models, by
-processor time in one run; ``attacks`` are the findings; ``shadows`` is how the online attacks depend
-on the number of shadow models, on several attacked models (each of the last shadow models in turn).
-A run that is interrupted goes on where the cache and the result file stop.
+processor time in one run; ``attacks`` are the findings; ``shadows`` is how the online attacks
+depend on the number of shadow models, on several attacked models (the last eight of the bank, each
+in turn).
+``peers`` are the same attacks in other tools (``membership_peer.py``, in the environment of
+``--peer``). A run that is interrupted goes on where the cache and the result file stop.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +44,7 @@ from sfumato.privacy.guarantee import Empirical
 from sfumato.versions import versions
 
 OUT = Path(__file__).parent / "results" / "membership.json"
-RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 12, 0
+RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 10, 0
 DATA = "fashion-mnist"
 TIMED = 6
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -70,6 +74,7 @@ class Plain:
         self.schema, self.module, self.takes = schema, module, "images"
 
     def probabilities_from(self, inputs: Any) -> Any:
+        """Softmax of the network's scores."""
         with torch.no_grad():
             parts = torch.from_numpy(inputs).split(1000)
             return torch.cat([self.module(p).double().softmax(1) for p in parts]).numpy()
@@ -196,6 +201,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--peer", help="Interpreter with adversarial-robustness-toolbox.")
+    parser.add_argument("--advanced-mia", default="", help="That file of tensorflow-privacy.")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     began = time.monotonic()
@@ -308,7 +315,39 @@ def main() -> None:
         )
         keep(attacks=rows)
         print(name, rows[-1]["auc"], [point["tpr"] for point in rows[-1]["tpr"]], flush=True)
-    keep(shadows=by_shadows(bank, train, auxiliary))
+    if "shadows" not in result:
+        keep(shadows=by_shadows(bank, train, auxiliary))
+    if options.peer:
+        arrays = options.cache / "peer.npz"
+        for_peers(arrays, train, inside, outside, model, bank)
+        command = [options.peer, str(Path(__file__).with_name("membership_peer.py")), str(arrays)]
+        ran = subprocess.run(
+            [*command, *filter(None, [options.advanced_mia])],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        keep(peers=json.loads(ran.stdout.splitlines()[-1]))
+
+
+def for_peers(file: Path, train: Any, inside: Any, outside: Any, model: Bank, bank: Bank) -> None:
+    """Writes the attacked model, the targets and what the shadow models say of them."""
+    rows = np.concatenate([inside, outside])
+    images, truth = train.images[rows], labels(train)[rows]
+    group, m = model.groups[0], len(inside)
+    np.savez(
+        file,
+        inside=images[:m],
+        outside=images[m:],
+        inside_labels=truth[:m],
+        outside_labels=truth[m:],
+        centre=group.centre.numpy()[0],
+        spread=group.spread.numpy()[0],
+        own=model.log_odds(images, truth)[0],
+        shadows=bank.log_odds(images, truth),
+        in_shadow=bank.inside[:, rows],
+        **{f"inner.{name}": w.numpy()[0] for name, w in group.weights.items()},
+    )
 
 
 if __name__ == "__main__":

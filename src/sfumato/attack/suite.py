@@ -33,13 +33,20 @@ def fitting(kind: str) -> tuple[str, ...]:
 def chosen(kind: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
     """The named attacks, each once; all that fit if None.
 
+    Args:
+        kind: ``"table"``, ``"images"`` or ``"model"``.
+        attacks: Names, with settings as ``name[key=value,...]`` where they are given;
+            ``preset=NAME`` takes the settings that the attack has under that name.
+
     Raises:
-        InputError: If a name is unknown, or its attack does not fit ``kind``.
+        InputError: If a name or a setting is unknown, or the attack does not fit ``kind``.
     """
     names = fitting(kind) if attacks is None else tuple(dict.fromkeys(attacks))
-    for name in names:
+    for text in names:
+        name, settings = read(text)
         if kind not in _kinds(registry.find("attack", name)):
             raise InputError(f"{name} does not attack {kind}", "Leave it out.")
+        registry.build("attack", name, settings)
     return names
 
 
@@ -61,7 +68,7 @@ def run(
     Args:
         release: What is attacked.
         evidence: Members and non-members.
-        attacks: Registered names; None runs all that fit.
+        attacks: Registered names, as :func:`chosen` takes them; None runs all that fit.
         confidence: Of all the intervals together.
         seed: Of the attacks.
         progress: Told before each attack; by costly ones, what they will cost and how far they are.
@@ -77,11 +84,12 @@ def run(
         names = tuple(name for name in names if _possible(name, evidence))
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []
-    for done, name in enumerate(names):
-        progress(done, len(names), name)
+    for done, text in enumerate(names):
+        progress(done, len(names), text)
+        name, settings = read(text)
         cls = registry.find("attack", name)
-        adjustable = any(field.name == "confidence" for field in fields(cls))
-        settings = {"confidence": 1 - (1 - confidence) / len(names)} if adjustable else {}
+        if any(field.name == "confidence" for field in fields(cls)):
+            settings = {"confidence": 1 - (1 - confidence) / len(names), **settings}
         built = registry.build("attack", name, settings)
         told = {"progress": part(progress, done, len(names))} if _costly(cls) else {}
         findings.append(built(release, evidence, seed=seed, **told))
@@ -116,6 +124,19 @@ def _private_part(release: Release, evidence: Evidence) -> tuple[Release, Eviden
 
 def _kinds(cls: Any) -> tuple[str, ...]:
     return tuple(cls.kinds)
+
+
+def read(text: str) -> tuple[str, dict[str, Any]]:
+    """The attack's name and its settings; those given beside a preset go before the preset's."""
+    name, settings = registry.parse(text, "attack")
+    preset = settings.pop("preset", None)
+    if preset is None:
+        return name, settings
+    presets = getattr(registry.find("attack", name), "presets", {})
+    if preset not in presets:
+        known = f"Known: {', '.join(presets)}." if presets else "It has none."
+        raise InputError(f"{name} has no preset {preset!r}", known)
+    return name, {**presets[preset], **settings}
 
 
 def _costly(cls: Any) -> bool:

@@ -75,6 +75,7 @@ class Game:
 
     Args:
         model: What is attacked.
+        rows: (m,) row numbers of those members in the evidence.
         members: m targets that the model was trained on.
         others: m targets that it was not trained on.
         auxiliary: Non-members that are not targets; empty where none were asked for.
@@ -86,6 +87,7 @@ class Game:
     """
 
     model: Any
+    rows: NDArray[np.int64]
     members: Side
     others: Side
     auxiliary: Side
@@ -169,6 +171,7 @@ def play(
         together = _joined(parts)
     return Game(
         model=model,
+        rows=chosen,
         members=members,
         others=strangers,
         auxiliary=empty if held is None or not auxiliary else side(held, helpers),

@@ -195,6 +195,7 @@ def mean_over(values: NDArray[np.float64], part: NDArray[np.bool_]) -> NDArray[n
 
 
 def probabilities_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probabilities whose log-odds these are, above 0."""
     from scipy.special import expit
 
     found: NDArray[np.float64] = np.maximum(expit(log_odds), 1e-30)
