@@ -116,7 +116,8 @@ DiscloseEvaluation = Annotated[
 Attacks = Annotated[
     list[str] | None,
     typer.Option(
-        "--attack", help="An attack, NAME or NAME[key=value,...]; repeat it. Default: all that fit."
+        "--attack",
+        help="An attack, NAME or NAME[key=value,...]; repeat it. Default: the quick ones.",
     ),
 ]
 Seed = Annotated[
