@@ -190,8 +190,9 @@ def tuned(known: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
 
 def mean_over(values: NDArray[np.float64], part: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(n,) mean over the models that count."""
-    total: NDArray[np.float64] = np.where(part, values, 0.0).sum(axis=0)
-    return total / np.maximum(part.sum(axis=0), 1)
+    total = np.where(part, values, 0.0).sum(axis=0)
+    found: NDArray[np.float64] = total / np.maximum(part.sum(axis=0), 1)
+    return found
 
 
 def probabilities_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

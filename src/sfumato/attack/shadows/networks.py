@@ -99,7 +99,7 @@ class Network:
                     flow,
                     weight.flatten(0, 1),
                     bias.flatten(),
-                    padding=layer.padding,  # type: ignore[arg-type]
+                    padding=layer.padding,
                     groups=m,
                 )
             elif isinstance(layer, nn.Linear):
