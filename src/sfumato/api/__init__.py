@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfumato.api.comparing import Comparison, compare
-from sfumato.api.judging import attack, measure
+from sfumato.api.judging import attack, measure, prepare
 from sfumato.api.publishing import plan, publish, train
 
-__all__ = ["Comparison", "attack", "compare", "measure", "plan", "publish", "train"]
+__all__ = ["Comparison", "attack", "compare", "measure", "plan", "prepare", "publish", "train"]
