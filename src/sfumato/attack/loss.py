@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.attack import blind, ceilings, roc, targets
-from sfumato.attack.finding import Finding
+from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.settings import Settings
 from sfumato.measure import intervals
 from sfumato.measure.task import task_of
@@ -75,6 +75,7 @@ class Loss(Settings):
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(score[0], score[1]),
             details=details,
+            records=PerRecord(chosen, score[0], score[1]),
         )
         return replace(finding, summary=_summary(finding))
 

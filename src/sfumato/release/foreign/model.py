@@ -41,7 +41,7 @@ class ForeignModel(Model):
     """
 
     answer: Callable[[Any], Any] = field(default=lambda _: None)
-    interface: Interface = Interface()
+    interface: Interface = field(default_factory=Interface)
     named: tuple[Any, ...] = ()
     takes_columns: tuple[str, ...] = ()
     network: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 import zipfile
@@ -71,7 +72,7 @@ def of_module(
     Raises:
         InputError: If it cannot take such records.
     """
-    if getattr(module, "training", False) and hasattr(module, "eval"):
+    with contextlib.suppress(NotImplementedError):  # an exported program has no other mode
         module.eval()
     return ForeignModel.of(
         _ask(module),
