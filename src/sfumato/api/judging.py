@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato.api.attacking import Prepared
 from sfumato.api.inputs import load, validate
 from sfumato.data import Schema
 from sfumato.data.load import beside
@@ -17,7 +17,6 @@ from sfumato.release.release import Release
 
 if TYPE_CHECKING:
     from sfumato.api.inputs import Data, DataLike, SchemaLike
-    from sfumato.attack.evidence import Evidence
     from sfumato.attack.finding import Finding
     from sfumato.measure.evaluation import Evaluation
     from sfumato.release.foreign.interface import Interface
@@ -78,27 +77,6 @@ def attack(
         architecture=architecture,
         trust=trust,
     ).attack(attacks=attacks, seed=seed, progress=progress)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is attacked, and with what; nothing has been attacked yet.
-
-    Args:
-        release: The target, whoever made it.
-        evidence: Members and non-members in its terms.
-    """
-
-    release: Release
-    evidence: Evidence
-
-    def attack(
-        self, *, attacks: Sequence[str] | None = None, seed: int = 0, progress: Progress = silent
-    ) -> list[Finding]:
-        """A finding for each attack; arguments as for :func:`attack`."""
-        from sfumato.attack import suite
-
-        return suite.run(self.release, self.evidence, attacks=attacks, seed=seed, progress=progress)
 
 
 def prepare(

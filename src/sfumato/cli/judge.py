@@ -76,11 +76,39 @@ def attack(
             "service over an open line.",
         ),
     ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", help="Write a report here, for you alone; not there yet.", metavar="DIR"
+        ),
+    ] = None,
+    reveal: Annotated[
+        bool,
+        typer.Option(
+            "--reveal",
+            help="Show, in the report, the private pictures that released ones are nearest to.",
+        ),
+    ] = False,
+    risk: Annotated[
+        str | None,
+        typer.Option(
+            "--risk",
+            help="Write which members are exposed most, for you alone; its name says 'private'.",
+            metavar="FILE",
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Attack a TARGET, whoever made it, with rows it was and was not made from."""
     import sfumato.api as api
+    from sfumato.errors import InputError
+    from sfumato.release.release import check_new
+
+    if reveal and out is None:
+        raise InputError("private pictures are shown in a report only", "Give --out DIR.")
+    if out is not None:
+        check_new(out)
 
     prepared = api.prepare(
         target,
@@ -93,8 +121,14 @@ def attack(
         architecture=architecture,
         trust=trust,
     )
+    if risk is not None:
+        prepared.check_risk(risk)
     with output.progress_bar(quiet=as_json) as progress:
         findings = prepared.attack(attacks=attack, seed=seed, progress=progress)
+    if out is not None:
+        prepared.report(findings, out, reveal=reveal)
+    if risk is not None:
+        prepared.risk(findings, risk)
     if as_json:
         output.emit([finding.to_dict() for finding in findings])
         return
@@ -116,6 +150,11 @@ def attack(
         output.plain(str(prepared.release.card.figures["statement"]))
     for finding in findings:
         output.plain(finding.summary)
+    if out is not None:
+        shown = ", private pictures included" if reveal else ""
+        output.note(f"wrote {out}: for you alone{shown}")
+    if risk is not None:
+        output.note(f"wrote {risk}: who is exposed most, for you alone")
 
 
 def measure(

@@ -90,7 +90,7 @@ def test_what_a_model_says_of_real_records_is_not_repeated(table_schema: Schema)
         return by_age(frame)
 
     model = ForeignModel.of(fails_on_old, table_schema, name="f")
-    with pytest.raises(InputError, match="failed on real records .ValueError") as caught:
+    with pytest.raises(InputError, match=r"failed on real records .ValueError") as caught:
         model.probabilities_from(np.array([[93, 1, 1]], np.int32))
     assert "93" not in str(caught.value)
     assert caught.value.__suppress_context__

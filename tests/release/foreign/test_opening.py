@@ -177,7 +177,7 @@ def test_an_exported_program_is_opened_only_where_it_is_trusted(
     images = torch.rand(6, 1, 4, 5)
     program = torch.export.export(network, (images,), dynamic_shapes=({0: batch},))
     torch.export.save(program, str(tmp_path / "model.pt2"))
-    with pytest.raises(InputError, match="is a torch.export file: opening it can run code"):
+    with pytest.raises(InputError, match=r"is a torch.export file: opening it can run code"):
         open_target(tmp_path / "model.pt2", How(picture_schema))
     opened = open_target(tmp_path / "model.pt2", How(picture_schema, trust=True))
     expected = torch.softmax(network(images), dim=1).detach().numpy()

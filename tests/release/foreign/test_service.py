@@ -78,7 +78,7 @@ def test_what_nobody_serves_is_said() -> None:
 
 
 def test_records_go_over_an_open_line_only_where_that_is_said_to_be_safe() -> None:
-    with pytest.raises(InputError, match="model.example over an open line"):
+    with pytest.raises(InputError, match=r"model.example over an open line"):
         Service("http://model.example/predict")
     Service("http://model.example/predict", trust=True)
     Service("https://model.example/predict")

@@ -29,7 +29,7 @@ class Interface:
         scale: What pixels in [0, 1] are multiplied by; 255 for models of bytes.
         mean: Subtracted from each channel afterwards.
         std: Each channel is then divided by.
-        outputs: ``"probabilities"``, ``"logits"`` (of any base that a softmax undoes), or ``"auto"``:
+        outputs: ``"probabilities"``, ``"logits"``, or ``"auto"``:
             probabilities where the answers to made-up records are, else logits.
         rows: Of tables: ``"values"``, a data frame of the columns' own values; ``"numbers"``, a
             matrix of numbers in which a level is its place in the schema; ``"auto"``, values for
