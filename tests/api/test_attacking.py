@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from sfumato.data import ImageSet, Schema, Table
 from sfumato.errors import InputError
 
 CLASSES = ("bar", "dot")
-CANARY = "kanarienvogel"
 
 
 def pictures(count: int, seed: int) -> ImageSet:
@@ -169,7 +169,6 @@ def hidden_pixels(page: str) -> set[bytes]:
     """Every picture that a page shows, cut out of its sheets."""
     import base64
     import io
-    import re
 
     found = set()
     for data in re.findall(r"data:image/png;base64,([^\"]+)", page):
@@ -239,39 +238,36 @@ def test_rows_without_numbers_are_not_listed(tmp_path: Path, people: Table) -> N
 
 
 def test_no_private_value_is_written_or_said(tmp_path: Path, capsys: Any) -> None:
-    """Every member has a name that nothing else holds; no output may hold one of them."""
+    """Every private row has a number of seven digits that nothing else has."""
     from sfumato.data import Categorical, Numeric
 
-    names = tuple(f"{CANARY}-{i}" for i in range(120))
     schema = Schema(
         (
-            Categorical("name", names),
-            Numeric("age", 0, 9999, 1, integer=True),
+            Numeric("number", 0, 9_999_999, 1, integer=True),
+            Numeric("age", 0, 99, 1, integer=True),
             Categorical("ill", ("no", "yes")),
         ),
         target="ill",
     )
     rng = np.random.default_rng(0)
 
-    def rows(first: int) -> Table:
-        codes = {"name": np.arange(first, first + 40), "age": rng.integers(0, 10_000, 40)}
-        return Table.from_codes({**codes, "ill": rng.integers(0, 2, 40)}, schema)
+    def rows() -> Table:
+        codes = {"number": rng.integers(1_000_000, 9_999_999, 60), "age": rng.integers(0, 99, 60)}
+        return Table.from_codes({**codes, "ill": rng.integers(0, 2, 60)}, schema)
 
-    members, others = rows(0), rows(40)
-    # Beside the members' names, one of nobody, so that a page may show levels and none of these.
-    released = Table.from_codes({**members.codes(), "name": np.full(40, 119)}, schema)
-    prepared = prepare(released, members=members, non_members=others)
+    members, others = rows(), rows()
+    fresh = {**rows().codes(), "age": members.codes()["age"], "ill": members.codes()["ill"]}
+    prepared = prepare(Table.from_codes(fresh, schema), members=members, non_members=others)
     findings = prepared.attack()
     prepared.report(findings, tmp_path / "found")
     prepared.risk(findings, tmp_path / "people.private.csv")
     print(*(finding.summary for finding in findings), json.dumps([f.to_dict() for f in findings]))
-    said = capsys.readouterr().out.encode() + everything_in(tmp_path)
-    private = [
-        name
-        for name in names[:80]
-        if name.encode() + b'"' in said
-        or name.encode() + b"<" in said
-        or name.encode() + b"," in said
-    ]
-    assert private == []
-    assert CANARY.encode() in said  # the level of nobody is there to be found
+    said = capsys.readouterr().out + everything_in(tmp_path).decode("utf-8")
+    private = {str(n) for side in (members, others) for n in side.codes()["number"]}
+    assert "membership.distance" in said
+    assert not private & numbers_in(said)
+    assert numbers_in(said + f'"{min(private)}"') & private  # it would have been found
+
+
+def numbers_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.])\d{7}(?![\w.])", text))
