@@ -83,6 +83,11 @@ def _answer(finding: Finding) -> str:
 def _so(finding: Finding, tone: str) -> str:
     if finding.breaks_guarantee:
         return "This is more than the guarantee allows. Something is wrong: do not hand it over."
+    if tone == "good" and finding.interval[0] > finding.chance:
+        return (
+            "As much is had without the release: the two groups of people that the attack was "
+            f"tried on differ by themselves. {_WITHOUT}"
+        )
     if tone == "good":
         return f"Nothing was learnt here about anybody in particular. {_WITHOUT}"
     if finding.ceiling is None:

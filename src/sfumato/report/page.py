@@ -129,6 +129,7 @@ def public_view(release: Release, figures: Bounds) -> dict[str, Any]:
         "dek": _dek(card, seen["what"]),
         "alarms": list(_alarms(card)),
         "bounded": figures.bounded,
+        "ours": bool(card.ledger),
         "unit": unit,
         "glance": _glance(card, figures, seen),
         "statement": wording.statement(card),
@@ -326,15 +327,6 @@ def _fact_groups(card: Card) -> Iterator[dict[str, Any]]:
     paid = [fact for fact in card.facts if fact.provenance.startswith("ledger:")]
     other = [f for f in card.facts if f not in declared and f not in sourced and f not in paid]
     entry = str(card.ledger.get("entry", ""))
-    if not card.ledger:
-        yield {
-            "title": "Not known",
-            "text": "Other software made this. What it took from the data is not written down, and "
-            "nothing was paid for.",
-            "facts": [],
-            "sources": False,
-        }
-        return
     yield {
         "title": "Paid for from the budget",
         "text": "The release itself, by ledger entry no. "
