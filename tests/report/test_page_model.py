@@ -120,3 +120,21 @@ def text_of(html: str) -> str:
     for part in ("style", "svg", "script"):
         html = re.sub(rf"<{part}\b.*?</{part}>", " ", html, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_what_others_made_is_said_to_claim_nothing(make_evaluation: Any) -> None:
+    from sfumato.data import ImageSchema
+    from sfumato.measure.evaluation import Evaluation
+    from sfumato.release.foreign import unclaimed
+    from sfumato.release.foreign.model import ForeignModel
+
+    def answer(images: Any) -> Any:
+        return images.sum(axis=(1, 2, 3))
+
+    facts = ImageSchema(1, 6, 5, ("none", "mild"))
+    release = unclaimed(ForeignModel.of(answer, facts, name="a function"), "the service x")
+    html = page(release, Evaluation(release_id=release.card.release_id))
+    for said in ("Nothing is claimed", "Made elsewhere: the service x", "Only its answers are"):
+        assert said in html
+    for not_known in ("The noise is not secure", "What was public, what was paid", "None</td>"):
+        assert not_known not in html

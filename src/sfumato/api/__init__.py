@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sfumato.api.comparing import Comparison, compare
 from sfumato.api.exporting import export
-from sfumato.api.judging import attack, measure
+from sfumato.api.judging import attack, measure, prepare
 from sfumato.api.publishing import plan, publish, train
 from sfumato.api.sampling import sample
 
@@ -15,6 +15,7 @@ __all__ = [
     "export",
     "measure",
     "plan",
+    "prepare",
     "publish",
     "sample",
     "train",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato.api.attacking import Prepared
 from sfumato.api.inputs import load, validate
 from sfumato.data import Schema
 from sfumato.data.load import beside
@@ -15,43 +16,121 @@ from sfumato.publish.units import bounded
 from sfumato.release.release import Release
 
 if TYPE_CHECKING:
-    from sfumato.api.inputs import Data, DataLike
+    from sfumato.api.inputs import Data, DataLike, SchemaLike
     from sfumato.attack.finding import Finding
     from sfumato.measure.evaluation import Evaluation
+    from sfumato.release.foreign.interface import Interface
 
 
 def attack(
-    release: Release | str | Path,
+    release: Any,
     *,
     members: DataLike,
     non_members: DataLike,
+    auxiliary: DataLike | None = None,
     attacks: Sequence[str] | None = None,
     seed: int = 0,
+    schema: SchemaLike | None = None,
+    target: str | None = None,
+    interface: Mapping[str, Any] | Interface | None = None,
+    architecture: Mapping[str, Any] | str | Path | None = None,
+    trust: bool = False,
     progress: Progress = silent,
 ) -> list[Finding]:
-    """Attacks a release with what the custodian knows.
+    """Attacks a release, or what any other software made, with what the custodian knows.
 
     Args:
-        release: A release or its folder.
+        release: A release or its folder. Or, made by anyone: a file, folder or address of rows or
+            pictures; a file of a torch or scikit-learn model; the address of a prediction
+            service; a data frame, ``Table``, ``ImageSet``, torch module, scikit-learn classifier,
+            or any function from records to scores of the classes.
         members: Rows the release was made from. Where its guarantee is for persons, the column
             of their ids must be there; nobody may be on both sides.
         non_members: Rows of the same population that it was not made from.
+        auxiliary: More of those, that the attacker holds; some attacks are stronger with them.
         attacks: Registered names; None runs all that fit.
         seed: Of the attacks' own randomness.
+        schema: The public facts of what others made; None looks beside it, then at the members.
+        target: The column to predict, in place of the schema's.
+        interface: How a model that others made takes records and answers, by name; see
+            :class:`sfumato.release.foreign.Interface`.
+        architecture: Of a safetensors file that does not say it: values or a JSON file.
+        trust: Opens files that can run code of their maker, and sends records to a service over
+            an open line.
         progress: Told how far the attacks are.
 
     Returns:
-        A finding for each attack, computed on private rows and covered by no guarantee.
+        A finding for each attack, computed on private rows and covered by no guarantee. What came
+        without a guarantee has no ceiling.
 
     Raises:
-        InputError: If a name is unknown, or the rows do not fit the release.
+        InputError: If a name is unknown, something cannot be opened, or the rows do not fit.
     """
-    from sfumato.attack import suite
-    from sfumato.attack.evidence import Evidence
+    return prepare(
+        release,
+        members=members,
+        non_members=non_members,
+        auxiliary=auxiliary,
+        schema=schema,
+        target=target,
+        interface=interface,
+        architecture=architecture,
+        trust=trust,
+    ).attack(attacks=attacks, seed=seed, progress=progress)
 
-    opened = _open(release)
-    evidence = Evidence(_fit(members, opened), _fit(non_members, opened))
-    return suite.run(opened, evidence, attacks=attacks, seed=seed, progress=progress)
+
+def prepare(
+    release: Any,
+    *,
+    members: DataLike,
+    non_members: DataLike,
+    auxiliary: DataLike | None = None,
+    schema: SchemaLike | None = None,
+    target: str | None = None,
+    interface: Mapping[str, Any] | Interface | None = None,
+    architecture: Mapping[str, Any] | str | Path | None = None,
+    trust: bool = False,
+) -> Prepared:
+    """Opens a target and the evidence; arguments as for :func:`attack`.
+
+    Raises:
+        InputError: If something cannot be opened, or the rows do not fit the target.
+    """
+    from sfumato.attack.evidence import Evidence
+    from sfumato.release.foreign.opening import how_of, open_target
+
+    how = how_of(schema, target, interface, architecture, trust)
+    opened = open_target(release, how, lambda: _facts_of(members))
+    if how != how_of() and opened.card.ledger:
+        raise InputError(
+            "this is a release of sfumato: it says itself how it is read",
+            "Leave out schema, target, interface, architecture and trust.",
+        )
+    parts = [_fit(members, opened), _fit(non_members, opened)]
+    if auxiliary is not None:
+        parts.append(_fit(auxiliary, opened))
+    return Prepared(opened, Evidence(*parts))
+
+
+def _facts_of(data: DataLike) -> Any:
+    """The facts that private data bring along; None if there are none."""
+    if not isinstance(data, str | Path):
+        return getattr(data, "schema", None)
+    from sfumato.data.load import beside
+
+    name = str(data)
+    if name.startswith("dataset:"):
+        from sfumato.data import load_data
+
+        return load_data(name).schema
+    path = Path(name).expanduser()
+    facts = beside(path)
+    if facts is None and (path.suffix == ".npz" or path.is_dir()):
+        try:
+            facts = load(path).schema
+        except InputError:
+            return None
+    return facts
 
 
 def measure(

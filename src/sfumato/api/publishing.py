@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike, SchemaLike
     from sfumato.measure.evaluation import Evaluation
     from sfumato.privacy.ledger import Ledger
+    from sfumato.report.memorised import Revealed
 
 EVALUATION = "evaluation.json"
 
@@ -290,14 +291,25 @@ def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None, gives: str) 
         Evidence(inputs.members, inputs.held_out)
 
 
-def save_evaluation(release: Release, evaluation: Evaluation, folder: Path) -> None:
-    """Writes the custodian's evaluation, readable by its owner only, whole or not at all."""
+def save_evaluation(
+    release: Release, evaluation: Evaluation, folder: Path, revealed: Revealed | None = None
+) -> None:
+    """Writes the custodian's evaluation, readable by its owner only, whole or not at all.
+
+    Args:
+        release: What it is about.
+        evaluation: What was found.
+        folder: Not there yet.
+        revealed: Training pictures that the custodian asked to see in the report.
+    """
     from sfumato.report import page
 
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         (scratch / EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
-        (scratch / "report.html").write_text(page(release, evaluation), encoding="utf-8")
+        (scratch / "report.html").write_text(
+            page(release, evaluation, revealed=revealed), encoding="utf-8"
+        )
         os.rename(scratch, folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sfumato.attack import blind, ceilings, roc, targets
 from sfumato.attack.evidence import MINIMUM
-from sfumato.attack.finding import Finding
+from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.settings import Settings
 from sfumato.measure import features, intervals
 from sfumato.registry import attack
@@ -85,6 +85,7 @@ class Distance(Settings):
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(score[0], score[1]),
             details=details,
+            records=PerRecord(chosen, score[0], score[1]),
         )
         return replace(finding, summary=_summary(finding))
 

@@ -6,9 +6,28 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PerRecord:
+    """What an attack scored single records with; private, and never written with a finding.
+
+    Args:
+        rows: (m,) row numbers of the members that were attacked.
+        members: (m,) their scores, higher where the attack is surer.
+        non_members: (n,) scores of those it was tried on besides.
+    """
+
+    rows: NDArray[np.int64]
+    members: NDArray[np.float64]
+    non_members: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,7 @@ class Finding:
         roc: ``(fpr, tpr)`` points, both rising from ``(0, 0)`` to ``(1, 1)``.
         details: Further figures; JSON values.
         summary: One plain sentence for a custodian.
+        records: Scores of single members, where the attack has such; in memory only.
 
     Raises:
         ValueError: If a figure is not finite, or the interval does not hold the value.
@@ -47,6 +67,7 @@ class Finding:
     roc: tuple[tuple[float, float], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
+    records: PerRecord | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         low, high = self.interval

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,53 @@ def nearest_codes(
         )
         for k in range(len(leave_out))
     ]
+
+
+def some_nearest_codes(
+    queries: Codes, references: Codes, columns: Sequence[Column], k: int
+) -> NDArray[np.int64]:
+    """The ``k`` nearest references of each query under Gower's distance, in no order.
+
+    Args:
+        queries: (q, d) codes.
+        references: (r, d) codes, r >= k.
+        columns: The d columns.
+        k: How many; which of those equally far the last place goes to is left open.
+
+    Returns:
+        (q, k) row numbers.
+    """
+    if k == 1:
+        return nearest_codes(queries, references, columns)[0][1][:, None]
+    far = distances_of(queries, references, columns)
+    return np.concatenate([np.argpartition(part, k - 1, axis=1)[:, :k] for part in far])
+
+
+def distances_of(
+    queries: Codes, references: Codes, columns: Sequence[Column]
+) -> Iterator[NDArray[np.float32]]:
+    """Sums of the columns' differences from every reference, for 64 queries at a time.
+
+    Args:
+        queries: (q, d) codes.
+        references: (r, d) codes.
+        columns: The d columns; each differs by 0 to 1, as in :func:`nearest_codes`.
+
+    Yields:
+        (64, r) distances, fewer rows at the end.
+    """
+    left, right = _layers(queries, columns), _layers(references, columns)
+    for start in range(0, len(queries), _QUERIES):
+        a = slice(start, min(start + _QUERIES, len(queries)))
+        total = np.zeros((a.stop - a.start, len(references)), np.float32)
+        for j, column in enumerate(columns):
+            x, y = left[j][a, None], right[j][None, :]
+            if not column.ordered:
+                total += x != y
+                continue
+            part = np.abs(np.subtract(x, y))
+            total += np.minimum(part, 1) if column.missing else part
+        yield total
 
 
 def _layers(rows: Codes, columns: Sequence[Column]) -> list[NDArray[Any]]:

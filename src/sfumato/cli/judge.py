@@ -19,7 +19,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def attack(
-    release: ReleaseFolder,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A release, or what any software made: rows (CSV, Parquet), a folder of pictures, "
+            "an npz, a model (TorchScript, safetensors, skops), or a service (https://...).",
+        ),
+    ],
     members: Annotated[
         str, typer.Option("--members", help="Rows it was made from.", metavar="DATA")
     ],
@@ -27,22 +34,101 @@ def attack(
         str,
         typer.Option("--non-members", help="Rows it was not made from.", metavar="DATA"),
     ],
+    auxiliary: Annotated[
+        str | None,
+        typer.Option(
+            "--auxiliary", help="More such rows, that the attacker holds.", metavar="DATA"
+        ),
+    ] = None,
     attack: Attacks = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            "--schema",
+            help="Public facts of what others made. Default: those beside it, or the members'.",
+            metavar="FILE",
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--target", help="The column that a model predicts.", metavar="COL"),
+    ] = None,
+    interface: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--interface",
+            help="How a model takes records and answers: layout, scale, mean, std, outputs, rows; "
+            "repeat it.",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture", help="JSON that rebuilds the network of a safetensors file."
+        ),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Open files that can run code of whoever made them, and send records to a "
+            "service over an open line.",
+        ),
+    ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", help="Write a report here, for you alone; not there yet.", metavar="DIR"
+        ),
+    ] = None,
+    reveal: Annotated[
+        bool,
+        typer.Option(
+            "--reveal",
+            help="Show, in the report, the private pictures that released ones are nearest to.",
+        ),
+    ] = False,
+    risk: Annotated[
+        str | None,
+        typer.Option(
+            "--risk",
+            help="Write which members are exposed most, for you alone; its name says 'private'.",
+            metavar="FILE",
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Attack a RELEASE with rows it was and was not made from."""
+    """Attack a TARGET, whoever made it, with rows it was and was not made from."""
     import sfumato.api as api
+    from sfumato.errors import InputError
+    from sfumato.release.release import check_new
 
+    if reveal and out is None:
+        raise InputError("private pictures are shown in a report only", "Give --out DIR.")
+    if out is not None:
+        check_new(out)
+
+    prepared = api.prepare(
+        target,
+        members=members,
+        non_members=non_members,
+        auxiliary=auxiliary,
+        schema=schema,
+        target=column,
+        interface=output.parse_settings(interface, "--interface"),
+        architecture=architecture,
+        trust=trust,
+    )
+    if risk is not None:
+        prepared.check_risk(risk)
     with output.progress_bar(quiet=as_json) as progress:
-        findings = api.attack(
-            release,
-            members=members,
-            non_members=non_members,
-            attacks=attack,
-            seed=seed,
-            progress=progress,
-        )
+        findings = prepared.attack(attacks=attack, seed=seed, progress=progress)
+    if out is not None:
+        prepared.report(findings, out, reveal=reveal)
+    if risk is not None:
+        prepared.risk(findings, risk)
     if as_json:
         output.emit([finding.to_dict() for finding in findings])
         return
@@ -60,8 +146,15 @@ def attack(
             _figure(finding.ceiling),
         )
     output.say(table)
+    if not prepared.release.card.ledger:
+        output.plain(str(prepared.release.card.figures["statement"]))
     for finding in findings:
         output.plain(finding.summary)
+    if out is not None:
+        shown = ", private pictures included" if reveal else ""
+        output.note(f"wrote {out}: for you alone{shown}")
+    if risk is not None:
+        output.note(f"wrote {risk}: who is exposed most, for you alone")
 
 
 def measure(

@@ -158,8 +158,8 @@ def emit(values: Any) -> None:
     typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
 
 
-def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Reads ``key=value`` pairs; values are YAML scalars, lists or maps.
+def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
+    """Reads the ``key=value`` pairs of an option; values are YAML scalars, lists or maps.
 
     Raises:
         InputError: If a pair has no ``=`` or its value cannot be read.
@@ -172,11 +172,13 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
     for pair in pairs or []:
         key, found, value = pair.partition("=")
         if not found or not key:
-            raise InputError(f"--set {pair!r} has no '='", "Write --set key=value.")
+            raise InputError(f"{option} {pair!r} has no '='", f"Write {option} key=value.")
         try:
             settings[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(f"--set {pair!r} cannot be read", "Write --set key=value.") from None
+            raise InputError(
+                f"{option} {pair!r} cannot be read", f"Write {option} key=value."
+            ) from None
     return settings
 
 

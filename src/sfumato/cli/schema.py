@@ -44,18 +44,47 @@ def draft(
     encoding: Annotated[str, typer.Option(help="Of CSV files.")] = "utf-8",
     delimiter: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
     engine: Engine = "auto",
+    released: Annotated[
+        bool,
+        typer.Option(
+            "--released",
+            help="FILE is public already, released by anyone: read types, bounds and levels off "
+            "its values, to attack it with. Never for private rows.",
+        ),
+    ] = False,
 ) -> None:
     """Propose a schema for FILE from its header and declared types, never from its values.
 
     Bounds and levels are left as '?' for you to fill in from what is publicly known, unless
-    --epsilon pays for a private estimate.
+    --epsilon pays for a private estimate, or FILE was --released.
     """
     from sfumato.api.inputs import file_ledger
     from sfumato.data.draft import draft as make
+    from sfumato.data.read_off import read_off
     from sfumato.release.release import check_new
 
     path = None if out is None else check_new(out)
     paid = None
+    if released:
+        if epsilon is not None or unit is not None or ledger is not None:
+            raise InputError(
+                "epsilon, ledger and unit are for private rows, and these are released",
+                "Leave them out.",
+            )
+        found = read_off(
+            file,
+            types=_types(type_),
+            drop=drop or (),
+            target=target,
+            encoding=encoding,
+            delimiter=delimiter,
+        )
+        if path is None:
+            typer.echo(found.to_yaml(), nl=False)
+            return
+        found.save(path)
+        output.plain(f"wrote {path}, read off {file}: look it over before you use it")
+        return
     if epsilon is not None:
         paid = file_ledger(ledger, file)
     drafted = make(

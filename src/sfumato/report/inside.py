@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sfumato.measure.score import Score, Utility
     from sfumato.release.release import Release
     from sfumato.report.bounds import Bounds
+    from sfumato.report.memorised import Revealed
 
 _JUDGED = {
     "data": {
@@ -47,7 +48,12 @@ _SHORT = {
 
 
 def view(
-    release: Release, evaluation: Evaluation, bounds: Bounds, *, disclosed: bool = False
+    release: Release,
+    evaluation: Evaluation,
+    bounds: Bounds,
+    *,
+    disclosed: bool = False,
+    revealed: Revealed | None = None,
 ) -> dict[str, Any]:
     """What the templates of the custodian's part are filled with.
 
@@ -56,8 +62,11 @@ def view(
         evaluation: What was found about it.
         bounds: The guarantee in figures.
         disclosed: Whether the publisher decided to hand the evaluation over.
+        revealed: Training pictures that the custodian asked to see.
     """
     from sfumato.report.compared import compared
+    from sfumato.report.learns import learns
+    from sfumato.report.memorised import memorised
 
     verdict = wording.attack_verdict(evaluation.findings)
     matrix = None if evaluation.utility is None else utility(evaluation.utility)
@@ -66,6 +75,8 @@ def view(
         "glance": _glance(evaluation),
         "verdicts": [_verdict(*verdict), *_utility_verdicts(evaluation.utility)],
         "attack_verdict": _verdict(*verdict),
+        "learns": [learns(one) for one in evaluation.findings],
+        "memorised": memorised(evaluation.findings, release, revealed),
         "findings": [finding(one) for one in evaluation.findings],
         "confidence": _confidence(evaluation.findings),
         "rocs": [_roc(one, bounds) for one in evaluation.findings if one.roc],

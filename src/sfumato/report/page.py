@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sfumato.release.card import Card
     from sfumato.release.model import Model
     from sfumato.release.release import Release
+    from sfumato.report.memorised import Revealed
 
 _CEILING_AT = (0.001, 0.01, 0.1)
 _INSIDE = "data-inside"
@@ -35,7 +36,13 @@ _PRIVATE_SHAPES = (
 )
 
 
-def page(release: Release, evaluation: Evaluation | None = None, *, disclosed: bool = False) -> str:
+def page(
+    release: Release,
+    evaluation: Evaluation | None = None,
+    *,
+    disclosed: bool = False,
+    revealed: Revealed | None = None,
+) -> str:
     """The report of a release.
 
     Args:
@@ -44,14 +51,20 @@ def page(release: Release, evaluation: Evaluation | None = None, *, disclosed: b
             nothing but the card, what follows from it, and the released data.
         disclosed: Whether the publisher decided to hand the evaluation over; the full edition
             then says so instead of asking to be kept inside.
+        revealed: Training pictures that the custodian asked to see; only in a page kept inside.
 
     Returns:
         A whole HTML document.
 
     Raises:
-        InputError: If the evaluation is about another release, or the card carries figures that
-            belong in an evaluation.
+        InputError: If the evaluation is about another release, the card carries figures that
+            belong in an evaluation, or private pictures would be handed over.
     """
+    if revealed is not None and (disclosed or evaluation is None):
+        raise InputError(
+            "training pictures were to be shown in a page that is handed over",
+            "Reveal them in the custodian's own page only.",
+        )
     private = _private_in(release.card.to_dict())
     if private is not None:
         raise InputError(
@@ -69,7 +82,7 @@ def page(release: Release, evaluation: Evaluation | None = None, *, disclosed: b
     if evaluation is not None:
         from sfumato.report.inside import view
 
-        inside = view(release, evaluation, figures, disclosed=disclosed)
+        inside = view(release, evaluation, figures, disclosed=disclosed, revealed=revealed)
     html = render(
         "page.html",
         public=public_view(release, figures),
@@ -116,6 +129,7 @@ def public_view(release: Release, figures: Bounds) -> dict[str, Any]:
         "dek": _dek(card, seen["what"]),
         "alarms": list(_alarms(card)),
         "bounded": figures.bounded,
+        "ours": bool(card.ledger),
         "unit": unit,
         "glance": _glance(card, figures, seen),
         "statement": wording.statement(card),
@@ -201,6 +215,19 @@ def _model(model: Model) -> dict[str, Any]:
     classes = wording.plural(len(model.classes), "class", "classes")
     shown = ", ".join(model.classes[:10]) + (", …" if len(model.classes) > 10 else "")
     family = str(model.architecture["family"])
+    if not model.tensors:
+        return {
+            "headline": f"A model that tells {classes} apart",
+            "task": f"for predicting {model.schema.target} of {takes}",
+            "what": "Only its answers are known" if not model.parameters else family,
+            "text": f"It was made elsewhere ({family}). It answers with a score for each of "
+            f"{classes} ({shown}).",
+            "pictures": [],
+            "distributions": [],
+            "layers": [],
+            "amount": wording.count(model.parameters) if model.parameters else "a model",
+            "amount_means": f"{'weights of a model' if model.parameters else ''} of {classes}",
+        }
     return {
         "headline": f"A model that tells {classes} apart",
         "task": f"for predicting {model.schema.target} of {takes}",
@@ -221,7 +248,11 @@ def _model(model: Model) -> dict[str, Any]:
 
 def _dek(card: Card, what: str) -> str:
     parts = [what] if what else []
-    parts.append(f"Made by {card.method['name']} on {card.created[:10]}")
+    if not card.ledger:
+        named = dict(card.method.get("settings", {})).get("target", "a target")
+        parts.append(f"Made elsewhere: {named}. Examined on {card.created[:10]}")
+    else:
+        parts.append(f"Made by {card.method['name']} on {card.created[:10]}")
     return ". ".join(parts) + f". The guarantee: {wording.epsilon_line(card)}."
 
 
@@ -252,7 +283,7 @@ def _glance(card: Card, figures: Bounds, seen: Mapping[str, Any]) -> dict[str, A
 
 
 def _alarms(card: Card) -> Iterator[dict[str, str]]:
-    if not card.noise.get("secure"):
+    if card.ledger and not card.noise.get("secure"):
         yield {
             "title": "The noise is not secure.",
             "text": f"It came from “{card.noise.get('source')}”. Whoever can repeat it can take "
@@ -261,7 +292,7 @@ def _alarms(card: Card) -> Iterator[dict[str, str]]:
         }
     if card.guarantee.get("kind") == "empirical":
         yield {
-            "title": "Nothing is proven.",
+            "title": "Nothing is proven." if card.ledger else "Nothing is claimed.",
             "text": "This release has no privacy guarantee. Judge it by the attacks alone, and "
             "remember that a better attack may exist.",
         }

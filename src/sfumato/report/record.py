@@ -162,6 +162,9 @@ def _making(card: Card) -> Iterator[Row]:
     event = card.guarantee.get("event")
     if event:
         yield Row("Sampler", _sampler(event))
+    if not card.ledger:
+        yield Row("Made by", "other software; how is not known here")
+        return
     secure = bool(card.noise.get("secure"))
     yield Row(
         "Noise",
@@ -182,7 +185,8 @@ def _making(card: Card) -> Iterator[Row]:
 
 def _identity(card: Card) -> Iterator[Row]:
     entry = str(card.ledger.get("entry", ""))
-    yield Row("Ledger entry", f"no. {card.ledger.get('sequence')}, {entry}")
+    shown = f"no. {card.ledger.get('sequence')}, {entry}" if card.ledger else "none"
+    yield Row("Ledger entry", shown)
     yield Row("Release", card.release_id)
     yield Row("Created", card.created)
     seeds = ", ".join(f"{name} {seed}" for name, seed in card.seeds.items())

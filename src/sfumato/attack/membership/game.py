@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sfumato.attack import blind, ceilings, roc, targets
 from sfumato.attack.evidence import MINIMUM
-from sfumato.attack.finding import Finding
+from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.membership import scores
 from sfumato.errors import InputError
 from sfumato.measure import features, intervals
@@ -271,6 +271,7 @@ def finding(
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
             **(details or {}),
         },
+        records=PerRecord(game.rows, inside, outside),
     )
     low, high = interval
     limit = "" if found.ceiling is None else f", the guarantee allows {found.ceiling:.1%}"

@@ -1,0 +1,158 @@
+"""Inference after Anonymeter's protocol: a secret guessed from the nearest released row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.attack import ceilings, controlled, targets
+from sfumato.attack.controlled import Tries
+from sfumato.attack.finding import Finding
+from sfumato.attack.nearest import nearest_codes
+from sfumato.attack.settings import Settings, whole
+from sfumato.errors import InputError
+from sfumato.registry import attack
+
+if TYPE_CHECKING:
+    from sfumato.attack.evidence import Evidence
+    from sfumato.attack.targets import Records
+    from sfumato.data.columns import Column
+    from sfumato.data.schema import Schema
+    from sfumato.release.release import Release
+
+
+@attack("anonymeter.inference")
+@dataclass(frozen=True)
+class ProtocolInference(Settings):
+    """Guesses each secret column from the others, as the nearest released row has it.
+
+    A level is guessed if it is equal, a number if it is off by at most a share of its own size.
+    The control guesses the secrets of people who are not in the release. Unlike
+    ``attribute.inference``, which counts differences in percentage points within parts of a range,
+    the risk is relative to what the control leaves to be found.
+
+    Args:
+        secrets: Columns to guess; empty takes the target and the first others.
+        max_secrets: How many where ``secrets`` is empty.
+        tolerance: How far a number may be off, as a share of its size.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("table",)
+    source: ClassVar[str] = controlled.SOURCE
+
+    secrets: tuple[str, ...] = ()
+    max_secrets: int = 5
+    tolerance: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole(self.max_secrets, "max_secrets", 1)
+        if isinstance(self.secrets, str):
+            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
+        object.__setattr__(self, "secrets", tuple(self.secrets))
+        good = isinstance(self.tolerance, int | float) and not isinstance(self.tolerance, bool)
+        if not (good and 0 <= self.tolerance < 1):
+            raise InputError(f"tolerance is {self.tolerance!r}", "Give a number in [0, 1).")
+
+    def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
+        """The risk for the secret where it is most certain."""
+        targets.check(release, evidence)
+        rng = np.random.default_rng(seed)
+        chosen, others = targets.balanced(evidence, self.max_targets, rng)
+        sides = targets.read(evidence.members, chosen), targets.read(evidence.non_members, others)
+        published = targets.released(release, self.max_released, rng)
+        published = published[rng.permutation(len(published))]  # the first of equals is taken
+        names = self._names(release.data.schema)  # type: ignore[arg-type]
+        confidence = 1 - (1 - self.confidence) / len(names)
+        rows = self._rows(sides, published, names, confidence, rng)
+        worst = max(rows, key=lambda row: float(row["interval"][0]))
+        base = Tries(*worst["success"]["control"])
+        finding = Finding(
+            attack="anonymeter.inference",
+            metric="risk: success beyond the control's",
+            value=worst["risk"],
+            interval=(worst["interval"][0], worst["interval"][1]),
+            confidence=self.confidence,
+            chance=0.0,
+            baseline=worst["naive_risk"],
+            ceiling=controlled.ceiling_of(ceilings.of(release.card), base, confidence),
+            details={"secret": worst["secret"], "targets": len(chosen), "secrets": rows},
+        )
+        low, high = finding.interval
+        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+        tries = [Tries(*worst["success"][name]) for name in ("members", "control", "naive")]
+        summary = (
+            f"From all other columns, {worst['secret']!r} is guessed right through the release: "
+            f"{controlled.told(*tries)}; a risk of {finding.value:+.3f} (interval {low:+.3f} to "
+            f"{high:+.3f}{limit}): {finding.verdict}."
+        )
+        return replace(finding, summary=summary)
+
+    def _names(self, schema: Schema) -> tuple[str, ...]:
+        if len(schema) < 2:
+            raise InputError(
+                "the release has one column", "There is nothing to infer it from; leave this out."
+            )
+        if self.secrets:
+            return tuple(schema[name].name for name in self.secrets)
+        first = [] if schema.target is None else [schema.target]
+        return tuple((first + [c.name for c in schema.features])[: self.max_secrets])
+
+    def _rows(
+        self,
+        sides: tuple[Records, Records],
+        published: Records,
+        names: tuple[str, ...],
+        confidence: float,
+        rng: np.random.Generator,
+    ) -> list[dict[str, Any]]:
+        columns = sides[0].columns
+        at = [[column.name for column in columns].index(name) for name in names]
+        found = [nearest_codes(s.values, published.values, columns, at) for s in sides]  # type: ignore[arg-type]
+        rows = []
+        for k, (name, j) in enumerate(zip(names, at, strict=True)):
+            tries, blind = [], []
+            for side, near in zip(sides, found, strict=True):
+                truth = side.values[:, j]
+                guess = published.values[near[k][1], j]
+                drawn = published.values[rng.integers(len(published), size=len(truth)), j]
+                for kept, values in ((tries, guess), (blind, drawn)):
+                    right = close(values, truth, columns[j], self.tolerance)
+                    kept.append(Tries(int(right.sum()), len(truth)))
+            value, interval = controlled.risk(tries[0], tries[1], confidence)
+            rows.append(
+                {
+                    "secret": name,
+                    "risk": value,
+                    "interval": list(interval),
+                    "naive_risk": max(0.0, controlled.risk(blind[0], blind[1], confidence)[0]),
+                    **controlled.figures(*tries, *blind, confidence),
+                }
+            )
+        return rows
+
+
+def close(
+    guess: NDArray[Any], truth: NDArray[Any], column: Column, tolerance: float
+) -> NDArray[np.bool_]:
+    """Whether guessed codes are right: equal, or numbers off by at most a share of the true size.
+
+    The share is of the size without its sign: divided by a negative number, every error is small.
+
+    >>> from sfumato.data import Numeric
+    >>> debt = Numeric("debt", -100, 0, 1)
+    >>> close(np.array([0, 4]), np.array([90, 0]), debt, 0.05)  # -100 for -10, -96 for -100
+    array([False,  True])
+    """
+    from sfumato.data.columns import Numeric
+
+    equal = np.asarray(guess == truth)
+    if not isinstance(column, Numeric):
+        return equal
+    known = (guess < column.cardinality) & (truth < column.cardinality)
+    a, b = (column.values(np.where(known, codes, 0)) for codes in (guess, truth))
+    within = np.abs(a - b) <= tolerance * np.abs(b) + 1e-12
+    return np.asarray(np.where(known, within, equal), dtype=np.bool_)

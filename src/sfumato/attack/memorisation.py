@@ -1,0 +1,182 @@
+"""Memorisation: released pictures that are far nearer to one training picture than to any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.attack import ceilings, targets
+from sfumato.attack.finding import Finding
+from sfumato.attack.settings import Settings
+from sfumato.errors import InputError
+from sfumato.measure import features, intervals
+from sfumato.registry import attack
+
+if TYPE_CHECKING:
+    from sfumato.attack.evidence import Evidence
+    from sfumato.attack.targets import Records
+    from sfumato.release.release import Release
+
+SHOWN = 12
+_WORK = 2e11  # multiplications, some seconds
+_QUANTILES = (0.0, 0.01, 0.1, 0.5)
+
+
+@attack("memorisation.nearest")
+@dataclass(frozen=True)
+class Memorisation(Settings):
+    """Finds released pictures that reproduce a training picture.
+
+    A released picture reproduces a training picture if its distance to it is at most ``ratio`` of
+    its distance to the nearest of as many held-out pictures. The same with the sides exchanged is
+    the control: nothing can reproduce a picture that was never seen. A training picture counts
+    once however often it is reproduced.
+
+    No distance shows that a release is safe: what is not reproduced may still be told apart by
+    other attacks.
+
+    Args:
+        max_targets: Training pictures, and as many held-out ones, that are looked for.
+        max_released: Released pictures that are compared; fewer where pictures are large.
+        ratio: Above 0 and below 1; smaller is stricter.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("images",)
+    source: ClassVar[str] = (
+        "Carlini et al. Extracting training data from diffusion models. USENIX Security 2023. "
+        "arXiv:2301.13188; with held-out pictures in place of the neighbourhood"
+    )
+
+    max_targets: int = 20_000
+    max_released: int = 10_000
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        good = isinstance(self.ratio, int | float) and not isinstance(self.ratio, bool)
+        if not (good and 0 < self.ratio < 1):
+            raise InputError(f"ratio is {self.ratio!r}", "Give a number between 0 and 1.")
+
+    def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
+        """The share of training pictures that are reproduced, less that of held-out ones."""
+        targets.check(release, evidence)
+        if release.data.kind != "images":
+            raise InputError("only pictures are compared by their pixels", "Leave this out.")
+        near = self.search(release, evidence, seed)
+        m, released = near.of, len(near.inside)
+        hits, wrong = near.reproduced(self.ratio)
+        own, base = len(np.unique(near.at[hits])), len(np.unique(near.at_control[wrong]))
+        ceiling = ceilings.of(release.card)
+        low, high = intervals.clopper_pearson(int(hits.sum()), released, self.confidence)
+        quotient = near.quotient
+        closest = np.argsort(quotient, kind="stable")[:SHOWN]
+        finding = Finding(
+            attack="memorisation.nearest",
+            metric="share of training pictures reproduced, less that of held-out ones",
+            value=own / m - base / m,
+            interval=intervals.difference(own, m, base, m, self.confidence),
+            confidence=self.confidence,
+            chance=0.0,
+            ceiling=None if ceiling is None else ceiling.advantage,
+            details={
+                "ratio": self.ratio,
+                "targets": m,
+                "reproduced": {"training": own, "held_out": base},
+                "released": {
+                    "compared": released,
+                    "memorised": int(hits.sum()),
+                    "share": float(hits.mean()),
+                    "interval": [low, high],
+                    "control": float(wrong.mean()),
+                },
+                "quotients": {f"{q:g}": float(np.quantile(quotient, q)) for q in _QUANTILES},
+                "closest": [
+                    {
+                        "released": int(near.rows[row]),
+                        "quotient": float(quotient[row]),
+                        "training": float(near.inside[row]),
+                        "held_out": float(near.outside[row]),
+                    }
+                    for row in closest
+                ],
+            },
+        )
+        return replace(finding, summary=_summary(finding))
+
+    def search(self, release: Release, evidence: Evidence, seed: int) -> Neighbours:
+        """The nearest training and held-out picture of each released one."""
+        rng = np.random.default_rng(seed)
+        chosen, others = targets.balanced(evidence, self.max_targets, rng)
+        inside = targets.read(evidence.members, chosen)
+        outside = targets.read(evidence.non_members, others)
+        pixels = inside.values.shape[1]
+        limit = min(self.max_released, max(100, int(_WORK / (2 * len(inside) * pixels))))
+        total = features.size(release.data)
+        rows = features.choose(total, limit, rng)
+        published = targets.read(release.data, rows)
+        return Neighbours.between(published, inside, outside, rows, chosen, others)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Distances of released pictures to both sides, and the pictures that they are to.
+
+    Args:
+        rows: (r,) numbers of the released pictures.
+        inside: (r,) distances to the nearest training picture, as root mean squared pixels.
+        outside: (r,) the same to the nearest held-out picture.
+        at: (r,) numbers of those training pictures.
+        at_control: (r,) numbers of those held-out pictures.
+        of: Pictures on each side.
+    """
+
+    rows: NDArray[np.int64]
+    inside: NDArray[np.float32]
+    outside: NDArray[np.float32]
+    at: NDArray[np.int64]
+    at_control: NDArray[np.int64]
+    of: int
+
+    @classmethod
+    def between(
+        cls,
+        published: Records,
+        inside: Records,
+        outside: Records,
+        rows: NDArray[np.int64],
+        chosen: NDArray[np.int64],
+        others: NDArray[np.int64],
+    ) -> Neighbours:
+        """The neighbours of released pictures."""
+        near, at = published.nearest(inside)
+        far, at_control = published.nearest(outside)
+        return cls(rows, near, far, chosen[at], others[at_control], len(inside))
+
+    @property
+    def quotient(self) -> NDArray[np.float64]:
+        """(r,) distance to training over distance to held-out; 1 where both are 0."""
+        a, b = self.inside.astype(np.float64), self.outside.astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where((a == 0) & (b == 0), 1.0, np.minimum(a / b, 1e9))
+
+    def reproduced(self, ratio: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which released pictures reproduce a training picture, and which a held-out one."""
+        a, b = self.inside.astype(np.float64), self.outside.astype(np.float64)
+        return (a <= ratio * b) & (b > 0), (b <= ratio * a) & (a > 0)
+
+
+def _summary(finding: Finding) -> str:
+    found, counts = finding.details["released"], finding.details["reproduced"]
+    low, high = finding.interval
+    limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+    return (
+        f"Of {found['compared']} released pictures, {found['memorised']} ({found['share']:.2%}) "
+        f"are at most {finding.details['ratio']:g} times as far from one training picture as from "
+        f"any of {finding.details['targets']} held-out ones (the other way round: "
+        f"{found['control']:.2%}). They reproduce {counts['training']} training pictures, against "
+        f"{counts['held_out']} held-out ones (difference of shares {finding.value:+.4f}, interval "
+        f"{low:+.4f} to {high:+.4f}{limit}): {finding.verdict}."
+    )

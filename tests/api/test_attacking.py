@@ -1,0 +1,273 @@
+"""What others made, attacked from end to end; and nothing private written unasked."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import sfumato
+from sfumato.api import prepare
+from sfumato.data import ImageSet, Schema, Table
+from sfumato.errors import InputError
+
+CLASSES = ("bar", "dot")
+
+
+def pictures(count: int, seed: int) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    images = (rng.integers(0, 256, (count, 1, 8, 8)) / 255).astype(np.float32)
+    return ImageSet.from_arrays(images, np.arange(count) % 2, CLASSES)
+
+
+def folder_of(images: ImageSet, path: Path) -> Path:
+    """A folder as other software would write it: PNG files and a list of labels."""
+    path.mkdir()
+    lines = ["file,label"]
+    for i, (image, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        Image.fromarray(np.rint(image[0] * 255).astype(np.uint8)).save(path / f"{i}.png")
+        lines.append(f"{i}.png,{CLASSES[label]}")
+    (path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def tables(tmp_path: Path, people: Table) -> dict[str, Path]:
+    """Members, non-members and a leaky release of anyone's, as CSV files without a schema."""
+    frame = people.to_pandas()
+    members, others = frame.iloc[:200], frame.iloc[200:]
+    released = members.sample(frac=1, random_state=1)
+    paths = {}
+    for name, part in (("members", members), ("others", others), ("released", released)):
+        paths[name] = tmp_path / f"{name}.csv"
+        part.to_csv(paths[name], index=False)
+    paths["schema"] = tmp_path / "facts.yaml"
+    people.schema.save(paths["schema"])
+    return paths
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def test_a_table_of_anyones_is_attacked_and_reported(tmp_path: Path, people: Table) -> None:
+    paths = tables(tmp_path, people)
+    prepared = prepare(
+        paths["released"],
+        members=paths["members"],
+        non_members=paths["others"],
+        schema=paths["schema"],
+    )
+    findings = prepared.attack(attacks=["membership.distance", "anonymeter.linkability"])
+    assert all(finding.ceiling is None for finding in findings)
+    prepared.report(findings, tmp_path / "found")
+    assert stat.S_IMODE((tmp_path / "found").stat().st_mode) == 0o700
+    page = (tmp_path / "found" / "report.html").read_text("utf-8")
+    assert "Nothing is claimed" in page
+    assert "What an attacker learns" in page
+    assert "the data released.csv" in page
+    with pytest.raises(InputError, match="already exists"):
+        prepared.report(findings, tmp_path / "found")
+
+
+def test_the_members_facts_serve_where_there_are_no_others(tmp_path: Path, people: Table) -> None:
+    paths = tables(tmp_path, people)
+    sides = {"members": paths["members"], "non_members": paths["others"]}
+    with pytest.raises(InputError, match="has no schema"):
+        sfumato.attack(paths["released"], **sides)
+    people.schema.save(tmp_path / "members.schema.yaml")
+    (finding,) = sfumato.attack(paths["released"], **sides, attacks=["membership.distance"])
+    assert finding.attack == "membership.distance"
+
+
+def test_a_function_is_attacked_as_a_model(people: Table) -> None:
+    seen: list[Any] = []
+
+    def remembers(frame: pd.DataFrame) -> Any:
+        seen.append(frame)
+        known = frame["age"] % 2 == 0
+        return np.where(known, 0.9, 0.1)
+
+    rows = people.codes()["age"] % 2
+    members, others = (
+        Table.from_codes({k: v[rows == side] for k, v in people.codes().items()}, people.schema)
+        for side in (0, 1)
+    )
+    (finding,) = sfumato.attack(
+        remembers, members=members, non_members=others, attacks=["membership.loss"]
+    )
+    assert finding.attack == "membership.loss"
+    assert {"age", "colour"} == set(seen[0].columns)
+
+
+def test_a_release_of_ours_says_itself_how_it_is_read(people_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)
+    with pytest.raises(InputError, match="says itself how it is read"):
+        sfumato.attack(out, members=people_file, non_members=people_file, target="age")
+
+
+def test_auxiliary_records_reach_the_attacks(people: Table) -> None:
+    codes = people.codes()
+    parts = [
+        Table.from_codes({k: v[i::4] for k, v in codes.items()}, people.schema) for i in range(4)
+    ]
+    (finding,) = sfumato.attack(
+        parts[3],
+        members=parts[0],
+        non_members=parts[1],
+        auxiliary=parts[2],
+        attacks=["membership.domias"],
+    )
+    assert finding.details["reference_is"] == "auxiliary records"
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> dict[str, Path]:
+    """A folder of pictures of which some are training pictures, nearly."""
+    members, others = pictures(60, 1), pictures(60, 2)
+    copies = np.clip(members.images[:10] + 0.05, 0, 1)
+    images = np.concatenate([copies, pictures(50, 3).images])
+    released = ImageSet.from_arrays(images, np.arange(60) % 2, CLASSES)
+    sets = {"members": members, "others": others, "released": released}
+    return {name: folder_of(images, tmp_path / name) for name, images in sets.items()}
+
+
+def test_training_pictures_are_shown_only_where_that_is_asked_for(
+    shown: dict[str, Path], tmp_path: Path
+) -> None:
+    prepared = prepare(shown["released"], members=shown["members"], non_members=shown["others"])
+    findings = prepared.attack(attacks=["memorisation.nearest"])
+    assert findings[0].details["reproduced"]["training"] == 10
+    prepared.report(findings, tmp_path / "hidden")
+    prepared.report(findings, tmp_path / "revealed", reveal=True)
+    hidden, revealed = (
+        (tmp_path / name / "report.html").read_text("utf-8") for name in ("hidden", "revealed")
+    )
+    assert "Memorised pictures" in hidden
+    assert hidden.count("<img") == revealed.count("<img")
+    private = drawn_of(prepared.evidence.members)
+    assert not any(picture in hidden_pixels(hidden) for picture in private)
+    assert sum(picture in hidden_pixels(revealed) for picture in private) >= 10
+    for name in ("hidden", "revealed"):  # the figures never hold a picture
+        values = json.loads((tmp_path / name / "evaluation.json").read_text("utf-8"))
+        assert len(json.dumps(values)) < 6000
+
+
+def drawn_of(images: Any) -> list[bytes]:
+    """Each picture's bytes, as a page would show them."""
+    return [np.rint(image[0] * 255).astype(np.uint8).tobytes() for image in images.images]
+
+
+def hidden_pixels(page: str) -> set[bytes]:
+    """Every picture that a page shows, cut out of its sheets."""
+    import base64
+    import io
+
+    found = set()
+    for data in re.findall(r"data:image/png;base64,([^\"]+)", page):
+        with Image.open(io.BytesIO(base64.b64decode(data))) as opened:
+            sheet = np.asarray(opened.convert("RGBA"))
+        zoom = 3  # 28 // 8
+        small = sheet[::zoom, ::zoom, 0]
+        for left in range(0, small.shape[1], 8 + 1):
+            found.add(np.ascontiguousarray(small[:, left : left + 8]).tobytes())
+    return found
+
+
+def test_private_pictures_are_never_in_a_page_that_is_handed_over(shown: dict[str, Path]) -> None:
+    from sfumato.measure.evaluation import Evaluation
+    from sfumato.report import page
+
+    prepared = prepare(shown["released"], members=shown["members"], non_members=shown["others"])
+    findings = tuple(prepared.attack(attacks=["memorisation.nearest"]))
+    revealed = prepared._revealed(findings)
+    evaluation = Evaluation(findings=findings, release_id=prepared.release.card.release_id)
+    for handed_over in ({"disclosed": True, "evaluation": evaluation}, {}):
+        with pytest.raises(InputError, match="a page that is handed over"):
+            page(prepared.release, revealed=revealed, **handed_over)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no training pictures to reveal"):
+        prepared._revealed(())
+
+
+def test_who_is_exposed_is_written_for_the_custodian_alone(tmp_path: Path, people: Table) -> None:
+    paths = tables(tmp_path, people)
+    prepared = prepare(
+        paths["released"],
+        members=paths["members"],
+        non_members=paths["others"],
+        schema=paths["schema"],
+    )
+    findings = prepared.attack(attacks=["membership.distance", "anonymeter.linkability"])
+    file = tmp_path / "people.private.csv"
+    assert prepared.risk(findings, file) == 200
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    listed = pd.read_csv(file)
+    assert sorted(listed["row"]) == list(range(200))
+    assert listed["false_positive_rate"].is_monotonic_increasing
+    released = tmp_path / "handed over"
+    released.mkdir()
+    (released / "card.json").write_text("{}", encoding="utf-8")
+    for name, said in (
+        ("risk.csv", "its name does not say so"),
+        ("handed over/a.private.csv", "lies in a release"),
+        ("people.private.csv", "already exists"),
+        ("nowhere/a.private.csv", "there is no folder"),
+    ):
+        with pytest.raises(InputError, match=said):
+            prepared.risk(findings, tmp_path / name)
+    with pytest.raises(InputError, match="none of the attacks scores"):
+        prepared.risk([], tmp_path / "empty.private.csv")
+
+
+def test_rows_without_numbers_are_not_listed(tmp_path: Path, people: Table) -> None:
+    frame = people.to_pandas().assign(patient=np.arange(len(people)) // 2)
+    schema = people.schema.with_unit("patient", 1)
+    members, others = Table.from_pandas(frame[:200], schema), Table.from_pandas(frame[200:], schema)
+    prepared = prepare(
+        people, members=members.bound(b"k" * 32), non_members=others.bound(b"k" * 32)
+    )
+    with pytest.raises(InputError, match="none can be named by number"):
+        prepared.check_risk(tmp_path / "people.private.csv")
+
+
+def test_no_private_value_is_written_or_said(tmp_path: Path, capsys: Any) -> None:
+    """Every private row has a number of seven digits that nothing else has."""
+    from sfumato.data import Categorical, Numeric
+
+    schema = Schema(
+        (
+            Numeric("number", 0, 9_999_999, 1, integer=True),
+            Numeric("age", 0, 99, 1, integer=True),
+            Categorical("ill", ("no", "yes")),
+        ),
+        target="ill",
+    )
+    rng = np.random.default_rng(0)
+
+    def rows() -> Table:
+        codes = {"number": rng.integers(1_000_000, 9_999_999, 60), "age": rng.integers(0, 99, 60)}
+        return Table.from_codes({**codes, "ill": rng.integers(0, 2, 60)}, schema)
+
+    members, others = rows(), rows()
+    fresh = {**rows().codes(), "age": members.codes()["age"], "ill": members.codes()["ill"]}
+    prepared = prepare(Table.from_codes(fresh, schema), members=members, non_members=others)
+    findings = prepared.attack()
+    prepared.report(findings, tmp_path / "found")
+    prepared.risk(findings, tmp_path / "people.private.csv")
+    print(*(finding.summary for finding in findings), json.dumps([f.to_dict() for f in findings]))
+    said = capsys.readouterr().out + everything_in(tmp_path).decode("utf-8")
+    private = {str(n) for side in (members, others) for n in side.codes()["number"]}
+    assert "membership.distance" in said
+    assert not private & numbers_in(said)
+    assert numbers_in(said + f'"{min(private)}"') & private  # it would have been found
+
+
+def numbers_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.])\d{7}(?![\w.])", text))

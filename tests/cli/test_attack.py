@@ -1,0 +1,114 @@
+"""`sfumato attack` on what others made, and the schema that is read off it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A released table that holds its members, and the two files of the evidence."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(0, 100, 160),
+            "weight": rng.normal(70, 9, 160).round(1),
+            "colour": rng.choice(["red", "green"], 160),
+            "outcome": rng.choice(["no", "yes"], 160),
+        }
+    )
+    paths = {}
+    for name, part in (("members", frame[:80]), ("others", frame[80:]), ("out", frame[:80])):
+        paths[name] = tmp_path / f"{name}.csv"
+        part.to_csv(paths[name], index=False)
+    return paths
+
+
+def evidence(files: dict[str, Path]) -> list[object]:
+    return ["--members", files["members"], "--non-members", files["others"]]
+
+
+def test_from_a_released_file_to_a_report(
+    sfumato: Command, files: dict[str, Path], tmp_path: Path
+) -> None:
+    schema = tmp_path / "facts.yaml"
+    drafted = sfumato(
+        "schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema
+    )
+    assert drafted.code == 0, drafted.err
+    ran = sfumato(
+        "attack",
+        files["out"],
+        *evidence(files),
+        *("--schema", schema, "--attack", "membership.distance"),
+        *("--out", tmp_path / "found", "--risk", tmp_path / "people.private.csv"),
+    )
+    assert ran.code == 0, ran.err
+    assert "Nothing is claimed" in ran.out
+    assert "Shown two records" in ran.out
+    assert "for you alone" in ran.err
+    assert (tmp_path / "found" / "report.html").is_file()
+    assert stat.S_IMODE((tmp_path / "people.private.csv").stat().st_mode) == 0o600
+
+
+def test_machines_get_json(sfumato: Command, files: dict[str, Path], tmp_path: Path) -> None:
+    schema = tmp_path / "facts.yaml"
+    sfumato("schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema)
+    ran = sfumato(
+        "attack",
+        files["out"],
+        *evidence(files),
+        *("--schema", schema, "--attack", "anonymeter.linkability", "--json"),
+    )
+    (finding,) = json.loads(ran.out)
+    assert finding["attack"] == "anonymeter.linkability"
+    assert finding["ceiling"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ([], "has no schema"),
+        (["--reveal"], "in a report only"),
+        (["--interface", "layout"], "--interface 'layout' has no '='"),
+        (["--interface", "shape=3"], "the interface has no 'shape'"),
+        (["--out", "."], "already exists"),
+        (["--schema", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_runs(
+    more: list[str], named: str, sfumato: Command, files: dict[str, Path]
+) -> None:
+    ran = sfumato("attack", files["out"], *evidence(files), *more)
+    assert ran.code == 2
+    assert named in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_risk_file_that_looks_harmless_is_refused(
+    sfumato: Command, files: dict[str, Path], tmp_path: Path
+) -> None:
+    schema = tmp_path / "facts.yaml"
+    sfumato("schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema)
+    ran = sfumato(
+        *("attack", files["out"], *evidence(files), "--schema", schema),
+        *("--risk", tmp_path / "people.csv"),
+    )
+    assert ran.code == 2
+    assert "people.private.csv" in ran.err
+
+
+def test_released_files_are_not_paid_for(sfumato: Command, files: dict[str, Path]) -> None:
+    ran = sfumato("schema", "draft", files["out"], "--released", "--epsilon", 1)
+    assert ran.code == 2
+    assert "are for private rows" in ran.err

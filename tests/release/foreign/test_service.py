@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sfumato.errors import InputError
+from sfumato.release.foreign.service import AUTHORIZATION, Service
+
+FRAME = pd.DataFrame({"age": [10, 20, 90], "town": ["north", None, "west"]})
+
+
+def test_rows_go_out_by_name_and_scores_come_back(service: Any) -> None:
+    scores, classes = Service(service.url, batch=2).ask(FRAME)
+    np.testing.assert_allclose(scores, [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    assert classes == ()
+    assert [len(sent["records"]) for sent in service.asked] == [2, 1]
+    assert service.asked[0]["records"][1] == {"age": 20, "town": None}
+
+
+def test_images_go_out_as_lists(service: Any) -> None:
+    scores = Service(service.url)(np.zeros((2, 1, 4, 5), np.float32))
+    np.testing.assert_allclose(scores, np.full((2, 3), 1 / 3))
+    assert np.asarray(service.asked[0]["images"]).shape == (2, 1, 4, 5)
+
+
+def test_a_request_that_may_pass_later_is_tried_again(service: Any) -> None:
+    service.planned = [(503, {"Retry-After": "0"}, b""), (429, {}, b"")]
+    asked = Service(service.url, pause=0)
+    assert len(asked(FRAME)) == 3
+    assert asked.requests == 3
+
+
+def test_trying_ends(service: Any) -> None:
+    service.planned = [(503, {}, b"")] * 4
+    with pytest.raises(InputError, match="answers 503, 4 times"):
+        Service(service.url, pause=0)(FRAME)
+
+
+def test_too_many_records_are_sent_in_parts(service: Any) -> None:
+    service.most = 1
+    assert len(Service(service.url)(FRAME)) == 3
+    service.most = 0
+    with pytest.raises(InputError, match="refuses one record"):
+        Service(service.url)(FRAME)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "named"),
+    [
+        (401, {}, AUTHORIZATION),
+        (400, {}, "takes these columns"),
+        (302, {"Location": "http://127.0.0.1:9/elsewhere"}, "not sent there"),
+    ],
+)
+def test_a_refusal_says_what_to_do_and_nothing_of_the_records(
+    status: int, headers: dict[str, str], named: str, service: Any
+) -> None:
+    service.planned = [(status, headers, b"you sent age 90 of west")]
+    with pytest.raises(InputError, match=named) as caught:
+        Service(service.url)(FRAME)
+    assert "west" not in str(caught.value)
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"probabilities": [[1, 0]]}', b"<html>"])
+def test_answers_of_another_kind_are_refused(body: bytes, service: Any) -> None:
+    service.planned = [(200, {}, body)]
+    with pytest.raises(InputError, match="answers no"):
+        Service(service.url)(FRAME)
+
+
+def test_what_nobody_serves_is_said() -> None:
+    with pytest.raises(InputError, match="cannot be reached"):
+        Service("http://127.0.0.1:9/predict", pause=0, tries=2)(FRAME)
+
+
+def test_records_go_over_an_open_line_only_where_that_is_said_to_be_safe() -> None:
+    with pytest.raises(InputError, match=r"model.example over an open line"):
+        Service("http://model.example/predict")
+    Service("http://model.example/predict", trust=True)
+    Service("https://model.example/predict")
+
+
+def test_secrets_are_sent_and_never_shown(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(AUTHORIZATION, "Bearer secret")
+    asked = Service(service.url + "?key=secret")
+    asked(FRAME)
+    assert service.headers[0]["Authorization"] == "Bearer secret"
+    assert "secret" not in asked.name
+    with pytest.raises(InputError, match="holds a password") as caught:
+        Service("https://me:secret@model.example/")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(InputError, match="no address"):
+        Service("http:///predict")

@@ -1,0 +1,121 @@
+"""Plain words for findings: true to the figures, and careful where nothing was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sfumato.attack.finding import Finding
+from sfumato.report.learns import in_hundred, learns
+
+SUCCESS = {"members": [300, 1000], "control": [100, 1000], "naive": [50, 1000]}
+ROW = {"success": SUCCESS, "tried": 1000}
+
+
+def finding(attack: str, **changes: Any) -> Finding:
+    values: dict[str, Any] = {
+        "metric": "AUC",
+        "value": 0.73,
+        "interval": (0.7, 0.76),
+        "confidence": 0.95,
+        "chance": 0.5,
+        "summary": "Its own words.",
+    }
+    return Finding(attack, **{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.5, "50 in 100"),
+        (0.0149, "1 in 100"),
+        (0.0151, "2 in 100"),
+        (0.004, "4 in 1,000"),
+        (0.0005, "5 in 10,000"),
+        (0.00001, "fewer than 2 in 10,000"),
+        (0, "none"),
+        (1, "all"),
+        (0.9996, "nearly all"),
+    ],
+)
+def test_shares_are_counted_as_people_count(share: float, said: str) -> None:
+    assert in_hundred(share) == said
+
+
+def test_an_attack_on_membership_is_a_guess_between_two() -> None:
+    points = [{"fpr_target": 0.01, "tpr": 0.12}]
+    said = learns(finding("membership.anything", details={"tpr_at_fpr": points}))
+    assert said["asked"] == "Was this person in the data?"
+    assert "right 73 times in 100 (between 70 and 76)" in said["answer"]
+    assert "wrong about 1 in 100 of those who are not in the data finds 12 in 100" in said["answer"]
+    assert "nothing is proven to limit" in said["so"]
+    assert said["tone"] == "warn"
+
+
+def test_the_guarantee_is_named_where_there_is_one_and_rounded_up() -> None:
+    said = learns(finding("membership.loss", ceiling=0.7801))
+    assert "keeps every attack below 78.1 %" in said["answer"]
+    assert said["so"].endswith("within what the guarantee allows.")
+    assert "Something is wrong" in learns(finding("membership.loss", ceiling=0.6))["so"]
+
+
+def test_what_was_not_found_is_no_proof() -> None:
+    luck = finding("membership.loss", value=0.51, interval=(0.47, 0.55))
+    assert "Nothing was learnt here about anybody" in learns(luck)["so"]
+    shifted = learns(finding("membership.loss", baseline=0.8))
+    assert "As much is had without the release" in shifted["so"]
+    for said in (learns(luck), shifted):
+        assert "No proof" in said["so"]
+        assert said["tone"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("attack", "details", "named"),
+    [
+        ("privacy_loss", {"P": 0.61}, "right 61 times in 100"),
+        ("anonymeter.linkability", ROW, "30 in 100 of the people in the data are joined"),
+        (
+            "anonymeter.inference",
+            {"secret": "town", "secrets": [{"secret": "town", **ROW}]},
+            "guesses 'town' right for 30 in 100 of the people in the data",
+        ),
+        (
+            "anonymeter.singling_out",
+            {"mode": "univariate", "among": 5000, "modes": [{"mode": "univariate", **ROW}]},
+            "Among as many people who are not in the data, 10 in 100 do",
+        ),
+        (
+            "attribute.inference",
+            {
+                "secret": "town",
+                "secrets": [
+                    {"secret": "town", "accuracy": {"members": 0.4, "non_members": 0.25}},
+                ],
+            },
+            "Of people who are not in it, 25 in 100",
+        ),
+        (
+            "linkage.nearest",
+            {"game": "rank-1", "line_up": 1000, "linked": 14},
+            "finds the right person for 14; by drawing lots, about 1",
+        ),
+        (
+            "memorisation.nearest",
+            {
+                "targets": 2000,
+                "released": {"compared": 800, "memorised": 21},
+                "reproduced": {"training": 20, "held_out": 1},
+            },
+            "20 training pictures came back in this way",
+        ),
+    ],
+)
+def test_every_attack_says_what_its_figure_means(attack: str, details: Any, named: str) -> None:
+    assert named in learns(finding(attack, metric="risk", details=details))["answer"]
+
+
+def test_a_finding_that_is_not_known_keeps_its_own_words() -> None:
+    said = learns(finding("audit.new", metric="epsilon"))
+    assert said["answer"] == "Its own words."
+    assert learns(finding("anonymeter.linkability", details={}))["answer"] == "Its own words."
