@@ -44,9 +44,9 @@ from sfumato.privacy.guarantee import Empirical
 from sfumato.versions import versions
 
 OUT = Path(__file__).parent / "results" / "membership.json"
-RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 10, 0
+RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 8, 0
 DATA = "fashion-mnist"
-TIMED = 6
+TIMED = 5
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "loss": ("loss", {}),
     "gap": ("gap", {}),
@@ -61,7 +61,6 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "lira, offline": ("lira", {"shadows": 16, "mode": "offline"}),
     "shadow": ("shadow", {"shadows": 16}),
     "rmia, offline, 4 shadows": ("rmia", {"shadows": 4}),
-    "rmia, offline, 16 shadows": ("rmia", {"shadows": 16}),
 }
 
 
@@ -80,10 +79,11 @@ class Plain:
             return torch.cat([self.module(p).double().softmax(1) for p in parts]).numpy()
 
 
-def target(train: Any) -> tuple[Any, Any, Bank]:
+def target(train: Any, folder: Path | None) -> tuple[Any, Any, Bank]:
     """The first half's rows, the second's, and the model of the first."""
     inside, outside = halves(RECORDS, 2, SEED + 1000)
-    job = Job(train.images, labels(train), 10, inside[None], Recipe(epochs=EPOCHS), SEED + 1000)
+    recipe, seed = Recipe(epochs=EPOCHS), SEED + 1000
+    job = Job(train.images, labels(train), 10, inside[None], recipe, seed, folder)
     return inside, outside, job.train()
 
 
@@ -93,8 +93,12 @@ def labels(data: Any) -> Any:
 
 def timing(train: Any) -> dict[str, Any]:
     """Processor milliseconds of a step of one model, by several ways; the best of a few."""
-    x, y = torch.from_numpy(train.images[: cnn.BATCH]), torch.from_numpy(labels(train)[: cnn.BATCH])
-    x = (x - x.mean()) / x.std()
+    pool, truth = torch.from_numpy(train.images), torch.from_numpy(labels(train))
+    taken = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[: cnn.BATCH]
+    y = truth[taken]
+
+    def batch() -> Tensor:
+        return (pool[taken] - 0.3) / 0.35
 
     def one(layout: Any, bfloat16: bool = False) -> Callable[[], None]:
         model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10).to(memory_format=layout)
@@ -102,7 +106,8 @@ def timing(train: Any) -> dict[str, Any]:
 
         def step() -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                loss = functional.cross_entropy(model(x.contiguous(memory_format=layout)), y)
+                scores = model(batch().contiguous(memory_format=layout))
+                loss = functional.cross_entropy(scores, y)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -113,14 +118,14 @@ def timing(train: Any) -> dict[str, Any]:
         made = [cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10) for _ in range(models)]
         weights = {k: v.detach().requires_grad_() for k, v in stack_module_state(made)[0].items()}
         optimiser = torch.optim.Adam(weights.values(), lr=cnn.RATE, fused=True)
-        many = x.expand(models, *x.shape)
 
         def loss(weights: dict[str, Tensor], records: Tensor) -> Tensor:
             return functional.cross_entropy(functional_call(made[0], weights, (records,)), y)
 
         def step() -> None:
             optimiser.zero_grad()
-            vmap(loss)(weights, many).sum().backward()
+            some = batch()
+            vmap(loss)(weights, some.expand(models, *some.shape)).sum().backward()
             optimiser.step()
 
         return step
@@ -143,15 +148,14 @@ def timing(train: Any) -> dict[str, Any]:
                 times.append(time.process_time() - began)
             found[name] = 1000 * min(times) / models
         for family in GROUPS:
-            at_once = GROUPS[family]
-            for models in sorted({1, at_once}):
+            for models in sorted({1, 4, 8, GROUPS[family]}):
                 rows = halves(RECORDS, models, 0)
                 recipe = Recipe(family, EPOCHS, models)
                 job = Job(train.images, labels(train), 10, rows, recipe)
                 spent = []
                 for steps in (1, 1 + 2 * TIMED):
                     times = []
-                    for _ in range(3):
+                    for _ in range(2):
                         began = time.process_time()
                         job.train_part(slice(0, models), most_steps=steps)
                         times.append(time.process_time() - began)
@@ -165,14 +169,15 @@ def timing(train: Any) -> dict[str, Any]:
 def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
     """AUC and true-positive rates of the online attacks against the number of shadow models."""
     n, attacked = RECORDS, 8
+    left = len(bank) - attacked
     odds = bank.log_odds(train.images, labels(train))
     known = rmia.probabilities_of(odds)
     population = auxiliary.head(2000)
     others = rmia.probabilities_of(bank.log_odds(population.images, labels(population)))
     rows = []
-    for models in (4, 8, 16, 32, SHADOWS - attacked):
+    for models in (*(m for m in (4, 8, 16, 32) if m < left), left):
         figures: dict[str, list[list[float]]] = {"loss": [], "lira": [], "rmia": []}
-        for t in range(SHADOWS - attacked, SHADOWS):
+        for t in range(left, len(bank)):
             inside, member = bank.inside[:models], bank.inside[t]
             each = models >= lira.MANY // 2
             ratio = lira.log_ratio(odds[t][None], odds[None, :models], inside, each=each)
@@ -200,6 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--shadows", type=int, default=SHADOWS, help="Models of the online bank.")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--peer", help="Interpreter with adversarial-robustness-toolbox.")
     parser.add_argument("--advanced-mia", default="", help="That file of tensorflow-privacy.")
@@ -222,13 +228,16 @@ def main() -> None:
         )
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 
+    if result.get("bank") != options.shadows:
+        result = {key: result[key] for key in ("timing",) if key in result}
+        result["bank"] = options.shadows
     if "timing" not in result:
         keep(timing=timing(train))
     job = Job(
         train.images,
         labels(train),
         10,
-        halves(RECORDS, SHADOWS, SEED),
+        halves(RECORDS, options.shadows, SEED),
         Recipe(epochs=EPOCHS),
         SEED,
         options.cache,
@@ -265,12 +274,25 @@ def main() -> None:
     except Enough:
         print("out of time; run again to go on")
         return
-    inside, outside, model = target(train)
+    inside, outside, model = target(train, options.cache)
     plain = Plain(train.schema, model.module(0))
     card = SimpleNamespace(guarantee=Empirical(()).to_dict())
     release: Any = SimpleNamespace(
         model=plain, artefact=SimpleNamespace(content=plain, kind="model"), card=card
     )
+    if "shadows" not in result:
+        keep(shadows=by_shadows(bank, train, auxiliary))
+    if options.peer and "peers" not in result:
+        arrays = options.cache / "peer.npz"
+        for_peers(arrays, train, inside, outside, model, bank)
+        command = [options.peer, str(Path(__file__).with_name("membership_peer.py")), str(arrays)]
+        ran = subprocess.run(
+            [*command, *filter(None, [options.advanced_mia])],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        keep(peers=json.loads(ran.stdout.splitlines()[-1]))
     evidence = Evidence(train.select(inside), train.select(outside), auxiliary)
     rows = result.get("attacks", [])
     for name, (attack, settings) in ATTACKS.items():
@@ -279,9 +301,11 @@ def main() -> None:
         if time.monotonic() - began > 60 * options.minutes:
             print("out of time; run again to go on")
             return
+        print(name, flush=True)
         if "shadows" in settings:
             settings = {
                 **settings,
+                "shadows": min(settings["shadows"], options.shadows),
                 "epochs": EPOCHS,
                 "cache": str(options.cache),
                 "workers": options.workers,
@@ -315,19 +339,6 @@ def main() -> None:
         )
         keep(attacks=rows)
         print(name, rows[-1]["auc"], [point["tpr"] for point in rows[-1]["tpr"]], flush=True)
-    if "shadows" not in result:
-        keep(shadows=by_shadows(bank, train, auxiliary))
-    if options.peer:
-        arrays = options.cache / "peer.npz"
-        for_peers(arrays, train, inside, outside, model, bank)
-        command = [options.peer, str(Path(__file__).with_name("membership_peer.py")), str(arrays)]
-        ran = subprocess.run(
-            [*command, *filter(None, [options.advanced_mia])],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        keep(peers=json.loads(ran.stdout.splitlines()[-1]))
 
 
 def for_peers(file: Path, train: Any, inside: Any, outside: Any, model: Bank, bank: Bank) -> None:

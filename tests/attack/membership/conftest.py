@@ -25,7 +25,7 @@ class Known:
 
 def holding(model: Any, guarantee: Any = None) -> Any:
     """What attacks need of a release, around any model."""
-    card = SimpleNamespace(guarantee=(guarantee or Empirical(())).to_dict())
+    card = SimpleNamespace(guarantee=(guarantee or Empirical(())).to_dict(), facts=())
     return SimpleNamespace(
         card=card, model=model, artefact=SimpleNamespace(content=model, kind="model")
     )

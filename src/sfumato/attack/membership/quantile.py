@@ -80,7 +80,7 @@ class Quantile(Settings):
     def _scores(self, game: Game) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
-        view = _view(game, self.components)
+        view = _View(game, self.components)
         known = game.auxiliary
         sides = [view(side) for side in (game.members, game.others)]
         quantiles = []
@@ -106,7 +106,7 @@ class Quantile(Settings):
         return scored[0], scored[1]
 
 
-class _view:
+class _View:
     """Records as few numbers: the label, and codes or principal components of auxiliary pixels."""
 
     def __init__(self, game: Game, components: int) -> None:
@@ -117,8 +117,7 @@ class _view:
             pixels = game.auxiliary.inputs.reshape(len(game.auxiliary), -1)
             few = min(components, *pixels.shape)
             with one_thread():
-                self.pca = PCA(few, svd_solver="full" if few > 100 else "auto", random_state=0)
-                self.pca.fit(pixels)
+                self.pca = PCA(few, random_state=0).fit(pixels)
 
     def __call__(self, side: Side) -> NDArray[np.float64]:
         values = side.inputs.reshape(len(side), -1)

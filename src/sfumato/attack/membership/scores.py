@@ -64,22 +64,23 @@ def modified_entropy(
 
     Source: Song, Mittal, USENIX Security 2021, equation 8.
 
-    >>> modified_entropy(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 0])).round(1).tolist()
-    [0.0, 138.2]
+    >>> modified_entropy(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([0, 0])).round(2).tolist()
+    [0.69, 138.16]
     """
     rows = np.arange(len(labels))
     true = probabilities[rows, labels]
     rest = probabilities.copy()
     rest[rows, labels] = 0.0
-    missing = np.maximum(rest.sum(axis=1), 0.0)  # 1 - p_y, exact where p_y is near 1
-    inner = -missing * np.log(np.maximum(true, SMALLEST))
-    others = 1 - rest
+    missing = np.minimum(rest.sum(axis=1), 1.0)  # 1 - p_y, exact where p_y is near 1
+    certain = np.log1p(-np.minimum(missing, 0.5))
+    log_true = np.where(missing < 0.5, certain, np.log(np.maximum(true, SMALLEST)))
+    log_others = np.log1p(-np.minimum(rest, 0.5))
     wrong = np.flatnonzero(rest.max(axis=1) > 0.5)  # there 1 - p_i is the sum of all but i
     top = rest[wrong].argmax(axis=1)
     left = probabilities[wrong].copy()
     left[np.arange(len(wrong)), top] = 0.0
-    others[wrong, top] = left.sum(axis=1)
-    result: NDArray[np.float64] = inner - (rest * np.log(np.maximum(others, SMALLEST))).sum(axis=1)
+    log_others[wrong, top] = np.log(np.maximum(left.sum(axis=1), SMALLEST))
+    result: NDArray[np.float64] = -missing * log_true - (rest * log_others).sum(axis=1)
     return result
 
 

@@ -56,17 +56,21 @@ class Bank:
         Yields:
             (n, K) log-probabilities up to a constant.
         """
+        for group in self.groups:  # whoever takes the scores does not do so in our settings
+            yield from self._of_group(group, inputs)
+
+    def _of_group(self, group: Trained, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(m, n, K) scores of a group's models."""
         import torch
 
+        parts = []
         with one_torch_thread(), torch.no_grad():
-            for group in self.groups:
-                parts = []
-                for start in range(0, len(inputs), _BATCH):
-                    some = torch.from_numpy(inputs[start : start + _BATCH])
-                    shared = some.expand(len(group.centre), *some.shape)
-                    records = scaled(shared, group.centre, group.spread)
-                    parts.append(self.network.scores(group.weights, records).double().numpy())
-                yield from np.concatenate(parts, axis=1)
+            for start in range(0, len(inputs), _BATCH):
+                some = torch.from_numpy(inputs[start : start + _BATCH])
+                shared = some.expand(len(group.centre), *some.shape)
+                records = scaled(shared, group.centre, group.spread)
+                parts.append(self.network.scores(group.weights, records).double().numpy())
+        return np.concatenate(parts, axis=1)
 
     def log_odds(
         self, inputs: NDArray[np.float32], labels: NDArray[np.int64]

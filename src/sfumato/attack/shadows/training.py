@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sfumato.attack.shadows.design import Rows
 
-GROUPS = {cnn.CONVOLUTIONAL: 4, cnn.DENSE: 8, cnn.LINEAR: 64}
-"""How many networks of a family are trained at once: the fastest here (see the benchmark)."""
+GROUPS = {cnn.CONVOLUTIONAL: 4, cnn.DENSE: 8, cnn.LINEAR: 8}
+"""How many networks of a family are trained at once; more bring no speed (see the benchmark)."""
 
 
 @dataclass(frozen=True)
