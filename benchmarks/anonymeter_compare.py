@@ -33,6 +33,9 @@ ROWS = 1000
 SHARES = (0.0, 0.1, 1.0)
 SEEDS = (0, 1, 2)
 DIFFERENCES = (
+    "singling out: rates are of the descriptions that were made here, of those asked for there "
+    "(the line 'of 500 asked for'); for the other line as many are asked for as there are",
+    "singling out: equal rows count as one person there, as many here",
     "singling out: descriptions of a person who was singled out before are not counted again here; "
     "numbers are compared with the median of the released rows in both",
     "linkability: of equally near rows random ones are taken here, there the first",

@@ -87,7 +87,8 @@ class ForeignModel(Model):
         classes = model.classes
         if named:
             order_of(named, classes)
-        features = [c.name for c in schema.features] if hasattr(schema, "columns") else []
+        facts: Any = schema
+        features = [c.name for c in facts.features] if model.takes == "table" else []
         if lacking := [name for name in takes_columns if name not in features]:
             raise InputError(
                 f"the model takes a column {lacking[0]!r} that the schema does not declare",
@@ -186,7 +187,7 @@ class ForeignModel(Model):
         return array
 
     @property
-    def module(self) -> nn.Module:  # type: ignore[override]
+    def module(self) -> nn.Module:
         """The network, for attacks that need its gradients.
 
         Raises:
