@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
-	bench-mcgen bench-scale clean
+	bench-mcgen bench-scale bench-membership bench-s001-attack clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -71,6 +71,13 @@ FOLDER ?= .cache/scale
 MILLIONS ?= 1 10
 bench-scale: $(VENV)/.core
 	$(BIN)/python benchmarks/scale.py --folder $(FOLDER) --millions $(MILLIONS)
+
+# PEER: an interpreter with adversarial-robustness-toolbox; MIA: advanced_mia.py of tensorflow-privacy 0.8.12. Left out without them.
+bench-membership: $(VENV)/.core
+	$(BIN)/python benchmarks/membership.py --cache .cache/membership $(PEERED) $(if $(MIA),--advanced-mia $(MIA))
+
+bench-s001-attack: $(VENV)/.core
+	$(BIN)/python benchmarks/s001_attack.py
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache

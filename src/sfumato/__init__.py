@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from sfumato import data as data
     from sfumato.api import attack as attack
     from sfumato.api import compare as compare
+    from sfumato.api import export as export
     from sfumato.api import measure as measure
     from sfumato.api import publish as publish
+    from sfumato.api import sample as sample
     from sfumato.api import train as train
     from sfumato.data import ImageSchema as ImageSchema
     from sfumato.data import ImageSet as ImageSet
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "compare": "sfumato.api",
+    "export": "sfumato.api",
+    "sample": "sfumato.api",
     "train": "sfumato.api",
     "Budget": "sfumato.privacy.budget",
     "ImageSchema": "sfumato.data",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -24,8 +25,9 @@ _ROOMS: dict[Kind, tuple[str, ...]] = {
         "sfumato.publish.generators",
         "sfumato.publish.models",
     ),
-    "attack": ("sfumato.attack",),
+    "attack": ("sfumato.attack", "sfumato.attack.membership"),
 }
+_NAMED = re.compile(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\])?\s*")
 _entries: dict[Kind, dict[str, type]] = {"method": {}, "attack": {}}
 _loaded: set[Kind] = set()
 
@@ -93,3 +95,39 @@ def build(kind: Kind, name: str, settings: dict[str, Any] | None = None) -> Any:
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
             raise InputError(f"{name} has no setting {key!r}", hint)
     return cls(**(settings or {}))
+
+
+def parse(text: str, what: str) -> tuple[str, dict[str, Any]]:
+    """A name with settings, as users write it: ``name[key=value,...]``.
+
+    Args:
+        text: A name; in brackets, settings whose values are YAML scalars.
+        what: ``"method"`` or ``"attack"``, for the message.
+
+    Returns:
+        The name and the settings, neither checked against what is registered.
+
+    Raises:
+        InputError: If it cannot be read.
+
+    >>> parse("membership.lira[shadows=16,mode=offline]", "attack")
+    ('membership.lira', {'shadows': 16, 'mode': 'offline'})
+    """
+    import yaml
+
+    found = _NAMED.fullmatch(text)
+    if found is None:
+        raise InputError(f"the {what} {text!r} cannot be read", "Write name[key=value,...].")
+    name, inside = found.groups()
+    settings = {}
+    for pair in inside.split(",") if inside else ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"{pair!r} in {text!r} has no '='", "Write name[key=value,...].")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(
+                f"{pair!r} in {text!r} cannot be read", "Write name[key=value,...]."
+            ) from None
+    return name, settings

@@ -57,3 +57,43 @@ def test_refuses_attacks_on_another_kind(
     assert "linkage.nearest" not in suite.fitting("table")
     with pytest.raises(InputError, match="does not attack table"):
         suite.run(make_release(make_people(60, 3)), evidence, attacks=["linkage.nearest"])
+
+
+def test_an_attack_takes_settings_in_brackets_and_presets(
+    evidence: Evidence, make_people: Any, make_release: Any
+) -> None:
+    release = make_release(make_people(60, 3))
+    asked = "membership.distance[max_targets=25]"
+    (finding,) = suite.run(release, evidence, attacks=[asked])
+    assert finding.attack == "membership.distance"
+    assert finding.details["targets"] == 25
+    assert finding.confidence == 0.95
+    text = "membership.shadow[preset=s001,epochs=4]"
+    assert suite.chosen("model", [text]) == (text,)
+    name, settings = suite.read(text)
+    built = registry.build("attack", name, settings)
+    assert (built.shadows, built.epochs, built.family) == (10, 4, "small CNN")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("membership.distance[max_targets]", "has no '='"),
+        ("membership.distance[targets=3]", "has no setting 'targets'"),
+        ("membership.distance[max_targets=3]", "max_targets is 3"),
+        ("membership.distance[preset=s001]", "has no preset 's001'"),
+        ("membership.distance[", "cannot be read"),
+    ],
+)
+def test_settings_that_are_not_an_attacks_are_refused_before_any_runs(
+    text: str, message: str, evidence: Evidence, make_people: Any, make_release: Any
+) -> None:
+    told: list[str] = []
+    with pytest.raises(InputError, match=message):
+        suite.run(
+            make_release(make_people(60, 3)),
+            evidence,
+            attacks=["linkage.nearest", text],
+            progress=lambda done, total, label: told.append(label),
+        )
+    assert not told

@@ -53,6 +53,15 @@ def test_the_way_from_a_file_to_an_attacked_release(
     findings = json.loads(attacked.out)
     assert {f["attack"] for f in findings} >= {"membership.distance", "attribute.inference"}
 
+    drawn = sfumato("sample", out, "-n", 40, "--out", tmp_path / "more", "--seed", 1)
+    assert drawn.code == 0, drawn.err
+    assert "nothing was spent" in drawn.out
+    assert len(package.Release.load(tmp_path / "more").data) == 40
+
+    exported = sfumato("export", out, tmp_path / "rows.csv")
+    assert exported.code == 0, exported.err
+    assert list(pd.read_csv(tmp_path / "rows.csv").columns) == ["age", "colour", "outcome"]
+
     measured = sfumato("measure", out, "--train", people, "--test", people)
     assert measured.code == 0, measured.err
     assert "one-way mean" in measured.out

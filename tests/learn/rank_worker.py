@@ -28,7 +28,8 @@ from sfumato.learn.accounted import Mechanism
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Flat, per_layer
 from sfumato.learn.correlated import CorrelatedDpSgd
-from sfumato.learn.directional import Directional, DirectionalLoop
+from sfumato.learn.directional import Directional
+from sfumato.learn.directional_loop import DirectionalLoop
 from sfumato.learn.dynamic import DynamicDpSgd
 from sfumato.learn.engine import Engine
 from sfumato.learn.grouped import GroupedSampling

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from torch import Tensor, nn
 
 from sfumato.errors import BudgetError, InputError
 from sfumato.learn import directional
-from sfumato.learn.directional import Directional, DirectionalLoop
+from sfumato.learn.directional import Directional
+from sfumato.learn.directional_loop import DirectionalLoop
 from sfumato.learn.noise import grid_step
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.von_mises_fisher import mean_cosine, perturbed, unit
@@ -355,3 +358,46 @@ def test_no_draw_comes_from_a_seedable_generator(monkeypatch: pytest.MonkeyPatch
         gradients = torch.ones(5, 30)
         found.append(mechanism(records=5, size=30).noisy_mean([gradients]))
     assert not torch.equal(found[0], found[1])
+
+
+def weights_of(trained: DirectionalLoop) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in trained.module.parameters()]
+
+
+@pytest.mark.parametrize("killed_after", range(4))
+def test_resuming_at_any_step_takes_the_steps_that_are_left_and_no_more(
+    tmp_path: Path, killed_after: int
+) -> None:
+    first = loop(mechanism(kappa=50.0), 40)
+    first.save(tmp_path)
+    for _ in range(killed_after):
+        first.backward()
+        first.optimizer.step()
+        first.save(tmp_path, tensors={"average": torch.full((2,), float(first.taken))})
+    first.close()  # the process ends
+
+    second = loop(mechanism(kappa=50.0), 40, seed=1)
+    more = second.resume(tmp_path)
+    assert second.taken == killed_after
+    assert all(map(torch.equal, weights_of(second), weights_of(first)))
+    assert not killed_after or more["average"].tolist() == [float(killed_after)] * 2
+    assert sum(1 for _ in second) == 3 - killed_after
+    with pytest.raises(BudgetError):
+        second.backward()
+    second.close()
+    third = loop(mechanism(kappa=50.0), 40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        third.resume(tmp_path)
+    assert third.taken == 3, "steps begun after the checkpoint count"
+
+
+def test_a_checkpoint_of_another_training_by_directions_is_refused(tmp_path: Path) -> None:
+    first = loop(mechanism(), 40)
+    first.save(tmp_path)
+    with pytest.raises(InputError, match="another process is training"):
+        loop(mechanism(), 40).resume(tmp_path)
+    first.close()
+    for other in (mechanism(kappa=6.0), mechanism(steps=4)):
+        with pytest.raises(InputError, match="another mechanism"):
+            loop(other, 40).resume(tmp_path)

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from sfumato.api.comparing import Comparison, compare
+from sfumato.api.exporting import export
 from sfumato.api.judging import attack, measure, prepare
 from sfumato.api.publishing import plan, publish, train
+from sfumato.api.sampling import sample
 
-__all__ = ["Comparison", "attack", "compare", "measure", "plan", "prepare", "publish", "train"]
+__all__ = [
+    "Comparison",
+    "attack",
+    "compare",
+    "export",
+    "measure",
+    "plan",
+    "prepare",
+    "publish",
+    "sample",
+    "train",
+]

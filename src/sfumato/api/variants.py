@@ -6,12 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from sfumato.api.publishing import configure
-from sfumato.errors import InputError
+from sfumato.registry import parse
 
-_NAMED = re.compile(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\])?\s*")
 _OUTSIDE = re.compile(r",(?![^\[]*\])")  # a comma that no closing bracket follows first
 
 
@@ -42,21 +39,7 @@ class Variant:
         >>> Variant.parse("tables.adaptive[allocation=uniform]", "cpu").method.allocation
         'uniform'
         """
-        found = _NAMED.fullmatch(text)
-        if found is None:
-            raise InputError(f"the method {text!r} cannot be read", "Write name[key=value,...].")
-        name, inside = found.groups()
-        settings = {}
-        for pair in inside.split(",") if inside else ():
-            key, equals, value = pair.partition("=")
-            if not equals or not key.strip():
-                raise InputError(f"{pair!r} in {text!r} has no '='", "Write name[key=value,...].")
-            try:
-                settings[key.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise InputError(
-                    f"{pair!r} in {text!r} cannot be read", "Write name[key=value,...]."
-                ) from None
+        name, settings = parse(text, "method")
         return cls(re.sub(r"\s", "", text), configure(name, settings, device))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -59,3 +60,13 @@ def whole(value: object, name: str, least: int) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} is {value!r}", f"Give a whole number from {least}.")
+
+
+def one_of(value: object, name: str, known: Sequence[str]) -> None:
+    """Refuses a setting that is none of the known words.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if value not in known:
+        raise InputError(f"{name} is {value!r}", f"Known: {', '.join(known)}.")

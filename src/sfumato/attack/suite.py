@@ -7,8 +7,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
+from sfumato.attack.evidence import MINIMUM
 from sfumato.errors import InputError
-from sfumato.measure.progress import Progress, silent
+from sfumato.measure.features import size
+from sfumato.measure.progress import Progress, part, silent
 
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
@@ -17,20 +19,34 @@ if TYPE_CHECKING:
 
 
 def fitting(kind: str) -> tuple[str, ...]:
-    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"``."""
-    return tuple(name for name, cls in registry.load("attack").items() if kind in _kinds(cls))
+    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"``; not of the costly ones.
+
+    An attack that says ``costly`` trains models of its own, and runs only when it is named.
+    """
+    return tuple(
+        name
+        for name, cls in registry.load("attack").items()
+        if kind in _kinds(cls) and not _costly(cls)
+    )
 
 
 def chosen(kind: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
     """The named attacks, each once; all that fit if None.
 
+    Args:
+        kind: ``"table"``, ``"images"`` or ``"model"``.
+        attacks: Names, with settings as ``name[key=value,...]`` where they are given;
+            ``preset=NAME`` takes the settings that the attack has under that name.
+
     Raises:
-        InputError: If a name is unknown, or its attack does not fit ``kind``.
+        InputError: If a name or a setting is unknown, or the attack does not fit ``kind``.
     """
     names = fitting(kind) if attacks is None else tuple(dict.fromkeys(attacks))
-    for name in names:
+    for text in names:
+        name, settings = read(text)
         if kind not in _kinds(registry.find("attack", name)):
             raise InputError(f"{name} does not attack {kind}", "Leave it out.")
+        registry.build("attack", name, settings)
     return names
 
 
@@ -52,10 +68,10 @@ def run(
     Args:
         release: What is attacked.
         evidence: Members and non-members.
-        attacks: Registered names; None runs all that fit.
+        attacks: Registered names, as :func:`chosen` takes them; None runs all that fit.
         confidence: Of all the intervals together.
         seed: Of the attacks.
-        progress: Told before each attack.
+        progress: Told before each attack; by costly ones, what they will cost and how far they are.
 
     Returns:
         A finding for each attack; its own ``confidence`` is printed in it.
@@ -64,14 +80,19 @@ def run(
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
     names = chosen(release.artefact.kind, attacks)
+    if attacks is None:
+        names = tuple(name for name in names if _possible(name, evidence))
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []
-    for done, name in enumerate(names):
-        progress(done, len(names), name)
+    for done, text in enumerate(names):
+        progress(done, len(names), text)
+        name, settings = read(text)
         cls = registry.find("attack", name)
-        adjustable = any(field.name == "confidence" for field in fields(cls))
-        settings = {"confidence": 1 - (1 - confidence) / len(names)} if adjustable else {}
-        findings.append(registry.build("attack", name, settings)(release, evidence, seed=seed))
+        if any(field.name == "confidence" for field in fields(cls)):
+            settings = {"confidence": 1 - (1 - confidence) / len(names), **settings}
+        built = registry.build("attack", name, settings)
+        told = {"progress": part(progress, done, len(names))} if _costly(cls) else {}
+        findings.append(built(release, evidence, seed=seed, **told))
     progress(len(names), len(names), "attacked")
     return findings
 
@@ -87,19 +108,43 @@ def _private_part(release: Release, evidence: Evidence) -> tuple[Release, Eviden
     content: Any = release.artefact.content
     names = [name for name in content.schema.names if name not in passed]
 
-    def part(table: Any) -> Any:
+    def private(table: Any) -> Any:
         return None if table is None else table.select(*names)
 
     return (
         replace(release, artefact=replace(release.artefact, content=content.select(*names))),
         replace(
             evidence,
-            members=part(evidence.members),
-            non_members=part(evidence.non_members),
-            auxiliary=part(evidence.auxiliary),
+            members=private(evidence.members),
+            non_members=private(evidence.non_members),
+            auxiliary=private(evidence.auxiliary),
         ),
     )
 
 
 def _kinds(cls: Any) -> tuple[str, ...]:
     return tuple(cls.kinds)
+
+
+def read(text: str) -> tuple[str, dict[str, Any]]:
+    """The attack's name and its settings; those given beside a preset go before the preset's."""
+    name, settings = registry.parse(text, "attack")
+    preset = settings.pop("preset", None)
+    if preset is None:
+        return name, settings
+    presets = getattr(registry.find("attack", name), "presets", {})
+    if preset not in presets:
+        known = f"Known: {', '.join(presets)}." if presets else "It has none."
+        raise InputError(f"{name} has no preset {preset!r}", known)
+    return name, {**presets[preset], **settings}
+
+
+def _costly(cls: Any) -> bool:
+    return bool(getattr(cls, "costly", False))
+
+
+def _possible(name: str, evidence: Evidence) -> bool:
+    """Whether there are the records that an attack which nobody named would ask for."""
+    needs = bool(getattr(registry.find("attack", name), "calibrates", False))
+    enough = evidence.auxiliary is not None or size(evidence.non_members) >= 2 * MINIMUM
+    return enough or not needs

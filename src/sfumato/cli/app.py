@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli import compare, data, doctor, judge, ledger, methods, publish, schema, train
+from sfumato.cli import (
+    compare,
+    data,
+    doctor,
+    judge,
+    ledger,
+    methods,
+    publish,
+    sample,
+    schema,
+    train,
+)
 from sfumato.cli.output import note
 from sfumato.errors import SfumatoError
 
@@ -49,6 +60,7 @@ def _root(
 
 publish.add_to(app)
 train.add_to(app)
+sample.add_to(app)
 judge.add_to(app)
 compare.add_to(app)
 app.add_typer(schema.app, name="schema")

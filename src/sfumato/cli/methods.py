@@ -41,7 +41,8 @@ def methods(
     output.say(table)
     if values["presets"]:
         names = ", ".join(values["presets"])
-        output.plain(f"Presets, chosen by --set preset=NAME: {names}\n")
+        how = "--set preset=NAME" if kind == "method" else f"{name}[preset=NAME]"
+        output.plain(f"Presets, chosen by {how}: {names}\n")
     output.plain(values["documentation"])
 
 

@@ -115,7 +115,10 @@ DiscloseEvaluation = Annotated[
 ]
 Attacks = Annotated[
     list[str] | None,
-    typer.Option("--attack", help="An attack to run; repeat it. Default: all that fit."),
+    typer.Option(
+        "--attack",
+        help="An attack, NAME or NAME[key=value,...]; repeat it. Default: the quick ones.",
+    ),
 ]
 Seed = Annotated[
     int, typer.Option("--seed", help="Of splits, attacks and models; never of privacy noise.")

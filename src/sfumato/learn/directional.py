@@ -33,17 +33,15 @@ Chatzikokolakis et al., PETS 2013 (metric differential privacy).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from sfumato.errors import BudgetError, InputError
+from sfumato.errors import InputError
 from sfumato.learn.noise import STREAM, grid_step
-from sfumato.learn.per_example import PerExample
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.von_mises_fisher import check_kappa, mean_cosine, perturbed
 from sfumato.privacy.neighbours import Neighbours
@@ -51,8 +49,6 @@ from sfumato.privacy.neighbours import Neighbours
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
-    from sfumato.learn.loop import Loss
-    from sfumato.learn.records import Data
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.guarantee import Metric
     from sfumato.privacy.noise import NoiseSource
@@ -218,88 +214,3 @@ class Directional:
             "size": self.size,
             "length": self.length,
         }
-
-
-class DirectionalLoop:
-    """Sets ``p.grad`` of a module's trainable parameters to noisy mean directions, step by step.
-
-    One process, one device. Whoever calls has paid; :class:`Directional` says for what.
-
-    Args:
-        module: Trained in place.
-        optimizer: Of the module's parameters; the caller steps it.
-        loss: ``loss(outputs, targets)``, one for each example.
-        data: ``(inputs, targets)`` tensors or a map-style data set of such pairs.
-        mechanism: What is accounted.
-        block: Gradients in memory at a time; chosen from their size if None.
-        source: Sampling and noise; anything but the default is for tests.
-
-    Raises:
-        InputError: If the number of rows is not the public one, a layer mixes examples, or the
-            optimiser holds parameters of something else, or several processes would train.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: Optimizer,
-        loss: Loss,
-        data: Data,
-        mechanism: Directional,
-        *,
-        block: int | None = None,
-        source: NoiseSource | None = None,
-    ) -> None:
-        from sfumato.learn.ranks import only_one
-        from sfumato.learn.records import records_of
-
-        only_one("training by directions")
-        self._records, _ = records_of(data)
-        mechanism.sampling.check(Neighbours.REPLACE_ONE, len(self._records))
-        ours = {id(p) for p in module.parameters()}
-        if any(id(p) not in ours for group in optimizer.param_groups for p in group["params"]):
-            raise InputError(
-                "the optimiser holds parameters that are not the module's",
-                "Give it this module's parameters: gradients of others would not be private.",
-            )
-        self._gradients = PerExample(module, loss, block=block)
-        if self._gradients.size != mechanism.size:
-            raise InputError(
-                f"the module has {self._gradients.size} trainable parameters, but directions of "
-                f"{mechanism.size} coordinates were accounted",
-                "Calibrate for this module.",
-            )
-        self.module, self.optimizer, self.mechanism = module, optimizer, mechanism
-        self._source = STREAM if source is None else source
-        self.taken = 0
-
-    def backward(self) -> None:
-        """One step: draws a sample, and sets ``p.grad``; of frozen parameters to None.
-
-        Raises:
-            BudgetError: If all steps have been taken. Nothing was drawn.
-        """
-        mechanism = self.mechanism
-        if self.taken >= mechanism.steps:
-            raise BudgetError(
-                f"all {mechanism.steps} steps of this training have been taken",
-                "Calibrate for more steps; each then gets a smaller kappa.",
-            )
-        self.taken += 1
-        rows = mechanism.sampling.draw(len(self._records), self._source)
-        device = next(self.module.parameters()).device
-        inputs, targets = self._records.fetch(rows, device)
-        blocks = self._gradients.blocks(inputs, targets)
-        mean = mechanism.noisy_mean(blocks, self._source)
-        found = self._gradients.named(mean)
-        for name, parameter in self.module.named_parameters():
-            gradient = found.get(name)
-            parameter.grad = (
-                None if gradient is None else gradient.to(parameter.device, parameter.dtype)
-            )
-
-    def __iter__(self) -> Iterator[int]:
-        """Takes the steps that are left; between two of them the caller steps the optimiser."""
-        while self.taken < self.mechanism.steps:
-            self.backward()
-            yield self.taken

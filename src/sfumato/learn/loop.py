@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError, LedgerError
-from sfumato.learn import checkpoint, sharded
+from sfumato.learn import checkpoint, kept, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.mechanism import Summed
@@ -180,7 +180,7 @@ class PrivateLoop:
         """
         folder = Path(folder)
         self._debit()
-        settings, moments = checkpoint.pack_optimizer(self.optimizer)
+        settings, flat = kept.packed(self.module, self.optimizer, tensors or {})
         state = {
             "run": self._id,
             "mechanism": self.mechanism.to_dict(),
@@ -191,16 +191,6 @@ class PrivateLoop:
             "ledger": self._entry,
             "optimizer": settings,
             "values": dict(values or {}),
-        }
-        parts = {
-            "module": self.module.state_dict(),
-            "optimizer": moments,
-            "more": dict(tensors or {}),
-        }
-        flat = {
-            f"{kind}/{name}": sharded.whole(tensor)
-            for kind, part in parts.items()
-            for name, tensor in part.items()
         }
 
         def write() -> None:
@@ -233,14 +223,10 @@ class PrivateLoop:
 
         found = self._ranks.once("resume", read)
         state, taken = found["state"], found["taken"]
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimizer": {}, "more": {}}
-        for path, tensor in self._ranks.share(flat).items():
-            kind, _, name = path.partition("/")
-            parts.setdefault(kind, {})[name] = tensor
         try:
-            _load(self.module, parts["module"])
-            moments = _moments(self.optimizer, parts["optimizer"])
-            checkpoint.unpack_optimizer(self.optimizer, state["optimizer"], moments)
+            more = kept.unpacked(
+                self.module, self.optimizer, state["optimizer"], self._ranks.share(flat)
+            )
         except InputError:
             self.close()
             raise
@@ -251,7 +237,7 @@ class PrivateLoop:
                 f"{lost} steps were begun after the checkpoint; they are lost, and counted",
                 stacklevel=2,
             )
-        return state["values"], parts["more"]
+        return state["values"], more
 
     def _open(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Reads a checkpoint of this training, and holds its folder."""
@@ -333,28 +319,6 @@ class _Sum(NamedTuple):
 
     gradients: dict[str, Tensor]
     norms: Tensor
-
-
-def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    own = module.state_dict()
-    ours = {n: sharded.part(t, own[n]) if n in own else t for n, t in weights.items()}
-    try:
-        module.load_state_dict(ours)
-    except RuntimeError as error:
-        problem = " ".join(str(error).split())
-        raise InputError(
-            f"the checkpoint is of another module ({problem})", "Build the same module."
-        ) from None
-
-
-def _moments(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An optimiser's tensors, ``INDEX.NAME``, in parts where its parameters are."""
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    found = {}
-    for name, tensor in tensors.items():
-        index = int(name.partition(".")[0])
-        found[name] = sharded.part(tensor, held[index]) if index < len(held) else tensor
-    return found
 
 
 def _engine() -> EngineMaker:

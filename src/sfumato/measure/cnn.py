@@ -6,6 +6,7 @@ checkpoint is the one that is judged: nothing is chosen by looking at test recor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ ARCHITECTURE = (
     "conv 3x3 (16), max-pool 2, ReLU, conv 3x3 (32), max-pool 2, ReLU, linear (128), ReLU, linear"
 )
 BATCH = 128
+RATE = 2e-3
 _LEAST_STEPS = 300  # a small set is passed over more often, to this many steps
 _MOST_PASSES = 60
 
@@ -66,13 +68,13 @@ def classifier(
     from torch.nn import functional
 
     steps_a_pass = -(-len(images) // BATCH)
-    passes = max(epochs, min(_MOST_PASSES, -(-_LEAST_STEPS // steps_a_pass)))
+    passes = passes_over(len(images), epochs)
     centre, spread = float(images.mean()), float(images.std()) or 1.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _build(family, images.shape[1:], classes)
+        model = build(family, images.shape[1:], classes)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, passes * steps_a_pass)
     rng = np.random.default_rng(seed)
     targets = torch.from_numpy(np.ascontiguousarray(labels))
@@ -84,7 +86,7 @@ def classifier(
     for done in range(passes):
         progress(done, passes, f"training the {family}, pass {done + 1}")
         order = rng.permutation(len(images))
-        with _one_thread():
+        with one_torch_thread():
             for start in range(0, len(images), BATCH):
                 rows = order[start : start + BATCH]
                 guesses = model(batch(images[rows]))
@@ -96,7 +98,7 @@ def classifier(
 
     def predict(new: NDArray[np.float32]) -> NDArray[np.float64]:
         parts = []
-        with _one_thread(), torch.no_grad():
+        with one_torch_thread(), torch.no_grad():
             for start in range(0, len(new), 1024):
                 guesses = functional.softmax(model(batch(new[start : start + 1024])), dim=1)
                 parts.append(guesses.numpy().astype(np.float64))
@@ -105,8 +107,13 @@ def classifier(
     return Fitted(predict)
 
 
+def passes_over(records: int, epochs: int) -> int:
+    """How often a set is passed over: more than ``epochs`` times where it is small."""
+    return max(epochs, min(_MOST_PASSES, -(-_LEAST_STEPS // -(-records // BATCH))))
+
+
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """One thread, see :func:`one_thread`; the result is then the same on every machine, too."""
     import torch
 
@@ -119,21 +126,28 @@ def _one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _build(family: str, shape: tuple[int, ...], classes: int) -> nn.Module:
+def build(family: str, shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """An untrained network, its weights drawn from torch's global generator.
+
+    Args:
+        family: As for :func:`classifier`.
+        shape: Of one record: (c, h, w), or (p,) features for the two without convolutions.
+        classes: K.
+    """
     from torch import nn
 
-    channels, height, width = shape
     if family == LINEAR:
-        return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
     if family == DENSE:
         return nn.Sequential(
             nn.Flatten(),
-            nn.Linear(channels * height * width, 200),
+            nn.Linear(math.prod(shape), 200),
             nn.ReLU(),
             nn.Linear(200, 200),
             nn.ReLU(),
             nn.Linear(200, classes),
         )
+    channels, height, width = shape
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1),
         nn.MaxPool2d(2, ceil_mode=True),

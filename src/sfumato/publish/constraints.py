@@ -90,6 +90,22 @@ def _caveats(
         yield f"In no released row: {'; '.join(map(str, rules))}."
 
 
+def possible(table: Table, facts: Schema, seed: int) -> Table:
+    """Synthetic rows, of which those that the facts declare impossible are replaced by others.
+
+    Args:
+        table: Of which each row belongs to nobody.
+        facts: Public.
+        seed: Of the replacements.
+
+    Raises:
+        InputError: If no values are possible.
+    """
+    if not facts.impossible:
+        return table
+    return _Kept(None, facts, (), aligned=False).without_impossible(table, seed)[0]
+
+
 @dataclass(frozen=True)
 class _Kept:
     """A method's run, then what the facts require.
@@ -116,24 +132,15 @@ class _Kept:
 
     def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
         """The method's artefact with its public columns, and without impossible rows."""
-        from sfumato.publish.tables.rows import Collector
-
         own = [name for name in self.facts.names if name not in self.copied]
         artefact: Artefact = self.run(
             table.select(*own) if self.copied else table, source, progress
         )
-        made: Any = artefact.content
         seed = secrets.randbits(63)
-        rng = np.random.default_rng(seed)
-        collector = Collector(self.facts)
         beside = even(table.codes_batches(columns=self.copied)) if self.copied else None
-        changed = 0
-        for codes in even(made.codes_batches()):
-            if beside is not None:
-                codes |= next(beside)
-            changed += self._without_impossible(codes, rng)
-            collector.add(codes)
-        artefact = replace(artefact, content=collector.table())
+        made: Any = artefact.content
+        kept, changed = self.without_impossible(made, seed, beside)
+        artefact = replace(artefact, content=kept)
         if not self.facts.impossible:
             return artefact
         return replace(
@@ -141,6 +148,22 @@ class _Kept:
             seeds={**artefact.seeds, "impossible rows": seed},
             notes={**artefact.notes, "impossible_rows_replaced": changed},
         )
+
+    def without_impossible(
+        self, made: Table, seed: int, beside: Iterator[Codes] | None = None
+    ) -> tuple[Table, int]:
+        """The rows with what is copied beside them, and how many were impossible."""
+        from sfumato.publish.tables.rows import Collector
+
+        rng = np.random.default_rng(seed)
+        collector = Collector(self.facts)
+        changed = 0
+        for codes in even(made.codes_batches()):
+            if beside is not None:
+                codes |= next(beside)
+            changed += self._without_impossible(codes, rng)
+            collector.add(codes)
+        return collector.table(), changed
 
     def _without_impossible(self, codes: Codes, rng: np.random.Generator) -> int:
         """Changes the rows that have an impossible combination; how many there were."""

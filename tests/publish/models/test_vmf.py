@@ -14,6 +14,7 @@ from sfumato import registry
 from sfumato.data import Categorical, ImageSchema, ImageSet, Numeric, Schema, Table
 from sfumato.errors import BudgetError, InputError
 from sfumato.learn.architectures import load
+from sfumato.learn.directional_loop import DirectionalLoop
 from sfumato.learn.examples import labelled
 from sfumato.learn.noise import STREAM
 from sfumato.privacy.budget import Budget
@@ -155,8 +156,6 @@ def test_what_the_facts_do_not_allow_is_refused_before_anything_is_spent() -> No
         made(1.0, n=20)
     with pytest.raises(InputError, match="kappa is"):
         made(1e15)
-    with pytest.raises(InputError, match="keeps nothing to continue from"):
-        made(1.0)(pictures(100), ledger=Ledger.in_memory(), workspace=Path("nowhere"))
 
 
 def test_settings_of_the_optimiser_change_the_weights_alone() -> None:
@@ -181,3 +180,30 @@ def test_a_block_changes_memory_alone() -> None:
     assert made(1e5, block=7).plan == made(1e5).plan
     assert replace(method, block=7).block == 7
     assert accuracy(trained(2000.0, block=7)) > 0.95
+
+
+def test_an_interrupted_training_goes_on_and_takes_each_step_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated = made(80.0, averaging=0.5)
+    begun: list[int] = []
+    backward = DirectionalLoop.backward
+
+    def counted(self: DirectionalLoop) -> None:
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        begun.append(self.taken)
+        backward(self)
+
+    monkeypatch.setattr(DirectionalLoop, "backward", counted)
+    ledger, workspace = Ledger.in_memory(), tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        calibrated(pictures(100), ledger=ledger, workspace=workspace)
+    monkeypatch.setattr(
+        DirectionalLoop, "backward", lambda self: (begun.append(self.taken), backward(self))[1]
+    )
+    with pytest.warns(UserWarning, match="3 steps were begun after the checkpoint"):
+        release = calibrated(pictures(100), ledger=ledger, workspace=workspace)
+    assert begun == list(range(calibrated.plan["steps"]))
+    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
+    assert all(np.isfinite(tensor).all() for tensor in release.model.tensors.values())

@@ -20,7 +20,7 @@ from sfumato.privacy.guarantee import Central
 from sfumato.publish import checks
 from sfumato.publish.generators import priors, rehearsal
 from sfumato.publish.generators.networks import Architecture
-from sfumato.publish.generators.sampling import publishable
+from sfumato.publish.generators.sampling import publishable, sample
 from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.generators.steps import PrivateSteps
 from sfumato.publish.method import Calibrated, Progress
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sfumato.learn.clipping import Clipping
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Release
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,10 @@ class GradientTrained(ABC):
             caveats=caveats(steps.mechanism.neighbours),
             source=STREAM,
         )
+
+    def resample(self, release: Release, n: int, seed: int) -> ImageSet:
+        """``n`` more images from a released generator, which cost nothing."""
+        return sample(release, n, seed)
 
     def architecture(self, facts: ImageSchema) -> Architecture:
         """Of the published generator."""

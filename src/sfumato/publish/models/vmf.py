@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from sfumato.publish.method import Progress
     from sfumato.publish.models.training import Optimisation
     from sfumato.release.release import Artefact
+
+_SAVED_EVERY = 100
 
 
 @method("learn.vmf")
@@ -150,21 +153,33 @@ class Run:
     facts: ImageSchema | Schema
     mechanism: Directional
     architecture: Mapping[str, Any]
+    resumable: bool = field(default=True, init=False)
 
-    def __call__(self, data: ImageSet | Table, source: NoiseSource, progress: Progress) -> Artefact:
-        """Trains on private records."""
+    def __call__(
+        self,
+        data: ImageSet | Table,
+        source: NoiseSource,
+        progress: Progress,
+        workspace: Path | None = None,
+    ) -> Artefact:
+        """Trains on private records; in a ``workspace`` a training that is found goes on."""
         from torch.nn import functional
 
+        from sfumato.learn import checkpoint
         from sfumato.learn.architectures import build, weights
         from sfumato.learn.averaging import Averaging
-        from sfumato.learn.directional import DirectionalLoop
+        from sfumato.learn.directional_loop import DirectionalLoop
         from sfumato.learn.examples import labelled
+        from sfumato.publish.models.training import TRAINING
+        from sfumato.publish.workspace import once
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
         method, steps = self.method, self.mechanism.steps
-        seed = secrets.randbits(31) if method.seed is None else method.seed
-        module = build(self.architecture, seed=seed).to(checks.device(method.device)).train()
+        drawn = secrets.randbits(31) if method.seed is None else method.seed
+        seeds = once(workspace, "seeds", lambda: {"initial weights": drawn})
+        module = build(self.architecture, seed=seeds["initial weights"])
+        module = module.to(checks.device(method.device)).train()
         choices = method._optimisation()
         optimizer, factor = choices.of(module), choices.factor(steps)
         average = None if method.averaging is None else Averaging(module, method.averaging)
@@ -177,15 +192,32 @@ class Run:
             block=method.block,
             source=source,
         )
-        for taken in loop:
-            if factor is not None:
-                for group in optimizer.param_groups:
-                    group["lr"] = method.learning_rate * factor(taken - 1)
-            optimizer.step()
-            if average is not None:
-                average.update(module, taken)
-            progress(taken, steps, "training")
+        folder = None if workspace is None else workspace / TRAINING
+
+        def save() -> None:
+            if folder is not None:
+                loop.save(folder, tensors=average.weights if average is not None else {})
+
+        try:
+            if folder is not None and checkpoint.found(folder):
+                averages = loop.resume(folder)
+                if average is not None:
+                    average.load(averages)
+            else:
+                save()
+            for taken in loop:
+                if factor is not None:
+                    for group in optimizer.param_groups:
+                        group["lr"] = method.learning_rate * factor(taken - 1)
+                optimizer.step()
+                if average is not None:
+                    average.update(module, taken)
+                if taken % _SAVED_EVERY == 0 or taken == steps:
+                    save()
+                progress(taken, steps, "training")
+        finally:
+            loop.close()
         if average is not None:
             average.copy_to(module)
         model = Model(self.facts, self.architecture, weights(module))
-        return Artefact(model, seeds={"initial weights": seed})
+        return Artefact(model, seeds=seeds)

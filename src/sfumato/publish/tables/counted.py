@@ -15,6 +15,7 @@ from sfumato.publish.tables.rows import Collector
 
 if TYPE_CHECKING:
     from sfumato.data import Schema, Table
+    from sfumato.release.release import Release
 
 TARGET_BINS = 8
 """Equal-width bins of a numeric target, by default."""
@@ -103,6 +104,14 @@ class CountedRun:
                 codes[self.target.column.name] = self.target.draw(labels, rng)
             collector.add(codes)
         return collector.table()
+
+    @classmethod
+    def of_release(cls, method: Any, release: Release) -> CountedRun:
+        """What draws rows from a release's estimate: all of it is public."""
+        facts: Any = release.facts
+        target = target_of(facts, method.target_bins)
+        features = features_of(facts, target, method.bins, method.binning)
+        return CountedRun(method, facts, features, target)
 
     def _counts(self, table: Table) -> list[NDArray[np.int64]]:
         """The exact (cells, classes) table of each feature: private, for the noise alone."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.publish.tables.bins import Cells
 from sfumato.publish.tables.groups import Groups
 from sfumato.publish.tables.marginals import Floats, Independent, onto_simplex, spread
 from sfumato.publish.tables.pairs import Pair
@@ -87,6 +89,36 @@ class Forest:
     def records(self) -> int:
         """The estimated number of records, at least 1."""
         return self.cells.records
+
+    @property
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All of it by name, as a release keeps it."""
+        found: dict[str, NDArray[Any]] = dict(self.cells.tensors)
+        for j, groups in enumerate(self.groups):
+            found[f"groups/{j:05d}"] = groups.of
+        for at, step in enumerate(self.steps):
+            found[f"step/{at:05d}"] = step.table
+        parents = [(s.feature, -1 if s.parent is None else s.parent) for s in self.steps]
+        found["order"] = np.array(parents, np.int64).reshape(-1, 2)
+        return found
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, NDArray[Any]], cells: Sequence[Cells]) -> Forest:
+        """What :attr:`tensors` gave.
+
+        Args:
+            tensors: By name.
+            cells: Public cells of the features.
+
+        Raises:
+            KeyError: If a part is missing.
+        """
+        steps = (
+            Step(int(feature), None if parent < 0 else int(parent), tensors[f"step/{at:05d}"])
+            for at, (feature, parent) in enumerate(tensors["order"])
+        )
+        groups = (Groups(own, tensors[f"groups/{j:05d}"]) for j, own in enumerate(cells))
+        return cls(Independent.of_tensors(tensors), tuple(groups), tuple(steps))
 
     def sample(self, rows: int, rng: np.random.Generator) -> tuple[Codes, list[Codes]]:
         """Classes and cells of synthetic rows, in random order.

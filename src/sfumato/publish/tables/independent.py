@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sfumato.data import Schema, Table
     from sfumato.privacy.mechanisms import DiscreteGaussian, DiscreteLaplace
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Release
 
 
 @method("tables.independent")
@@ -117,6 +118,12 @@ class Independent:
             ),
         )
 
+    def resample(self, release: Release, n: int, seed: int) -> Table:
+        """``n`` more rows from a release's noisy counts, which cost nothing."""
+        estimate = Estimate.of_tensors(release.artefact.tensors)
+        run = CountedRun.of_release(self, release)
+        return run.draw(estimate, n, np.random.default_rng(seed))
+
 
 def _mechanism(budget: Budget, tables: int) -> DiscreteGaussian | DiscreteLaplace:
     """The less noisy of the mechanisms that the budget allows, for one cell of each table."""
@@ -186,7 +193,7 @@ class _Run(CountedRun):
         released = self.draw(estimate, rows, np.random.default_rng(seed))
         progress(2, 2, "rows")
         notes = {"noisy_records": estimate.records, "rows": rows}
-        return Artefact(released, seeds={"sampling": seed}, notes=notes)
+        return Artefact(released, estimate.tensors, seeds={"sampling": seed}, notes=notes)
 
     def measure(self, table: Table, source: NoiseSource) -> Estimate:
         """All that is drawn from the private rows: noisy counts, made consistent."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sfumato.data import Schema, Table
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Release
 
 
 @method("tables.marginals")
@@ -146,6 +147,12 @@ class Marginals:
             ),
         )
 
+    def resample(self, release: Release, n: int, seed: int) -> Table:
+        """``n`` more rows from a release's noisy counts, which cost nothing."""
+        run = CountedRun.of_release(self, release)
+        forest = Forest.of_tensors(release.artefact.tensors, run.features)
+        return run.draw(forest, n, np.random.default_rng(seed))
+
 
 @dataclass(frozen=True)
 class _Run(CountedRun):
@@ -172,7 +179,7 @@ class _Run(CountedRun):
             "pairs": [[names[i], names[j]] for i, j in chosen],
             "groups": {g.cells.column.name: len(g) for g in forest.groups},
         }
-        return Artefact(released, seeds={"sampling": seed}, notes=notes)
+        return Artefact(released, forest.tensors, seeds={"sampling": seed}, notes=notes)
 
     def measure(
         self, table: Table, source: NoiseSource, progress: Progress

@@ -5,13 +5,19 @@ Everything here is post-processing of noisy counts: it costs nothing and knows n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+_COLUMN = "by_class/"
+
+
+def _named(column: int) -> str:
+    return f"{_COLUMN}{column:05d}"
 
 
 def combine(
@@ -104,6 +110,22 @@ class Independent:
     def records(self) -> int:
         """The estimated number of records, at least 1."""
         return max(1, round(float(self.classes.sum())))
+
+    @property
+    def tensors(self) -> dict[str, Floats]:
+        """All of it by name, as a release keeps it."""
+        named = {_named(j): table for j, table in enumerate(self.conditionals)}
+        return {"classes": self.classes, **named}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Independent:
+        """What :attr:`tensors` gave.
+
+        Raises:
+            KeyError: If a part is missing.
+        """
+        features = sum(name.startswith(_COLUMN) for name in tensors)
+        return cls(tensors["classes"], tuple(tensors[_named(j)] for j in range(features)))
 
     def sample(
         self, rows: int, rng: np.random.Generator

@@ -32,10 +32,9 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.tables import moments
 from sfumato.publish.tables.bins import Cells, check_binning
+from sfumato.publish.tables.clusters import Clusters
 from sfumato.publish.tables.counted import TARGET_BINS, target_of
 from sfumato.publish.tables.embedding import Embedding, directions, groups, sides
-from sfumato.publish.tables.marginals import Independent as Counts
-from sfumato.publish.tables.rows import Collector
 from sfumato.registry import method
 from sfumato.release.release import Artefact
 
@@ -44,8 +43,9 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.mechanisms import Gaussian
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Release
 
-_ROWS = 1 << 15  # records or synthetic rows at a time
+_ROWS = 1 << 15  # records at a time
 _LARGEST = 1 << 25  # numbers that are measured of one set
 _MOST_BITS = 10
 _SET_SIZE = 3
@@ -137,6 +137,15 @@ class McGen:
             ),
         )
 
+    def resample(self, release: Release, n: int, seed: int) -> Table:
+        """``n`` more rows from a release's noisy moments, which cost nothing."""
+        facts: Any = release.facts
+        target = target_of(facts, self.target_bins)
+        clusters = Clusters.of_tensors(
+            release.artefact.tensors, facts, self._sets(facts), target, self.bits
+        )
+        return clusters.draw(n, np.random.default_rng(seed))
+
     def _sets(self, facts: Schema) -> tuple[Embedding, ...]:
         if not facts.features:
             raise InputError(
@@ -185,7 +194,7 @@ def _noise(budget: Budget, sets: int) -> Gaussian:
 
 @dataclass(frozen=True)
 class _Run:
-    """Moments, noise, Gaussians, rows.
+    """Moments, noise, clusters, rows.
 
     Args:
         method: The public choices.
@@ -232,13 +241,15 @@ class _Run:
         progress(0, 2, "moments")
         measured = self.measure(table, source, seed)
         progress(1, 2, "rows")
-        rng = np.random.default_rng(seed)
-        counts = self.counts(measured)
-        rows = self.method.rows or counts.records
-        released = self.draw(measured, counts, rows, rng)
+        clusters = Clusters(
+            self.facts, self.sets, self.target, self.method.bits, self.noise.stddev, measured
+        )
+        rows = self.method.rows or clusters.records
+        released = clusters.draw(rows, np.random.default_rng(seed))
         progress(2, 2, "rows")
-        notes = {"noisy_records": counts.records, "rows": rows}
-        return Artefact(released, seeds={"clusters_and_sampling": seed}, notes=notes)
+        notes = {"noisy_records": clusters.records, "rows": rows}
+        seeds = {"clusters_and_sampling": seed}
+        return Artefact(released, clusters.tensors, seeds=seeds, notes=notes)
 
     def measure(self, table: Table, source: NoiseSource, seed: int) -> list[NDArray[np.float64]]:
         """All that is drawn from the private rows: (clusters, size) noisy moments of each set."""
@@ -259,55 +270,6 @@ class _Run:
     def planes(self, j: int, seed: int) -> NDArray[np.float64]:
         """Public hyperplanes of a set."""
         return directions(self.sets[j].width, self.method.bits, (seed + j) % (1 << 63))
-
-    def counts(self, measured: list[NDArray[np.float64]]) -> Counts:
-        """Consistent counts of clusters by class, from the noisy ones."""
-        shape = (self.classes, 1 << self.method.bits)
-        return Counts.fit([m[:, 0].reshape(shape).T for m in measured])
-
-    def draw(
-        self,
-        measured: list[NDArray[np.float64]],
-        counts: Counts,
-        rows: int,
-        rng: np.random.Generator,
-    ) -> Table:
-        """Synthetic rows, from noisy moments alone: as many and as often as one likes."""
-        models = [
-            self._models(moment, one.width) for moment, one in zip(measured, self.sets, strict=True)
-        ]
-        collector = Collector(self.facts)
-        for start in range(0, rows, _ROWS):
-            labels, pieces = counts.sample(min(_ROWS, rows - start), rng)
-            codes: dict[str, NDArray[np.int64]] = {}
-            for one, model, piece in zip(self.sets, models, pieces, strict=True):
-                cluster = labels << self.method.bits | piece
-                vectors = np.empty((len(labels), one.width))
-                for k in np.unique(cluster):
-                    at = np.flatnonzero(cluster == k)
-                    vectors[at] = model[k].draw(len(at), rng)
-                codes |= one.codes(vectors)
-            if self.target is not None:
-                codes[self.target.column.name] = self.target.draw(labels, rng)
-            collector.add(codes)
-        return collector.table()
-
-    def _models(self, measured: NDArray[np.float64], width: int) -> list[moments.Normal]:
-        """A Gaussian for each cluster; of a class, or of all, where a cluster is lost in noise."""
-        pieces = 1 << self.method.bits
-        noise = self.noise.stddev
-        by_class = measured.reshape(self.classes, pieces, -1).sum(axis=1)
-        everything = measured.sum(axis=0)
-        found = []
-        for k, own in enumerate(measured):
-            one_class = by_class[k // pieces]
-            if moments.trusted(own[0], noise, width):
-                found.append(moments.Normal.of(own, width))
-            elif moments.trusted(one_class[0], noise * np.sqrt(pieces), width):
-                found.append(moments.Normal.of(one_class, width))
-            else:
-                found.append(moments.Normal.of(everything, width))
-        return found
 
     def _labels(self, codes: dict[str, NDArray[np.int64]]) -> NDArray[np.int64]:
         if self.target is None:

@@ -191,9 +191,10 @@ class ForeignModel(Model):
         """The network, for attacks that need its gradients.
 
         Raises:
-            InputError: If only answers can be had, or the network takes images in its own form.
+            InputError: If only answers can be had, or the network takes records in its own form.
         """
-        if self.network is None or not self.interface.plain:
+        # A table's codes are numbers of another meaning than those that the network takes.
+        if self.network is None or self.takes == "table" or not self.interface.plain:
             raise InputError(
                 "only the answers of this model can be had, not its gradients",
                 "Leave out attacks that look inside.",

@@ -1,0 +1,354 @@
+"""Membership inference on an overfitted model, and what training its shadow models costs.
+
+    SFUMATO_DATA=... python benchmarks/membership.py --cache FOLDER [--minutes 10] [--workers 2]
+        [--peer PYTHON --advanced-mia FILE]
+
+The first 10,000 training images of Fashion-MNIST; the attacked model is the small CNN of
+``sfumato.measure.cnn`` trained without privacy on a random half of them, the other half are the
+non-members. Auxiliary records are the next 12,000 images. Shadow models are of the same family and
+have the same number of passes. ``timing`` compares ways of training a step of the shadow models, by
+processor time in one run; ``attacks`` are the findings; ``shadows`` is how the online attacks
+depend on the number of shadow models, on several attacked models (the last eight of the bank, each
+in turn).
+``peers`` are the same attacks in other tools (``membership_peer.py``, in the environment of
+``--peer``). A run that is interrupted goes on where the cache and the result file stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from sfumato import registry
+from sfumato.attack import Evidence, roc
+from sfumato.attack.membership import lira, rmia
+from sfumato.attack.shadows import Bank, Job, Recipe, halves
+from sfumato.attack.shadows.training import GROUPS
+from sfumato.data import datasets
+from sfumato.measure import cnn, intervals
+from sfumato.privacy.guarantee import Empirical
+from sfumato.versions import versions
+
+OUT = Path(__file__).parent / "results" / "membership.json"
+RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 10, 0
+DATA = "fashion-mnist"
+TIMED = 6
+ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "loss": ("loss", {}),
+    "gap": ("gap", {}),
+    "entropy": ("entropy", {}),
+    "quantile": ("quantile", {}),
+    "label_only": ("label_only", {}),
+    "gradient_norm": ("gradient_norm", {}),
+    "lira, online, each": ("lira", {"shadows": SHADOWS, "variance": "each"}),
+    "lira, online, global": ("lira", {"shadows": SHADOWS, "variance": "global"}),
+    "lira, online, 5 queries": ("lira", {"shadows": SHADOWS, "queries": 5}),
+    "rmia, online": ("rmia", {"shadows": SHADOWS, "mode": "online"}),
+    "lira, offline": ("lira", {"shadows": 16, "mode": "offline"}),
+    "shadow": ("shadow", {"shadows": 16}),
+    "rmia, offline, 4 shadows": ("rmia", {"shadows": 4}),
+    "rmia, offline, 16 shadows": ("rmia", {"shadows": 16}),
+}
+
+
+class Plain:
+    """A model known by its predictions, and by its network for attacks that look inside."""
+
+    kind = "model"
+
+    def __init__(self, schema: Any, module: nn.Module) -> None:
+        self.schema, self.module, self.takes = schema, module, "images"
+
+    def probabilities_from(self, inputs: Any) -> Any:
+        """Softmax of the network's scores."""
+        with torch.no_grad():
+            parts = torch.from_numpy(inputs).split(1000)
+            return torch.cat([self.module(p).double().softmax(1) for p in parts]).numpy()
+
+
+def target(train: Any) -> tuple[Any, Any, Bank]:
+    """The first half's rows, the second's, and the model of the first."""
+    inside, outside = halves(RECORDS, 2, SEED + 1000)
+    job = Job(train.images, labels(train), 10, inside[None], Recipe(epochs=EPOCHS), SEED + 1000)
+    return inside, outside, job.train()
+
+
+def labels(data: Any) -> Any:
+    return np.asarray(data.labels, np.int64)
+
+
+def timing(train: Any) -> dict[str, Any]:
+    """Processor milliseconds of a step of one model, by several ways; the best of a few."""
+    x, y = torch.from_numpy(train.images[: cnn.BATCH]), torch.from_numpy(labels(train)[: cnn.BATCH])
+    x = (x - x.mean()) / x.std()
+
+    def one(layout: Any, bfloat16: bool = False) -> Callable[[], None]:
+        model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10).to(memory_format=layout)
+        optimiser = torch.optim.Adam(model.parameters(), lr=cnn.RATE)
+
+        def step() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = functional.cross_entropy(model(x.contiguous(memory_format=layout)), y)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+        return step
+
+    def mapped(models: int) -> Callable[[], None]:
+        made = [cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10) for _ in range(models)]
+        weights = {k: v.detach().requires_grad_() for k, v in stack_module_state(made)[0].items()}
+        optimiser = torch.optim.Adam(weights.values(), lr=cnn.RATE, fused=True)
+        many = x.expand(models, *x.shape)
+
+        def loss(weights: dict[str, Tensor], records: Tensor) -> Tensor:
+            return functional.cross_entropy(functional_call(made[0], weights, (records,)), y)
+
+        def step() -> None:
+            optimiser.zero_grad()
+            vmap(loss)(weights, many).sum().backward()
+            optimiser.step()
+
+        return step
+
+    found: dict[str, float] = {}
+    group = GROUPS[cnn.CONVOLUTIONAL]
+    with cnn.one_torch_thread():
+        ways = {
+            "one by one, torch's default layout": (one(torch.contiguous_format), 1),
+            "one by one, channels last (measure.cnn)": (one(torch.channels_last), 1),
+            "one by one, channels last, bfloat16": (one(torch.channels_last, True), 1),
+            f"vmap over {group}": (mapped(group), group),
+        }
+        for name, (step, models) in ways.items():
+            step()
+            times = []
+            for _ in range(TIMED):
+                began = time.process_time()
+                step()
+                times.append(time.process_time() - began)
+            found[name] = 1000 * min(times) / models
+        for family in GROUPS:
+            at_once = GROUPS[family]
+            for models in sorted({1, at_once}):
+                rows = halves(RECORDS, models, 0)
+                recipe = Recipe(family, EPOCHS, models)
+                job = Job(train.images, labels(train), 10, rows, recipe)
+                spent = []
+                for steps in (1, 1 + 2 * TIMED):
+                    times = []
+                    for _ in range(3):
+                        began = time.process_time()
+                        job.train_part(slice(0, models), most_steps=steps)
+                        times.append(time.process_time() - began)
+                    spent.append(min(times))
+                found[f"groups of {models}, {family}"] = (
+                    1000 * (spent[1] - spent[0]) / (2 * TIMED * models)
+                )
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
+    """AUC and true-positive rates of the online attacks against the number of shadow models."""
+    n, attacked = RECORDS, 8
+    odds = bank.log_odds(train.images, labels(train))
+    known = rmia.probabilities_of(odds)
+    population = auxiliary.head(2000)
+    others = rmia.probabilities_of(bank.log_odds(population.images, labels(population)))
+    rows = []
+    for models in (4, 8, 16, 32, SHADOWS - attacked):
+        figures: dict[str, list[list[float]]] = {"loss": [], "lira": [], "rmia": []}
+        for t in range(SHADOWS - attacked, SHADOWS):
+            inside, member = bank.inside[:models], bank.inside[t]
+            each = models >= lira.MANY // 2
+            ratio = lira.log_ratio(odds[t][None], odds[None, :models], inside, each=each)
+            marginal = (
+                rmia.mean_over(known[:models], inside) + rmia.mean_over(known[:models], ~inside)
+            ) / 2
+            a = rmia.tuned(known[:models], inside)
+            compared = np.log(others[t] / rmia.without(others[:models].mean(axis=0), a))
+            relative = rmia.shares(np.log(known[t] / marginal), compared, 1.0)
+            for name, score in (("loss", odds[t]), ("lira", ratio), ("rmia", relative)):
+                sides = score[:n][member], score[:n][~member]
+                low = roc.at_low_fpr(*sides, (0.01, 0.001), 0.95, None)
+                figures[name].append([intervals.auc(*sides)[0], *(p["tpr"] for p in low)])
+        for name, found in figures.items():
+            table = np.array(found)
+            row: dict[str, Any] = {"attack": name, "shadows": models, "attacked": attacked}
+            for j, what in enumerate(("auc", "tpr_at_1_percent", "tpr_at_0.1_percent")):
+                column = table[:, j]
+                row[what] = [round(float(f(column)), 4) for f in (np.mean, np.min, np.max)]
+            rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--peer", help="Interpreter with adversarial-robustness-toolbox.")
+    parser.add_argument("--advanced-mia", default="", help="That file of tensorflow-privacy.")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    options = parser.parse_args()
+    began = time.monotonic()
+    everything = datasets.load(DATA, "train")
+    train = everything.head(RECORDS)
+    auxiliary = everything.select(np.arange(RECORDS, RECORDS + AUXILIARY))
+    result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+
+    def keep(**parts: Any) -> None:
+        result.update(parts)
+        result.update(
+            command="python benchmarks/membership.py",
+            machine={"cores": os.cpu_count(), "system": platform.platform()},
+            versions=versions(),
+            data=f"{DATA}: {RECORDS} images, {AUXILIARY} auxiliary",
+            shadows_and_target=f"{cnn.CONVOLUTIONAL}, {EPOCHS} passes over {RECORDS // 2}",
+        )
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+    if "timing" not in result:
+        keep(timing=timing(train))
+    job = Job(
+        train.images,
+        labels(train),
+        10,
+        halves(RECORDS, SHADOWS, SEED),
+        Recipe(epochs=EPOCHS),
+        SEED,
+        options.cache,
+        options.workers,
+    )
+
+    class Enough(Exception):
+        pass
+
+    spent = {"wall": time.perf_counter(), "cpu": time.process_time(), "first": None}
+
+    def told(done: int, total: int, label: str) -> None:
+        spent["first"] = done if spent["first"] is None else spent["first"]
+        trained = done - spent["first"]
+        if trained:
+            each = (time.process_time() - spent["cpu"]) / trained
+            wall = (time.perf_counter() - spent["wall"]) / trained
+            print(f"{label}: {each:.1f} CPU s, {wall:.1f} s each", flush=True)
+            keep(
+                training={
+                    "models": total,
+                    "workers": options.workers,
+                    "measured_on": trained,
+                    "cpu_seconds_each": round(each, 2),
+                    "wall_seconds_each": round(wall, 2),
+                    "cpu_minutes_all": round(each * total / 60, 2),
+                }
+            )
+        if time.monotonic() - began > 60 * options.minutes:
+            raise Enough
+
+    try:
+        bank = job.train(told)
+    except Enough:
+        print("out of time; run again to go on")
+        return
+    inside, outside, model = target(train)
+    plain = Plain(train.schema, model.module(0))
+    card = SimpleNamespace(guarantee=Empirical(()).to_dict())
+    release: Any = SimpleNamespace(
+        model=plain, artefact=SimpleNamespace(content=plain, kind="model"), card=card
+    )
+    evidence = Evidence(train.select(inside), train.select(outside), auxiliary)
+    rows = result.get("attacks", [])
+    for name, (attack, settings) in ATTACKS.items():
+        if any(row["attack"] == name for row in rows):
+            continue
+        if time.monotonic() - began > 60 * options.minutes:
+            print("out of time; run again to go on")
+            return
+        if "shadows" in settings:
+            settings = {
+                **settings,
+                "epochs": EPOCHS,
+                "cache": str(options.cache),
+                "workers": options.workers,
+            }
+        start = time.process_time()
+        built = registry.build(
+            "attack", f"membership.{attack}", {**settings, "max_targets": RECORDS // 2}
+        )
+        found = built(release, evidence, seed=SEED)
+        rows.append(
+            {
+                "attack": name,
+                "auc": round(found.value, 4),
+                "auc_interval": [round(v, 4) for v in found.interval],
+                "baseline": round(found.baseline, 4),
+                "tpr": [
+                    {
+                        "fpr": point["fpr_target"],
+                        "tpr": round(point["tpr"], 4),
+                        "interval": [round(v, 4) for v in point["tpr_interval"]],
+                    }
+                    for point in found.details["tpr_at_fpr"]
+                ],
+                "details": {
+                    k: v
+                    for k, v in found.details.items()
+                    if k not in ("tpr_at_fpr", "advantage_ceiling")
+                },
+                "cpu_seconds": round(time.process_time() - start, 1),
+            }
+        )
+        keep(attacks=rows)
+        print(name, rows[-1]["auc"], [point["tpr"] for point in rows[-1]["tpr"]], flush=True)
+    if "shadows" not in result:
+        keep(shadows=by_shadows(bank, train, auxiliary))
+    if options.peer:
+        arrays = options.cache / "peer.npz"
+        for_peers(arrays, train, inside, outside, model, bank)
+        command = [options.peer, str(Path(__file__).with_name("membership_peer.py")), str(arrays)]
+        ran = subprocess.run(
+            [*command, *filter(None, [options.advanced_mia])],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        keep(peers=json.loads(ran.stdout.splitlines()[-1]))
+
+
+def for_peers(file: Path, train: Any, inside: Any, outside: Any, model: Bank, bank: Bank) -> None:
+    """Writes the attacked model, the targets and what the shadow models say of them."""
+    rows = np.concatenate([inside, outside])
+    images, truth = train.images[rows], labels(train)[rows]
+    group, m = model.groups[0], len(inside)
+    np.savez(
+        file,
+        inside=images[:m],
+        outside=images[m:],
+        inside_labels=truth[:m],
+        outside_labels=truth[m:],
+        centre=group.centre.numpy()[0],
+        spread=group.spread.numpy()[0],
+        own=model.log_odds(images, truth)[0],
+        shadows=bank.log_odds(images, truth),
+        in_shadow=bank.inside[:, rows],
+        **{f"inner.{name}": w.numpy()[0] for name, w in group.weights.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The same attacks on the same model and data in other tools; run by benchmarks/membership.py.
+
+    python benchmarks/membership.py --cache FOLDER --peer PEER --advanced-mia FILE
+
+PEER is the interpreter of an environment with adversarial-robustness-toolbox 1.20.1, torch and
+scikit-learn; FILE is ``advanced_mia.py`` of tensorflow-privacy 0.8.12, which
+needs no TensorFlow. Reads the arrays that the benchmark wrote, prints figures as JSON.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+LOW = (0.01, 0.001)
+
+
+def figures(inside: Any, outside: Any) -> dict[str, float]:
+    """AUC, and true-positive rates at thresholds that let all but a share of others go."""
+    found = {
+        "auc": float(
+            roc_auc_score(
+                np.repeat([1, 0], [len(inside), len(outside)]), np.append(inside, outside)
+            )
+        )
+    }
+    for fpr in LOW:
+        threshold = np.sort(outside)[::-1][int(np.floor(fpr * len(outside) + 1e-9))]
+        found[f"tpr_at_{fpr:g}"] = float(np.mean(inside > threshold))
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def network(arrays: Any) -> nn.Module:
+    """The attacked network, from its weights, with probabilities as outputs."""
+    inner = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(1568, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+    names = [name for name in arrays.files if name.startswith("inner.")]
+    inner.load_state_dict(
+        {name.removeprefix("inner."): torch.from_numpy(arrays[name]) for name in names}
+    )
+    return nn.Sequential(inner, nn.Softmax(dim=1)).eval()
+
+
+def art(arrays: Any) -> dict[str, Any]:
+    """The toolbox's gap attack and its learnt black-box attack, which is fitted on half."""
+    from art.attacks.inference.membership_inference import (
+        MembershipInferenceBlackBox,
+        MembershipInferenceBlackBoxRuleBased,
+    )
+    from art.estimators.classification import PyTorchClassifier
+
+    # Normalised as the attacked model does it.
+    x = [(arrays[side] - arrays["centre"]) / arrays["spread"] for side in ("inside", "outside")]
+    x = [side.astype(np.float32) for side in x]
+    y = [arrays["inside_labels"], arrays["outside_labels"]]
+    classifier = PyTorchClassifier(
+        model=network(arrays), loss=nn.NLLLoss(), input_shape=(1, 28, 28), nb_classes=10
+    )
+    rule = MembershipInferenceBlackBoxRuleBased(classifier)
+    guesses = [np.asarray(rule.infer(a, b)).ravel() for a, b in zip(x, y, strict=True)]
+    found: dict[str, Any] = {"gap, rule-based": figures(*guesses)}
+    half = len(x[0]) // 2
+    for kind in ("nn", "gb"):
+        np.random.seed(0)  # noqa: NPY002, the toolbox draws from it
+        torch.manual_seed(0)
+        attack = MembershipInferenceBlackBox(classifier, attack_model_type=kind)
+        attack.fit(x[0][:half], y[0][:half], x[1][:half], y[1][:half])
+        told = [
+            np.asarray(attack.infer(a[half:], b[half:], probabilities=True)).reshape(-1)
+            for a, b in zip(x, y, strict=True)
+        ]
+        found[f"black box, {kind}"] = figures(*told)
+    return found
+
+
+def lira(arrays: Any, package: str) -> dict[str, Any]:
+    """The likelihood ratio of tensorflow-privacy on the same log-odds."""
+    stub = types.ModuleType("tensorflow_privacy.privacy.privacy_tests.utils")
+    stub.log_loss = None  # type: ignore[attr-defined]  # used by a part that is not called
+    for name in ("", ".privacy", ".privacy.privacy_tests"):
+        sys.modules[f"tensorflow_privacy{name}"] = types.ModuleType(f"tensorflow_privacy{name}")
+    sys.modules[stub.__name__] = stub
+    spec = importlib.util.spec_from_file_location("advanced_mia", package)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    own, shadows, inside = arrays["own"], arrays["shadows"], arrays["in_shadow"]
+    m, found = len(own) // 2, {}
+    for name, fixed in (("each", False), ("global", True)):
+        scores = -module.compute_score_lira(
+            own[:, None],
+            [shadows[inside[:, j], j][:, None] for j in range(len(own))],
+            [shadows[~inside[:, j], j][:, None] for j in range(len(own))],
+            fix_variance=fixed,
+            median_or_mean="mean",
+        )
+        found[f"lira, online, {name}"] = figures(scores[:m], scores[m:])
+    return found
+
+
+def main() -> None:
+    arrays = np.load(sys.argv[1])
+    found: dict[str, Any] = {
+        "versions": {
+            "adversarial-robustness-toolbox": importlib.metadata.version(
+                "adversarial-robustness-toolbox"
+            )
+        },
+        "adversarial-robustness-toolbox": art(arrays),
+    }
+    if len(sys.argv) > 2:
+        found["versions"]["tensorflow-privacy"] = "0.8.12"
+        found["tensorflow-privacy"] = lira(arrays, sys.argv[2])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
