@@ -19,7 +19,9 @@ SHOWN = {
     "pictures.py": "10 classes",
     "trained_model.py": "differ by one record",
     "several_rows_a_person.py": "differ by one patient",
+    "attack_anything.py": "nothing is proven to limit it",
 }
+RELEASES_NOTHING = {"attack_anything.py"}
 ELSEWHERE = {"demo.py", "torchrun.py"}
 """Run by ``make demo``, and with several processes by the tests of distributed training."""
 
@@ -41,6 +43,6 @@ def test_the_example_runs_as_it_stands(name: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert SHOWN[name] in ran.stdout
     releases = sorted(tmp_path.glob("release*/card.json"))
-    assert releases
+    assert releases or name in RELEASES_NOTHING
     for card in releases:
         assert Release.load(card.parent).card.verify() == []

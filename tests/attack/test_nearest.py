@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfumato.attack import nearest
-from sfumato.attack.nearest import nearest_codes, nearest_pixels
+from sfumato.attack.nearest import (
+    distances_of,
+    nearest_codes,
+    nearest_pixels,
+    some_nearest_codes,
+)
 from sfumato.data import Categorical, Numeric, Ordinal
 from sfumato.measure import features
 
@@ -90,3 +95,16 @@ def test_codes_of_chosen_rows_are_those_rows(make_people: Any) -> None:
     whole = features.codes(table)
     chosen = np.array([0, 3, 57, 99])
     np.testing.assert_array_equal(features.codes(table, chosen), whole[chosen])
+
+
+def test_the_nearest_few_are_those_of_all_distances() -> None:
+    a, b = rows(90, 1), rows(200, 2)
+    far = np.concatenate(list(distances_of(a, b, COLUMNS)))
+    assert far.shape == (90, 200)
+    slow = [[slow_gower(x, y) * len(COLUMNS) for y in b[:20]] for x in a[:5]]
+    np.testing.assert_allclose(far[:5, :20], slow, atol=1e-5)
+    for i, found in enumerate(some_nearest_codes(a, b, COLUMNS, 7)):
+        np.testing.assert_allclose(np.sort(far[i, found]), np.sort(far[i])[:7], atol=1e-6)
+        assert len(set(found.tolist())) == 7
+    alone = some_nearest_codes(a, b, COLUMNS, 1)
+    np.testing.assert_allclose(far[np.arange(90), alone[:, 0]], far.min(axis=1), atol=1e-5)

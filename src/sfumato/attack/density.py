@@ -46,7 +46,7 @@ def log_density(
         shifted = np.exp((least[:, None] - far) / np.float32(width))
         parts.append(np.log(shifted.sum(axis=1, dtype=np.float64)) - least / width)
     counted = len(references) - int(without_self)
-    return np.concatenate(parts) - np.log(max(1, counted))
+    return np.asarray(np.concatenate(parts) - np.log(max(1, counted)), dtype=np.float64)
 
 
 def best_width(references: Records, rng: np.random.Generator, points: int = 1000) -> float:
@@ -80,7 +80,7 @@ def log_mass(records: Records, width: float) -> float:
     averaged over where the kernel stands.
     """
     if not records.columns:
-        return 0.5 * records.values.shape[1] * float(np.log(np.pi * width))
+        return float(0.5 * records.values.shape[1] * np.log(np.pi * width))
     return float(sum(np.log(_mass(column, width)) for column in records.columns))
 
 

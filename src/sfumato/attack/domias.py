@@ -47,6 +47,8 @@ class Domias(Settings):
         "data through overfitting detection. AISTATS 2023. arXiv:2302.12580"
     )
 
+    calibrates: ClassVar[bool] = True  # on auxiliary records, or on half of the non-members
+
     max_released: int = 20_000
     max_reference: int = 5000
 

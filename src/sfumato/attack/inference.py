@@ -114,7 +114,8 @@ class ProtocolInference(Settings):
         found = [nearest_codes(s.values, published.values, columns, at) for s in sides]  # type: ignore[arg-type]
         rows = []
         for k, (name, j) in enumerate(zip(names, at, strict=True)):
-            tries, blind = [], []
+            tries: list[Tries] = []
+            blind: list[Tries] = []
             for side, near in zip(sides, found, strict=True):
                 truth = side.values[:, j]
                 guess = published.values[near[k][1], j]
@@ -129,7 +130,7 @@ class ProtocolInference(Settings):
                     "risk": value,
                     "interval": list(interval),
                     "naive_risk": max(0.0, controlled.risk(blind[0], blind[1], confidence)[0]),
-                    **controlled.figures(*tries, *blind, confidence),
+                    **controlled.figures(tries[0], tries[1], blind[0], blind[1], confidence),
                 }
             )
         return rows

@@ -132,7 +132,8 @@ class Linkability(Settings):
             there = published.values[order][:, half]
             rows = some_nearest_codes(side.values[:, half], there, columns, k)  # type: ignore[arg-type]
             lists.append(order[rows])
-        return (lists[0][:, :, None] == lists[1][:, None, :]).any(axis=(1, 2))
+        shared = lists[0][:, :, None] == lists[1][:, None, :]
+        return np.asarray(shared.any(axis=(1, 2)), dtype=np.bool_)
 
     def _guessed(self, records: int, released: int, rng: np.random.Generator) -> NDArray[np.bool_]:
         """The same with lists drawn at random."""

@@ -166,7 +166,7 @@ def _bounds(numbers: Sequence[Decimal], kind: str) -> dict[str, Any]:
     lower, upper = (min(numbers), max(numbers)) if numbers else (Decimal(0), Decimal(1))
     step = Decimal(1)
     if kind == "number":
-        exponents = [int(n.normalize().as_tuple().exponent) for n in numbers]  # type: ignore[arg-type]
+        exponents = [int(n.normalize().as_tuple().exponent) for n in numbers]
         step = Decimal(10) ** min(min(exponents), 0)
     while (upper - lower) / step > _STEPS:
         step *= 10

@@ -43,7 +43,7 @@ def learns(finding: Finding) -> dict[str, str]:
     }
 
 
-def in_hundred(share: float, *, up: bool = False) -> str:
+def in_hundred(share: float) -> str:
     """A share as people count: of 100, or of 1,000 or 10,000 where it is small.
 
     >>> in_hundred(0.734), in_hundred(0.0042), in_hundred(0.0), in_hundred(0.99996)
@@ -58,7 +58,7 @@ def in_hundred(share: float, *, up: bool = False) -> str:
     for of in (100, 1000, 10_000):
         count = share * of
         if count >= 1.5 or (of == 100 and count >= 0.95):
-            return f"{-int(-count // 1) if up else round(count)} in {of:,}"
+            return f"{round(count)} in {of:,}"
     return "fewer than 2 in 10,000"
 
 

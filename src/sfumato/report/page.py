@@ -163,8 +163,15 @@ def public_view(release: Release, figures: Bounds) -> dict[str, Any]:
             for f in card.artefact.get("files", ())
         ],
         "versions": card.versions,
-        "footer": f"Release {card.release_id} · made {card.created} · this page loads nothing "
-        "and can be read offline · card.json beside it says the same to machines",
+        "footer": " · ".join(
+            (
+                f"Release {card.release_id} · made {card.created}"
+                if card.ledger
+                else f"Made elsewhere · examined {card.created}",
+                "this page loads nothing and can be read offline",
+                *(["card.json beside it says the same to machines"] if card.ledger else []),
+            )
+        ),
     }
 
 

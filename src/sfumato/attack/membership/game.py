@@ -271,7 +271,7 @@ def finding(
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
             **(details or {}),
         },
-        records=PerRecord(game.rows, inside, outside),
+        records=PerRecord(game.rows, inside, outside) if len(game.rows) == len(inside) else None,
     )
     low, high = interval
     limit = "" if found.ceiling is None else f", the guarantee allows {found.ceiling:.1%}"

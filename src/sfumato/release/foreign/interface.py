@@ -93,9 +93,9 @@ class Interface:
                     "Give one for each channel.",
                 )
         if self.mean:
-            x = x - np.float32(self.mean).reshape(1, -1, 1, 1)
+            x = x - np.array(self.mean, np.float32).reshape(1, -1, 1, 1)
         if self.std:
-            x = x / np.float32(self.std).reshape(1, -1, 1, 1)
+            x = x / np.array(self.std, np.float32).reshape(1, -1, 1, 1)
         if self.layout == "channels-last":
             x = x.transpose(0, 2, 3, 1)
         if self.layout == "flat":
@@ -169,8 +169,10 @@ def numbers_of(schema: Schema, codes: NDArray[Any]) -> NDArray[np.float32]:
 
 def made_up(schema: Schema | ImageSchema, records: int = 8) -> NDArray[Any]:
     """Records that are nobody's, as a released model takes them: codes of features, or images."""
+    from sfumato.data import ImageSchema
+
     rng = np.random.default_rng(0)
-    if not hasattr(schema, "columns"):
+    if isinstance(schema, ImageSchema):
         return rng.random((records, *schema.shape), dtype=np.float32)
     sizes = [column.size for column in schema.features]
     return rng.integers(0, sizes, (records, len(sizes))).astype(np.int32)

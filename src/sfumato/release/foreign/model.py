@@ -87,7 +87,8 @@ class ForeignModel(Model):
         classes = model.classes
         if named:
             order_of(named, classes)
-        features = [c.name for c in schema.features] if hasattr(schema, "columns") else []
+        facts: Any = schema
+        features = [c.name for c in facts.features] if model.takes == "table" else []
         if lacking := [name for name in takes_columns if name not in features]:
             raise InputError(
                 f"the model takes a column {lacking[0]!r} that the schema does not declare",
@@ -186,13 +187,14 @@ class ForeignModel(Model):
         return array
 
     @property
-    def module(self) -> nn.Module:  # type: ignore[override]
+    def module(self) -> nn.Module:
         """The network, for attacks that need its gradients.
 
         Raises:
-            InputError: If only answers can be had, or the network takes images in its own form.
+            InputError: If only answers can be had, or the network takes records in its own form.
         """
-        if self.network is None or not self.interface.plain:
+        # A table's codes are numbers of another meaning than those that the network takes.
+        if self.network is None or self.takes == "table" or not self.interface.plain:
             raise InputError(
                 "only the answers of this model can be had, not its gradients",
                 "Leave out attacks that look inside.",

@@ -152,7 +152,7 @@ def _script(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(str(path), map_location="cpu")
+            return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path} is no readable TorchScript ({reason})", "Save it anew.") from None
