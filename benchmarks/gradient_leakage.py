@@ -70,9 +70,10 @@ def main() -> None:
     """Runs what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Then stop.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    results = Results(asked.results)
+    results = Results(asked.results, asked.seconds)
     for name in SETS:
         for weights in ("fresh", "trained"):
             for sent, exposure in (("bare", None), ("DP-SGD", Exposure(0.1, 1.0))):

@@ -47,6 +47,7 @@ from sfumato.release.model import Model
 from sfumato.release.release import Artefact, Release
 from sfumato.versions import versions
 
+CACHE = Path(".cache/reconstruction")
 RESULTS = Path(__file__).parent / "results" / "reconstruction.json"
 MEMBERS, AUXILIARY, STRANGERS, SEED = 1000, 2000, 1000, 1
 NOISY = {"noise_multiplier": 1.0, "clipping": {"type": "Flat", "max_grad_norm": 0.1}}
@@ -55,10 +56,16 @@ PEER = Path(__file__).parent / "reconstruction_peer.py"
 
 
 class Results:
-    """Rows that are on the disk as soon as they are there."""
+    """Rows that are on the disk as soon as they are there.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        seconds: No row is begun later than this after the start.
+    """
+
+    def __init__(self, path: Path, seconds: float = float("inf")) -> None:
         self._path = path
+        self._until = time.perf_counter() + seconds
         self.values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def row(self, part: str, key: dict[str, Any], make: Any) -> dict[str, Any]:
@@ -68,6 +75,8 @@ class Results:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
         began = time.perf_counter()
+        if began > self._until:
+            raise SystemExit("stopped by --seconds; the same command goes on")
         row = key | make()
         row["seconds"] = round(time.perf_counter() - began, 1)
         rows.append(row)
@@ -101,6 +110,9 @@ def parts(name: str) -> Evidence:
 @cache
 def trained(name: str, network: str = "auto", hidden: tuple[int, ...] = ()) -> Model:
     """A model of the members, trained without privacy until it knows them all."""
+    kept = CACHE / "-".join([name, network, *map(str, hidden)])
+    if kept.exists():
+        return Model.load(kept)
     data: Any = parts(name).members
     made = architecture(data.schema, network, hidden)
     module = build(made, seed=SEED)
@@ -112,7 +124,9 @@ def trained(name: str, network: str = "auto", hidden: tuple[int, ...] = ()) -> M
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(module(inputs[rows]), targets[rows]).backward()
             optimizer.step()
-    return Model(data.schema, made, weights(module))
+    model = Model(data.schema, made, weights(module))
+    model.save(kept)
+    return Model.load(kept)
 
 
 def unproven(content: Any, **plan: Any) -> Release:
@@ -144,8 +158,8 @@ def attacked(name: str, release: Release, evidence: Evidence, **settings: Any) -
 
 def gradients(results: Results) -> None:
     """Pictures from gradients."""
-    ways = [("auto", (), "cosine", 800, "fresh"), ("auto", (), "cosine", 800, "released")]
-    ways += [("auto", (), "idlg", 200, "fresh"), ("auto", (), "dlg", 200, "fresh")]
+    ways = [("auto", (), "cosine", 500, "fresh"), ("auto", (), "cosine", 500, "released")]
+    ways += [("auto", (), "idlg", 60, "fresh"), ("auto", (), "dlg", 60, "fresh")]
     ways += [("dense", (64,), "analytic", 1, "fresh"), ("dense", (64,), "analytic", 1, "released")]
     for name in IMAGES:
         for network, hidden, way, iterations, at in ways:
@@ -357,9 +371,10 @@ def main() -> None:
     parser.add_argument("--part", choices=[*every, "peer"], action="append")
     parser.add_argument("--peer", help="Interpreter of an environment with sfumato and ART.")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Then stop.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    results = Results(asked.results)
+    results = Results(asked.results, asked.seconds)
     for part in asked.part or every:
         if part != "peer":
             every[part](results)

@@ -56,9 +56,9 @@ def test_the_noise_of_training_hides_them_and_its_ceiling_is_stated() -> None:
 
 def test_a_convolutional_network_is_inverted_by_search() -> None:
     model = fitted(digits("train", 0, 100, 2), steps=0)
-    finding = attack(model, scale=2, iterations=250, tv=0.01)
+    finding = attack(model, scale=2, iterations=300)
     assert finding.details["way"] == "cosine"
-    assert finding.details["ssim"]["mean"] > 0.8
+    assert finding.details["ssim"]["mean"] > 0.7
     assert finding.better_than_chance
 
 

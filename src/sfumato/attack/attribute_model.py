@@ -66,10 +66,10 @@ class FromModel(Settings):
         rng = np.random.default_rng(seed)
         judged, held = auxiliary.parted(evidence, seed)
         members, others = (
-            features.codes(data, features.choose(len(data), self.max_targets, rng))
+            features.codes(data, features.choose(len(data), self.max_targets, rng))  # type: ignore[arg-type]
             for data in (evidence.members, judged)
         )
-        own = features.codes(held, features.choose(len(held), self.max_released, rng))
+        own = features.codes(held, features.choose(len(held), self.max_released, rng))  # type: ignore[arg-type]
         names = self._names(model)
         each = 1 - (1 - self.confidence) / len(names)
         rows = [self._secret(model, name, members, others, own, each, seed) for name in names]

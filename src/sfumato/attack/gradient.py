@@ -150,7 +150,8 @@ class Inversion(Settings):
 
         from sfumato.attack.gradients.inversion import DeepLeakage, InvertingGradients
 
-        shape = tuple(pictures.shape[1:])
+        channels, height, width = pictures.shape[1:]
+        shape = (channels, height, width)
         first = layers.first_linear(module, int(np.prod(shape)))
         way = (ANALYTIC if first is not None else COSINE) if self.way == AUTO else self.way
         classes = _classes(module, pictures)
@@ -167,9 +168,10 @@ class Inversion(Settings):
                 )
             bias = first.biases(seen)
             assert bias is not None
-            got = input_of_layer(first.weights(seen), bias).unflatten(1, shape).clamp(0, 1)
+            got = input_of_layer(first.weights(seen), bias).reshape(-1, *shape).clamp(0, 1)
             named = guessed
         elif way == COSINE:
+            assert guessed is not None
             attacker = InvertingGradients(self.iterations, tv=self.tv)
             tried = [
                 attacker(module, cross_entropy, seen, guessed, shape, seed=seed + more)

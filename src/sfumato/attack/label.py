@@ -99,7 +99,7 @@ class Gradient(Settings):
         if last is None or last.bias is None:
             raise _no_last_layer()
         whole_ones = len(each) // self.batch * self.batch
-        mean = each[:whole_ones, last.bias].unflatten(0, (-1, self.batch)).mean(dim=1)
+        mean = each[:whole_ones, last.bias].reshape(-1, self.batch, game.classes).mean(dim=1)
         held = torch.from_numpy(game.others.x)
         with torch.no_grad():
             answers = game.module(held).softmax(dim=1)
@@ -113,12 +113,13 @@ class Gradient(Settings):
         prior = counts_of_bias(
             torch.from_numpy(-shares)[None], torch.zeros_like(scores), self.batch
         )
-        right, blind = [], []
+        right: list[float] = []
+        blind: list[float] = []
         for at, named in enumerate(counts):
             labels = game.members.y[at * self.batch : (at + 1) * self.batch]
             true = np.bincount(labels, minlength=game.classes)
             for into, guess in ((right, named), (blind, prior.numpy()[0])):
-                into.append(np.minimum(true, guess).sum() / self.batch)
+                into.append(float(np.minimum(true, guess).sum()) / self.batch)
         return np.array(right), np.array(blind)
 
 

@@ -85,7 +85,7 @@ class Posterior(Settings):
         right = int(np.sum(told == members.y))
         fair = int(np.sum(guess(others.x).argmax(axis=1) == others.y))
         blind = int(np.sum(without(members.x).argmax(axis=1) == members.y))
-        ceiling = self._ceiling(release, aligned, members.y, fair, len(others.y))
+        ceiling = self._ceiling(release, aligned, members.y, classes, fair, len(others.y))
         return self._finding(how, classes, right, fair, blind, members, others, ceiling)
 
     @staticmethod
@@ -97,20 +97,30 @@ class Posterior(Settings):
         return bool(release.card.plan.get("aligned") is True and in_order and same)
 
     def _ceiling(
-        self, release: Release, aligned: bool, labels: NDArray[np.int64], fair: int, judged: int
+        self,
+        release: Release,
+        aligned: bool,
+        labels: NDArray[np.int64],
+        classes: int,
+        fair: int,
+        judged: int,
     ) -> float | None:
         """The most of members' labels that the guarantee lets this attack recover."""
         limit = ceilings.of(release.card)
         if limit is None:
             return None
         if aligned:
-            # A released label is right at most T(q_y) often, where the q_y of all classes sum to 1:
-            # by concavity T(the commonest class's share) on average.
-            tried, hit = len(labels), int(np.bincount(labels).max())
-        else:
-            # For each member, T of how often his label is told by a release without him.
-            tried, hit = judged, fair
-        known = intervals.clopper_pearson(hit, tried, self.confidence)[1]
+            # Two bounds of a released label, both of the members' own shares of classes: T of the
+            # commonest, and that of picking one of K equally likely ones, which unequal shares
+            # loosen by no more than their distance from equal ones.
+            shares = np.bincount(labels, minlength=classes) / len(labels)
+            uneven = float(np.maximum(shares - 1 / classes, 0).sum())
+            return min(
+                max(float(shares.max()), limit.at(float(shares.max()))),
+                limit.identification(classes) + uneven,
+            )
+        # For each member, T of how often his label is told by a release without him.
+        known = intervals.clopper_pearson(fair, judged, self.confidence)[1]
         return max(known, limit.at(known))
 
     def _finding(

@@ -90,7 +90,8 @@ def gradient_leakage(
         attribute: (n,) class numbers of what should not be told.
         exposure: How gradients are protected before they are seen, of the whole gradient; None
             for not at all.
-        width: Gradients of more numbers are projected at random to as many, seeded.
+        width: Gradients of more numbers are projected at random to as many, and so are their
+            magnitudes; seeded.
         probes: Random directions of the sensitivity.
         confidence: Of the intervals, each by itself.
         seed: Of halves, projections, probes and noise.
@@ -132,7 +133,7 @@ def gradient_leakage(
         scaled = _standard(rows, train)
         bits, between, entropy = _attribute(scaled, coded, train, test, confidence)
         nats, around = _input(scaled, flat, train, test, confidence)
-        apart, control = _subspaces(scaled, coded, rng)
+        apart, control = _subspaces(_standard(rows[:, : rows.shape[1] // 2], train), coded, rng)
         found.append(
             Layer(
                 name=name,
@@ -161,11 +162,18 @@ def _features(inputs: Tensor) -> NDArray[np.float64]:
 
 
 def _projected(gradients: Tensor, width: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n, min(d, width)): a random projection keeps distances, and so what a decoder can use."""
+    """(n, at most 2 * width): gradients and their magnitudes, each projected at random if wide.
+
+    The sign of a gradient turns with the label, so that what its length tells would be lost on a
+    linear decoder of it alone.
+    """
     rows = gradients.double().numpy()
-    if rows.shape[1] <= width:
-        return np.asarray(rows)
-    return np.asarray(rows @ rng.standard_normal((rows.shape[1], width)) / np.sqrt(width))
+    found = []
+    for part in (rows, np.abs(rows)):
+        if part.shape[1] > width:
+            part = part @ (rng.standard_normal((part.shape[1], width)) / np.sqrt(width))
+        found.append(part)
+    return np.concatenate(found, axis=1)
 
 
 def _standard(rows: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -181,10 +189,10 @@ def _attribute(
     test: NDArray[np.int64],
     confidence: float,
 ) -> tuple[float, tuple[float, float], float]:
-    """V-information in bits, with V the better of two regularised logistic regressions.
+    """V-information in bits, with V the regularised logistic regressions.
 
-    The family holds the constant predictor, and which of its members is used is chosen on a fifth
-    of the training half: an attacker whom gradients confuse ignores them.
+    The family holds the constant predictor, and how much it is regularised is chosen on a fifth of
+    the training half: an attacker whom gradients confuse ignores them.
     """
     from sklearn.linear_model import LogisticRegression
 

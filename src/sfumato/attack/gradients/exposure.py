@@ -71,7 +71,8 @@ class Exposure:
         clipped = gradients * (self.max_grad_norm / norms).clamp(max=1)
         random = torch.Generator().manual_seed(seed)
         noise = torch.randn(gradients.shape, generator=random, dtype=gradients.dtype)
-        return clipped + self.noise_multiplier * self.max_grad_norm * noise
+        seen: Tensor = clipped + self.noise_multiplier * self.max_grad_norm * noise
+        return seen
 
     @property
     def ceiling(self) -> Ceiling | None:

@@ -23,7 +23,7 @@ class Linear(NamedTuple):
 
     def weights(self, gradients: Tensor) -> Tensor:
         """(n, out, in) of (n, d)."""
-        return gradients[:, self.weight].unflatten(1, self.shape)
+        return gradients[:, self.weight].reshape(-1, *self.shape)
 
     def biases(self, gradients: Tensor) -> Tensor | None:
         """(n, out) of (n, d)."""
