@@ -25,7 +25,7 @@ def attack(release: Release, evidence: Evidence, **settings: Any) -> Finding:
 def test_a_logistic_regression_is_solved_for_its_weights() -> None:
     members, others = (datasets.load("german-credit", s) for s in ("train", "test"))
     finding = attack(unproven(fitted(members, steps=100)), Evidence(members, others))
-    assert finding.value > 0.95
+    assert finding.value > 0.9
     assert finding.better_than_chance
     assert finding.details["copy"]["stolen"] == "solved log-odds"
     assert finding.details["agreement"]["own"] < finding.value
