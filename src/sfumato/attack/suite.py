@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
@@ -31,7 +32,7 @@ def fitting(kind: str) -> tuple[str, ...]:
 
 
 def chosen(kind: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
-    """The named attacks, each once; all that fit if None.
+    """The named attacks, each once; all that fit and are not costly if None.
 
     Args:
         kind: ``"table"``, ``"images"`` or ``"model"``.
@@ -91,7 +92,7 @@ def run(
         if any(field.name == "confidence" for field in fields(cls)):
             settings = {"confidence": 1 - (1 - confidence) / len(names), **settings}
         built = registry.build("attack", name, settings)
-        told = {"progress": part(progress, done, len(names))} if _costly(cls) else {}
+        told = {"progress": part(progress, done, len(names))} if _tells(cls) else {}
         findings.append(built(release, evidence, seed=seed, **told))
     progress(len(names), len(names), "attacked")
     return findings
@@ -120,6 +121,11 @@ def _private_part(release: Release, evidence: Evidence) -> tuple[Release, Eviden
             auxiliary=private(evidence.auxiliary),
         ),
     )
+
+
+def _tells(cls: Any) -> bool:
+    """Whether the attack takes a ``progress`` to say how far it is."""
+    return "progress" in signature(cls.__call__).parameters
 
 
 def _kinds(cls: Any) -> tuple[str, ...]:
