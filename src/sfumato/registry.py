@@ -22,6 +22,7 @@ _ROOMS: dict[Kind, tuple[str, ...]] = {
     "method": (
         "sfumato.publish.tables",
         "sfumato.publish.generators",
+        "sfumato.publish.images",
         "sfumato.publish.models",
     ),
     "attack": ("sfumato.attack",),

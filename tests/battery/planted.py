@@ -23,6 +23,7 @@ from battery.defects import (
     tables,
     taught,
     trained,
+    voted,
 )
 from battery.row import Row
 from battery.rows.taught import taught as taught_row
@@ -386,6 +387,39 @@ PLANTED: tuple[Planted, ...] = (
         HONEST[gradient_trained.DPGAN],
         ("check_norms", "check_realised_loss"),
         gradient_trained.unclipped,
+    ),
+    Planted(
+        "amplified by sampling before it is composed",
+        "GS-WGAN (each generated image accounted as if a shard had been drawn for it alone)",
+        voted.amplified_first(HONEST[voted.VOTES]),  # type: ignore[arg-type]
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "one image's gradient charged for a stack of them",
+        "DPImageBench's GS-WGAN (no factor for the batch)",
+        voted.one_image_charged(HONEST[voted.SUMS]),  # type: ignore[arg-type]
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "critics whose shards overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        HONEST[voted.DATALENS],
+        ("check_realised_loss",),
+        voted.overlapping,
+    ),
+    Planted(
+        "teachers that never learn",
+        "PATE-GAN's original code (no teacher is ever trained)",
+        HONEST[voted.VOTES],
+        ("check_realised_loss",),
+        voted.untrained,
+    ),
+    Planted(
+        "shards dealt out by place",
+        "our own; most partitions under add-remove",
+        HONEST[voted.DATALENS],
+        ("check_realised_loss",),
+        voted.by_place,
     ),
     Planted(
         "the event is not what runs",

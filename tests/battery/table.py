@@ -23,6 +23,7 @@ from battery.rows.pate import pate
 from battery.rows.recipe import recipe
 from battery.rows.taught import taught
 from battery.rows.vmf import vmf
+from battery.rows.voted import datalens, gpate
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -53,6 +54,11 @@ METHODS: tuple[MethodRow, ...] = (
     cvae("generators.cvae: classes counted", counted=True),
     dpgan("generators.dpgan"),
     taught("generators.taught"),
+    gpate("generators.gpate: votes"),
+    gpate("generators.gpate: tested votes", threshold=0.4),
+    gpate("generators.gpate: sums", aggregate="sums"),
+    gpate("generators.gpate: classes counted", class_prior="estimated"),
+    datalens("generators.datalens"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),

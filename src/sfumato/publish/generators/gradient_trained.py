@@ -66,6 +66,11 @@ class Work:
     workspace: Path | None = None
     most: int | None = None
 
+    @property
+    def planned(self) -> int:
+        """Steps that were paid for."""
+        return self.steps.mechanism.steps
+
 
 @dataclass(frozen=True)
 class GradientTrained(ABC):
