@@ -1,9 +1,9 @@
 """Sums of stacks of gradients, each clipped as a whole: what a step that shows B images costs.
 
-A critic that is asked about B generated images answers with B gradients, and one private record
-may move all of them. What is released of a step is therefore the *stack*, and its sensitivity is
-that of the stack: clipped to a Frobenius norm of C, two stacks are at most 2 C apart. Clipping each
-of the B rows to C and charging one row hides a factor sqrt(B); amplifying each row by sampling as if
+A critic that is asked about B generated images answers with B gradients, and one private record may
+move all of them. What is released of a step is therefore the *stack*, and its sensitivity is that
+of the stack: clipped to a Frobenius norm of C, two stacks are at most 2 C apart. Clipping each of
+the B rows to C and charging one row hides a factor sqrt(B); amplifying each row by sampling as if
 it had been drawn for itself, and then composing the rows, hides much more (GS-WGAN's accountant:
 epsilon 10 in name, some 330 in truth).
 

@@ -207,10 +207,10 @@ def _voted(
 
 def _extremes() -> tuple[ImageSet, ImageSet]:
     """One picture, and another beside it that its teacher finds nearer, on the other side."""
+    import torch
+
     from sfumato.learn.pate.critics import owners
     from sfumato.publish.generators.seeds import seeds_of
-
-    import torch
 
     parts = seeds_of(SMALL["seed"], "parts", "weights", "training", "drawing")["parts"]
     away = np.ones((1, 4, 4), np.float32)

@@ -77,7 +77,7 @@ class BinnedVotes:
         return events.compose(events.repeat(tests, rounds), events.repeat(answers, rounds))
 
     def votes(self, pulls: Tensor, present: Tensor) -> np.ndarray:
-        """(coordinates, bins) int64 histograms. **Private.**
+        """(coordinates, bins) int64 histograms; private.
 
         Args:
             pulls: (teachers, ...) numbers.

@@ -2,11 +2,12 @@
 
 The best critic of a generator is the logarithm of how much denser the records are than what is
 generated (Goodfellow et al. 2014, proposition 1). A shard holds a handful of records of a class, of
-which nothing better is known than a kernel density; its part of the critic's gradient at an image is
-the pull toward the shard's records near by, and the other part concerns generated images alone,
-costs nothing and is nobody's secret. So a teacher here is that critic, solved for: it has no weights,
-no schedule and no memory. What it answers is a function of its shard and of the image it is asked
-about, which is what the proof needs, and there is nothing private to keep on disk between two steps.
+which nothing better is known than a kernel density; its part of the critic's gradient at an image
+is the pull toward the shard's records near by, and the other part concerns generated images alone,
+costs nothing and is nobody's secret. So a teacher here is that critic, solved for: it has no
+weights, no schedule and no memory. What it answers is a function of its shard and of the image it
+is asked about, which is what the proof needs, and there is nothing private to keep on disk between
+two steps.
 
 A record speaks of its own class only: one record more moves the answers of one teacher to the
 generated images of one class.
@@ -48,7 +49,7 @@ def owners(images: Tensor, teachers: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Critics:
-    """Every teacher's records, by class. **Private.**
+    """Every teacher's records, by class; private.
 
     Args:
         records: (K, teachers, places, d) float32; zeros where there is none.
@@ -98,7 +99,7 @@ class Critics:
 
     @torch.no_grad()
     def pulls(self, label: int, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each teacher wants images of a class to go. **Private.**
+        """Where each teacher wants images of a class to go; private.
 
         Args:
             label: The class.

@@ -6,8 +6,8 @@ sum over teachers gets Gaussian noise on every coordinate. What is done with the
 asking that it exceed a share of the teachers, costs nothing more.
 
 A teacher's answer on one image has norm ``sqrt(kept)``, and on all B images of a round that one
-record may speak on, ``sqrt(B kept)``. One record turns one answer into another, at most twice as far
-away.
+record may speak on, ``sqrt(B kept)``. One record turns one answer into another, at most twice as
+far away.
 
 Source: Wang et al., CCS 2021 (DataLens). Its code calls a bound for an argmax, that depends on the
 votes, on sums that are no argmax; here the plain Gaussian is charged, for the whole stack.
@@ -63,7 +63,7 @@ class TopAgg:
         return events.repeat(noise.event, rounds)
 
     def compressed(self, pulls: Tensor, present: Tensor, coins: torch.Generator) -> Tensor:
-        """(teachers, b, d) int8: -1, 0 or 1, ``kept`` of each row not 0. **Private.**
+        """(teachers, b, d) int8: -1, 0 or 1, ``kept`` of each row not 0; private.
 
         Args:
             pulls: (teachers, b, d) numbers.

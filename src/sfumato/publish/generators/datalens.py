@@ -1,12 +1,12 @@
 """``generators.datalens``: a generator taught by the compressed gradients of private critics.
 
 Each teacher speaks on the few coordinates of a gradient that are largest, by their signs (TopAgg,
-:mod:`sfumato.learn.pate.topagg`). The sum over teachers is noised; where it does not exceed a share of
-the teachers, nobody is said to have spoken.
+:mod:`sfumato.learn.pate.topagg`). The sum over teachers is noised; where it does not exceed a share
+of the teachers, nobody is said to have spoken.
 
-What is guaranteed, and by what: as for ``generators.gpate``, with the Gaussian on the whole stack of a
-round. The published code deals classes round and round, so that a record of a rare class is in two
-shards, and calls a bound for arg max on what is none.
+What is guaranteed, and by what: as for ``generators.gpate``, with the Gaussian on the whole stack
+of a round. The published code deals classes round and round, so that a record of a rare class is in
+two shards, and calls a bound for arg max on what is none.
 
 Source: Wang et al., CCS 2021 (arXiv 2103.11109); generative.md 3.10.
 """
@@ -81,4 +81,5 @@ class DataLens(Voted):
         sums = aggregation.release(pulls, present, coins, RELATION, source) / self.teachers
         said = sums.sign() if self.follow == "signs" else sums
         heard = said.where(sums.abs() > self.threshold, sums.new_zeros(()))
-        return self.bound * heard.float()
+        way: Tensor = self.bound * heard.float()
+        return way

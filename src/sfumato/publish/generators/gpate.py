@@ -110,4 +110,5 @@ class GPate(Voted):
             won = aggregation.release(projected, RELATION, source) / self.teachers
         else:
             won = aggregation.release(projected, present, RELATION, source)
-        return won.float() @ turned.T
+        turned_back: Tensor = won.float() @ turned.T
+        return turned_back

@@ -142,6 +142,10 @@ class GradientTrained(ABC):
     def train(self, work: Work) -> nn.Module:
         """The trained generator, in evaluation mode, on the CPU."""
 
+    def prepare(self, run: Run, seeds: Mapping[str, int]) -> None:
+        """What has to be made of public data first; by default nothing."""
+        return
+
     @property
     def clipping(self) -> Clipping:
         """The bound on one record's gradient."""
@@ -266,6 +270,8 @@ class Run:
                 drawn=True,
             )
             prior = np.asarray(drawn)
+        progress(0, 1, "preparing")
+        method.prepare(self, seeds)
         most = None
         if method.max_minutes is not None:
             most = once(workspace, "most_steps", lambda: rehearsal.steps(method, self, seeds))

@@ -9,6 +9,7 @@ of steps can tell of one.
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.networks import Architecture
 
 Ask = Callable[[int, Tensor, Tensor, torch.Generator], Tensor]
-"""``ask(class, asked (b, d), crowd (b, d), coins) -> (b, d)``: the noisy way that images are to go."""
+"""``ask(class, asked (b, d), crowd (b, d), coins)``: (b, d), the noisy way images are to go."""
 
 _BETAS = (0.5, 0.99)
 
@@ -189,6 +190,11 @@ class Student:
         self._id = state["run"]
         self._counter = checkpoint.StepCounter(folder, self._id, state["taken"], resumed=True)
         self._taken = self._counter.count
+        if lost := self._taken - state["taken"]:
+            warnings.warn(
+                f"{lost} rounds were begun after the checkpoint; they are lost, and counted",
+                stacklevel=2,
+            )
 
     def close(self) -> None:
         """Lets go of the checkpoint's folder."""

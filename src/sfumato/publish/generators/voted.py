@@ -1,9 +1,9 @@
 """What generators taught by many small private critics share: settings, calibration, run.
 
-The records are dealt out to teachers, each record to exactly one, by a public function of the record
-and a seed. In every round the student, a generator, makes a few images of each class; each teacher
-says where these should go, judging by its own records alone; what is released is a noisy aggregate.
-A method adds how answers are aggregated, and what noise that needs.
+The records are dealt out to teachers, each record to exactly one, by a public function of the
+record and a seed. In every round the student, a generator, makes a few images of each class; each
+teacher says where these should go, judging by its own records alone; what is released is a noisy
+aggregate. A method adds how answers are aggregated, and what noise that needs.
 """
 
 from __future__ import annotations

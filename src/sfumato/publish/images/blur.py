@@ -1,8 +1,8 @@
 """``images.blur``: images out of focus. Nothing is proven of it; attacks say what it hides.
 
-Blurring is a public linear map that most of the image survives: whoever knows the kernel can sharpen
-again, and a network trained on blurred faces knows them. It is here as the floor that people use,
-for reports and attacks to be run on.
+Blurring is a public linear map that most of the image survives: whoever knows the kernel can
+sharpen again, and a network trained on blurred faces knows them. It is here as the floor that
+people use, for reports and attacks to be run on.
 
 Source: generative.md row 20 (transforms); perturbation.md C.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from sfumato.publish.images.perturbed import (
     Run,
     images_only,
     response,
+    shares,
     unit,
 )
 from sfumato.publish.method import Calibrated
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _HAIR = 1 - 2.0**-40
 _MIDDLE = 0.5
+_STEP = 2.0**-32
+"""Of the grid that pixels are on, where the noise suits it."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +132,18 @@ class GaussianNoise:
             raise InputError(
                 f"pixels is {self.pixels} for images of {height * width}", "Give no more than all."
             )
-        label = response(facts, budget.epsilon * self.label_share)
-        left = budget.epsilon * (1 - self.label_share) if label else budget.epsilon
+        left, for_label = shares(budget.epsilon, self.label_share, facts)
+        label = response(facts, for_label)
         clip_norm = self.contrast * math.sqrt(channels * height * width)
         farthest = 2 * clip_norm
         distance = farthest
         if self.pixels is not None:
             distance = min(farthest, math.sqrt(self.pixels * channels))
         # Rounding toward zero may part two images by a step in each pixel that differs.
-        relation = Neighbours.REPLACE_ONE
-        noise = Gaussian.calibrate(
-            Budget(left, budget.delta), distance / 2 * (1 + 2.0**-20), relation
-        )
+        relation, padded = Neighbours.REPLACE_ONE, distance / 2 * (1 + 2.0**-20)
+        noise = Gaussian.calibrate(Budget(left, budget.delta), padded, relation)
+        if _STEP * 2.0**24 <= noise.stddev <= _STEP * 2.0**48:
+            noise = replace(noise, granularity=_STEP)
         event = noise.event if label is None else events.compose(noise.event, label.event)
         far = events.GaussianDpEvent(noise.stddev / (farthest / 2))
         all_of_it = far if label is None else events.compose(far, label.event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,6 +77,20 @@ def images_only(facts: object, name: str) -> None:
 
     if not isinstance(facts, ImageSchema):
         raise InputError(f"{name} was given a table", "It publishes images.")
+
+
+def shares(epsilon: float, label_share: float, facts: ImageSchema) -> tuple[float, float]:
+    """What of an epsilon is for the image, and what for its label, where there are several.
+
+    >>> from sfumato.data import ImageSchema
+    >>> shares(1.0, 0.25, ImageSchema(1, 2, 2, ("a", "b")))
+    (0.75, 0.25)
+    """
+    if not label_share or len(facts.classes) < 2:
+        return epsilon, 0.0
+    label = epsilon * label_share
+    image = epsilon - label
+    return (image if image + label <= epsilon else math.nextafter(image, 0)), label
 
 
 def response(facts: ImageSchema, epsilon: float) -> RandomizedResponse | None:

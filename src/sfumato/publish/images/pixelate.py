@@ -1,14 +1,15 @@
 """``images.pixelate``: cells of an image averaged, under Laplace noise (DP-Pix).
 
-What is proven, and of what: two images that differ in at most ``pixels`` pixels, wherever these are,
-give any published image with nearly the same probability. A whole image is ``height x width / pixels``
-such changes away from another one, and that is what its epsilon is multiplied by: it is printed
-beside. So this protects something small in a picture, a mark or a part of a face, not who is shown.
+What is proven, and of what: two images that differ in at most ``pixels`` pixels, wherever these
+are, give any published image with nearly the same probability. A whole image is ``height x width /
+pixels`` such changes away from another one, and that is what its epsilon is multiplied by: it is
+printed beside. So this protects something small in a picture, a mark or a part of a face, not who
+is shown.
 
-Each cell's *sum* is released, over the number of pixels of a whole cell, and scaled to the size of the
-cell where it is cut by the border; so ``pixels`` changed pixels move the released numbers by at most
-``pixels x channels / block**2`` in L1, whichever cells they fall in. (A mean over a cell of two pixels
-that got the noise of a whole cell would be protected a half, or less.)
+Each cell's *sum* is released, over the number of pixels of a whole cell, and scaled to the size of
+the cell where it is cut by the border; so ``pixels`` changed pixels move the released numbers by at
+most ``pixels x channels / block**2`` in L1, whichever cells they fall in. (A mean over a cell of
+two pixels that got the noise of a whole cell would be protected a half, or less.)
 
 Source: Fan, "Image Pixelization with Differential Privacy", DBSec 2018; perturbation.md B.4.
 """
@@ -30,6 +31,7 @@ from sfumato.publish.images.perturbed import (
     Run,
     images_only,
     response,
+    shares,
     unit,
 )
 from sfumato.publish.method import Calibrated
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
     from sfumato.privacy.neighbours import Neighbours
     from sfumato.privacy.noise import NoiseSource
 
+_STEP = 2.0**-28
+"""Of the grid that sums are on, where the noise suits it; else a part of the noise."""
 _FINE = 2.0**-32
-"""Of the noise, or of what it hides if that is less: the step of the grid it is drawn on."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +152,11 @@ class Pixelate:
             raise InputError(
                 f"pixels is {self.pixels} for images of {height * width}", "Give no more than all."
             )
-        label = response(facts, budget.epsilon * self.label_share)
-        left = budget.epsilon * (1 - self.label_share) if label else budget.epsilon
+        left, for_label = shares(budget.epsilon, self.label_share, facts)
+        label = response(facts, for_label)
         distance = self.pixels * channels / self.block**2
-        step = power_below(min(distance / left, distance)) * _FINE
+        scale = distance / left
+        step = _STEP if _STEP * 2.0**20 <= scale < _STEP * 2.0**44 else power_below(scale) * _FINE
         # Rounding toward zero may part two images by a step in each cell that differs.
         padded = distance + step * self.pixels * channels
         noise = Laplace.calibrate(Budget(left), padded / 2, Neighbours.REPLACE_ONE, step)
