@@ -60,7 +60,8 @@ def test_no_m_pixels_move_the_cells_further_than_is_paid_for(shape: tuple[int, i
             at = rng.choice(height * width, 5, replace=False)
         other.reshape(1, channels, -1)[:, :, at] = 1 - image.reshape(1, channels, -1)[:, :, at]
         worst = max(worst, float(np.abs(transform.sums(image) - transform.sums(other)).sum()))
-    assert worst <= made.plan["distance"] <= transform.sensitivity(REPLACE)
+    assert worst <= made.plan["distance"] * (1 + 1e-12)
+    assert made.plan["distance"] <= transform.sensitivity(REPLACE)
     assert worst > 0.99 * made.plan["distance"]
 
 

@@ -127,7 +127,7 @@ class Student:
 
     @torch.no_grad()
     def _moved(self, coordinates: Tensor) -> Tensor:
-        """Where the asked images are to go, as images in [0, 1]."""
+        """Where the asked images are to go; cut to [0, 1], noise would leave everything grey."""
         lessons = self._lessons
         goals = []
         for label, own in enumerate(coordinates.chunk(self._architecture.classes)):
@@ -139,7 +139,7 @@ class Student:
             )
             way = self._ask(label, asked, crowd, self._draws)
             goals.append(asked + lessons.stride * way.float())
-        pictures = self._basis.pictures(torch.cat(goals)).clamp_(0, 1)
+        pictures = self._basis.pictures(torch.cat(goals))
         return pictures.to(next(self.generator.parameters()).device)
 
     def _made(self) -> Tensor:

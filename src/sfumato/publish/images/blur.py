@@ -66,7 +66,7 @@ class Blur:
     kinds: ClassVar[tuple[str, ...]] = ("images",)
     gives: ClassVar[str] = "images"
     source: ClassVar[str] = "common practice; no proof"
-    relation: ClassVar[str] = "none"
+    relation: ClassVar[str] = "no"
     needs_records: ClassVar[bool] = False
     default_delta: ClassVar[float] = 0.0
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
