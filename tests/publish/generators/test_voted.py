@@ -162,6 +162,7 @@ def test_what_cannot_be_is_refused_before_anything_is_spent(method: Any) -> None
         method.calibrate(Budget(1.0), FACTS)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # figures of an epsilon of 5,000
 def test_students_follow_their_teachers() -> None:
     """At next to no noise, images of a class come to look like its records."""
     rng = np.random.default_rng(0)
