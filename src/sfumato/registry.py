@@ -23,6 +23,7 @@ _ROOMS: dict[Kind, tuple[str, ...]] = {
     "method": (
         "sfumato.publish.tables",
         "sfumato.publish.generators",
+        "sfumato.publish.images",
         "sfumato.publish.models",
     ),
     "attack": ("sfumato.attack", "sfumato.attack.membership"),

@@ -17,14 +17,17 @@ from battery.defects import (
     generators,
     gradient_trained,
     house,
+    images,
     marginals,
     mechanisms,
     pate,
     tables,
     taught,
     trained,
+    voted,
 )
 from battery.row import Row
+from battery.rows.images import gaussian as images_row
 from battery.rows.taught import taught as taught_row
 from battery.rows.vmf import vmf
 from battery.table import ROWS
@@ -386,6 +389,73 @@ PLANTED: tuple[Planted, ...] = (
         HONEST[gradient_trained.DPGAN],
         ("check_norms", "check_realised_loss"),
         gradient_trained.unclipped,
+    ),
+    Planted(
+        "codes scaled by the private mean and spread",
+        "our own: model inversion whose codes are standardised",
+        HONEST[gradient_trained.DPMI],
+        ("check_realised_loss",),
+        gradient_trained.standardised_codes,
+    ),
+    Planted(
+        "amplified by sampling before it is composed",
+        "GS-WGAN (each generated image accounted as if a shard had been drawn for it alone)",
+        voted.amplified_first(HONEST[voted.VOTES]),  # type: ignore[arg-type]
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "one image's gradient charged for a stack of them",
+        "DPImageBench's GS-WGAN (no factor for the batch)",
+        voted.one_image_charged(HONEST[voted.SUMS]),  # type: ignore[arg-type]
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "critics whose shards overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        HONEST[voted.DATALENS],
+        ("check_realised_loss",),
+        voted.overlapping,
+    ),
+    Planted(
+        "teachers that never learn",
+        "PATE-GAN's original code (no teacher is ever trained)",
+        HONEST[voted.VOTES],
+        ("check_realised_loss",),
+        voted.untrained,
+    ),
+    Planted(
+        "shards dealt out by place",
+        "our own; most partitions under add-remove",
+        HONEST[voted.DATALENS],
+        ("check_realised_loss",),
+        voted.by_place,
+    ),
+    Planted(
+        "cells cut by the border, averaged under a whole cell's noise",
+        "our own: DP-Pix on images whose sides the block does not divide",
+        spoilt(images.PIXELATE, images.means_of_cut_cells),
+        ("check_realised_loss", "check_norms"),
+    ),
+    Planted(
+        "the sensitivity of one pixel for a unit of several",
+        "FaceAnonEval (`pixel_dp`: sensitivity fixed to 1)",
+        spoilt(images.PIXELATE, images.one_pixel),
+        ("check_realised_loss", "check_two_point"),
+    ),
+    Planted(
+        "radius for diameter, images",
+        "CADP; any noise on a whole image that answers for its norm",
+        spoilt(images.GAUSSIAN, images.radius_for_diameter),
+        ("check_realised_loss", "check_two_point"),
+    ),
+    Planted(
+        "contrast lowered by the batch's largest",
+        "dPA (activations over the batch's maximum)",
+        spoilt(
+            images_row(images.GAUSSIAN, contrast=0.2),
+            images.contrast_of_the_batch,
+        ),
+        ("check_other_records_unmoved",),
     ),
     Planted(
         "the event is not what runs",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from battery.data import PEOPLE
 from battery.row import MethodRow, Row
-from battery.rows import dpsgd, finetune
+from battery.rows import dpsgd, finetune, images
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
-from battery.rows.gradient_trained import cvae, dpgan
+from battery.rows.gradient_trained import cvae, dpgan, dpmi
 from battery.rows.independent import independent
 from battery.rows.marginals import marginals
 from battery.rows.mcgen import mcgen
@@ -23,6 +23,7 @@ from battery.rows.pate import pate
 from battery.rows.recipe import recipe
 from battery.rows.taught import taught
 from battery.rows.vmf import vmf
+from battery.rows.voted import datalens, gpate
 from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
@@ -52,7 +53,17 @@ METHODS: tuple[MethodRow, ...] = (
     cvae("generators.cvae"),
     cvae("generators.cvae: classes counted", counted=True),
     dpgan("generators.dpgan"),
+    dpmi("generators.dpmi"),
     taught("generators.taught"),
+    gpate("generators.gpate: votes"),
+    gpate("generators.gpate: tested votes", threshold=0.4),
+    gpate("generators.gpate: sums", aggregate="sums"),
+    gpate("generators.gpate: classes counted", class_prior="estimated"),
+    datalens("generators.datalens"),
+    images.pixelate("images.pixelate"),
+    images.pixelate("images.pixelate: labels too", label_share=0.5),
+    images.gaussian("images.gaussian"),
+    images.gaussian("images.gaussian: some pixels", pixels=4),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),
     pate("learn.pate: gaussian, replace-one", neighbours="replace-one"),

@@ -83,7 +83,7 @@ class ClassMoments:
         """(p, height) and (q, width): the lowest cosines down and across, orthonormal rows."""
         channels, height, width = self.shape
         room = math.isqrt(self.coefficients // channels)
-        return _cosines(min(room, height), height), _cosines(min(room, width), width)
+        return cosines(min(room, height), height), cosines(min(room, width), width)
 
     @property
     def width(self) -> int:
@@ -222,7 +222,7 @@ class NoisyMoments:
         return self.query.pictures(found)
 
 
-def _cosines(count: int, size: int) -> Tensor:
+def cosines(count: int, size: int) -> Tensor:
     """(count, size) float64: the first rows of the orthonormal discrete cosine transform."""
     at = (torch.arange(size, dtype=torch.float64) + 0.5) * (math.pi / size)
     rows = torch.cos(torch.arange(count, dtype=torch.float64)[:, None] * at)

@@ -15,10 +15,12 @@ from sfumato.learn import mechanism
 from sfumato.learn.clipping import Flat
 from sfumato.learn.examples import labelled
 from sfumato.privacy.guarantee import Central
+from sfumato.publish.generators import codes
 from sfumato.publish.generators.gradient_trained import Run
 from sfumato.publish.method import Calibrated
 
 CVAE, COUNTED, DPGAN = "generators.cvae", "generators.cvae: classes counted", "generators.dpgan"
+DPMI = "generators.dpmi"
 
 
 class RealLabels(Run):
@@ -52,4 +54,17 @@ def unclipped() -> Iterator[None]:
         patch.object(Flat, "factors", lambda clip, norms: torch.ones_like(norms)),
         patch.object(mechanism, "check_joint", lambda *given: None),
     ):
+        yield
+
+
+@contextmanager
+def standardised_codes() -> Iterator[None]:
+    """Brings the codes of private images to mean 0 and spread 1, by their own mean and spread."""
+    invert = codes.invert
+
+    def scaled(*given: Any) -> Any:
+        found = invert(*given)
+        return (found - found.mean(dim=0)) / found.std(dim=0).clamp_min(1e-3)
+
+    with patch.object(codes, "invert", scaled):
         yield

@@ -10,6 +10,7 @@ from battery.row import Array, MethodRow
 from battery.rows.trained import steps_of_plan, trained
 from sfumato.publish.generators.cvae import Cvae
 from sfumato.publish.generators.dpgan import DpGan
+from sfumato.publish.generators.dpmi import Dpmi
 from sfumato.release.release import Artefact
 
 SMALL: dict[str, Any] = {
@@ -77,6 +78,52 @@ def dpgan(name: str, **settings: Any) -> MethodRow:
             "generator_steps": 2,
             "batch": 5,
             "critic_width": 3,
+            "critic_hidden": 3,
+        },
+        parts=with_counts,
+        numbers=generator_of,
+        paid_for=frozenset({"class_prior"}),
+        runs=0,
+        slow_runs=400,
+        canaries=40,
+    )
+
+
+def dpmi(name: str, **settings: Any) -> MethodRow:
+    """A critic of codes and its generator."""
+    own = {
+        "public_images": 60,
+        "public_epochs": 1,
+        "code": 3,
+        "divergence": 0.1,
+        "decoder_hidden": 5,
+        "inversion_steps": 1,
+        "max_grad_norm": 0.05,
+        "critic_steps": 2,
+        "batch": 6,
+        "critic_hidden": 4,
+        "generator_rate": 0.1,
+        "critic_rate": 0.1,
+    }
+    return trained(
+        name,
+        Dpmi,
+        SMALL | own | settings,
+        ALTERNATIVES
+        | {
+            "public": "silhouettes",
+            "public_images": 50,
+            "public_epochs": 2,
+            "code": 2,
+            "divergence": 0.9,
+            "decoder_hidden": 4,
+            "inversion_steps": 2,
+            "inversion_rate": 0.2,
+            "critic_rate": 0.05,
+            "generator_rate": 0.05,
+            "critic_steps": 1,
+            "generator_steps": 2,
+            "batch": 5,
             "critic_hidden": 3,
         },
         parts=with_counts,

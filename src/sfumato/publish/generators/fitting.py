@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from sfumato.learn import checkpoint
 
 if TYPE_CHECKING:
-    from sfumato.publish.generators.gradient_trained import Work
+    from collections.abc import Callable
 
 TRAINING = "training"
 """The folder of a training's checkpoints within a workspace."""
@@ -40,7 +40,31 @@ class Trainer(Protocol):
         ...
 
 
-def fit(trainer: Trainer, work: Work) -> None:
+class Job(Protocol):
+    """One training: how far it is to go, and where it is kept."""
+
+    @property
+    def workspace(self) -> Path | None:
+        """Where checkpoints lie; None keeps none."""
+        ...
+
+    @property
+    def most(self) -> int | None:
+        """So many steps are taken; None: all that are planned."""
+        ...
+
+    @property
+    def planned(self) -> int:
+        """Steps that were paid for."""
+        ...
+
+    @property
+    def progress(self) -> Callable[[int, int], None]:
+        """Told steps done and steps in all."""
+        ...
+
+
+def fit(trainer: Trainer, work: Job) -> None:
     """Takes all steps that are left, or as many of them as ``work.most`` says.
 
     Args:
@@ -48,7 +72,7 @@ def fit(trainer: Trainer, work: Work) -> None:
         work: Its workspace keeps checkpoints, and a training that is found there goes on.
     """
     folder = None if work.workspace is None else work.workspace / TRAINING
-    total = work.most or work.steps.mechanism.steps
+    total = work.most or work.planned
     try:
         if folder is not None:
             if checkpoint.found(folder):

@@ -67,6 +67,11 @@ class Work:
     workspace: Path | None = None
     most: int | None = None
 
+    @property
+    def planned(self) -> int:
+        """Steps that were paid for."""
+        return self.steps.mechanism.steps
+
 
 @dataclass(frozen=True)
 class GradientTrained(ABC):
@@ -137,6 +142,10 @@ class GradientTrained(ABC):
     @abstractmethod
     def train(self, work: Work) -> nn.Module:
         """The trained generator, in evaluation mode, on the CPU."""
+
+    def prepare(self, run: Run, seeds: Mapping[str, int]) -> None:
+        """What has to be made of public data first; by default nothing."""
+        return
 
     @property
     def clipping(self) -> Clipping:
@@ -266,6 +275,8 @@ class Run:
                 drawn=True,
             )
             prior = np.asarray(drawn)
+        progress(0, 1, "preparing")
+        method.prepare(self, seeds)
         most = None
         if method.max_minutes is not None:
             most = once(workspace, "most_steps", lambda: rehearsal.steps(method, self, seeds))

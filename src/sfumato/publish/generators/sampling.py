@@ -45,13 +45,22 @@ def sample(release: Release, n: int, seed: int = 0) -> ImageSet:
             "the release holds no generator, but a fixed set of data",
             "Use its data; how many there are is chosen when it is published.",
         )
-    architecture = Architecture.from_dict(artefact.architecture)
+    architecture = _architecture(artefact.architecture)
     module = architecture.load(artefact.tensors)
     prior = np.asarray(artefact.architecture.get(PRIOR, ()), np.float64)
     if prior.shape != (architecture.classes,):
         raise InputError("the generator's class prior is missing", "The release is damaged.")
     classes = release.data.schema.classes  # type: ignore[union-attr]
     return draw(architecture, module, prior, classes, n, seed)
+
+
+def _architecture(values: Mapping[str, Any]) -> Any:
+    """Of whichever kind the release holds; the module is its own."""
+    from sfumato.publish.generators import codes
+
+    if values.get("kind") == codes.KIND:
+        return codes.CodeArchitecture.from_dict(values)
+    return Architecture.from_dict(values)
 
 
 def draw(

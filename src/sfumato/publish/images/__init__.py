@@ -1,0 +1,1 @@
+"""Images: methods that publish one image for each private one."""

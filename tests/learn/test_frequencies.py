@@ -1,0 +1,36 @@
+"""Images as low frequencies, whatever their shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sfumato.errors import InputError
+from sfumato.learn.frequencies import LowFrequencies
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 5, 9)])
+def test_distances_are_those_of_smooth_pictures(shape: tuple[int, int, int]) -> None:
+    basis = LowFrequencies(shape, 27)
+    coordinates = torch.randn(4, basis.width)
+    pictures = basis.pictures(coordinates)
+    assert pictures.shape == (4, *shape)
+    assert torch.allclose(basis.coordinates(pictures), coordinates, atol=1e-5)
+    assert torch.allclose(pictures.flatten(1).norm(dim=1), coordinates.norm(dim=1), atol=1e-4)
+
+
+def test_with_all_coefficients_nothing_is_lost() -> None:
+    images = torch.rand(3, 3, 6, 6)
+    basis = LowFrequencies((3, 6, 6), 3 * 36)
+    assert torch.allclose(basis.pictures(basis.coordinates(images)), images, atol=1e-5)
+
+
+def test_what_is_no_number_counts_as_nothing() -> None:
+    images = torch.full((1, 1, 4, 4), torch.nan)
+    assert (LowFrequencies((1, 4, 4), 9).coordinates(images) == 0).all()
+    assert LowFrequencies((1, 4, 4), 9).coordinates(torch.zeros(0, 1, 4, 4)).shape == (0, 9)
+
+
+def test_a_channel_needs_a_coefficient() -> None:
+    with pytest.raises(InputError, match="coefficients is 2"):
+        LowFrequencies((3, 4, 4), 2)

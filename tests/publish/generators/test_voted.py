@@ -1,0 +1,181 @@
+"""Generators taught by private critics, end to end on small images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sfumato.data import ImageSchema, ImageSet
+from sfumato.errors import InputError
+from sfumato.privacy import events
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+from sfumato.publish.generators import sample
+from sfumato.publish.generators.datalens import DataLens
+from sfumato.publish.generators.gpate import GPate
+from sfumato.publish.generators.priors import Counted
+from sfumato.publish.generators.student import Student
+from sfumato.publish.method import Calibrated
+from sfumato.release.release import Release
+
+FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
+BUDGET = Budget(1.0, 1e-5)
+SMALL: dict[str, Any] = {
+    "teachers": 4,
+    "rounds": 5,
+    "batch": 2,
+    "crowd": 3,
+    "coefficients": 27,
+    "repeats": 1,
+    "samples": 30,
+    "latent": 3,
+    "hidden": 6,
+    "width": 4,
+    "seed": 7,
+}
+GPATE = GPate(**SMALL, projection=5)
+DATALENS = DataLens(**SMALL, kept=3)
+ALL = pytest.mark.parametrize(
+    "method",
+    [GPATE, replace(GPATE, aggregate="sums"), replace(GPATE, threshold=0.4), DATALENS],
+    ids=["votes", "sums", "tested", "datalens"],
+)
+
+
+def images(seed: int = 0, n: int = 60) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
+    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
+
+
+def calibrated(method: Any, **changes: Any) -> Calibrated:
+    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
+    return made
+
+
+@ALL
+def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
+    release = calibrated(method)(images(), ledger=Ledger.in_memory())
+    data: Any = release.data
+    assert data.images.shape == (30, 3, 9, 12)
+    release.save(tmp_path / "release")
+    again = Release.load(tmp_path / "release")
+    drawn = sample(again, 12, seed=3)
+    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
+    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
+
+
+@ALL
+def test_counts_and_rounds_are_one_event(method: Any) -> None:
+    made = calibrated(method)
+    counted = Counted(3, made.plan["class_counts_stddev"]).event
+    rounds = made.run.rounds.aggregation.event(made.guarantee.neighbours, 5)  # type: ignore[attr-defined, union-attr]
+    assert made.guarantee.event == events.compose(counted, rounds)  # type: ignore[union-attr]
+    assert 0.98 < made.guarantee.epsilon() <= 1.0
+    declared = calibrated(method, class_prior="uniform")
+    assert "class_counts_stddev" not in declared.plan
+    assert declared.plan["stddev"] < made.plan["stddev"]
+    assert calibrated(method, rounds=20).plan["stddev"] > 1.9 * made.plan["stddev"]
+
+
+def test_a_stack_of_images_costs_more_than_one() -> None:
+    one, four = (calibrated(DATALENS, batch=b, class_prior="uniform").plan for b in (1, 4))
+    assert four["stddev"] == pytest.approx(2 * one["stddev"], rel=1e-3)
+
+
+@ALL
+def test_an_interrupted_training_goes_on_and_pays_once(
+    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, folder = Ledger.in_memory(), tmp_path / "work"
+    made, data = calibrated(method), images()
+    taken, step = [], Student.step
+
+    def dies(student: Student) -> None:
+        step(student)
+        taken.append(student.steps_taken)
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Student, "step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        made(data, ledger=ledger, workspace=folder)
+    with pytest.warns(UserWarning, match="they are lost, and counted"):
+        made(data, ledger=ledger, workspace=folder)
+    assert taken == [1, 2, 3, 4, 5]
+    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    from sfumato.privacy.noise import SeededSource
+
+    run: Any = calibrated(DATALENS).run
+
+    def student(seed: int) -> Student:
+        from sfumato.learn.examples import labelled
+
+        seeds = {"parts": 1, "weights": 2, "training": 3}
+        made: Student = run.student(*labelled(images()), seeds, SeededSource(seed))
+        return made
+
+    whole = student(5)
+    for _ in range(2):
+        whole.step()
+    whole.save(tmp_path / "kept")
+    whole.close()
+    again = student(6)
+    again.resume(tmp_path / "kept")
+    assert again.steps_taken == 2
+    for name, weight in whole.finish().state_dict().items():
+        assert np.array_equal(weight, again.finish().state_dict()[name]), name
+    again.close()
+
+
+@ALL
+def test_time_is_turned_into_rounds_before_a_private_image_is_looked_at(method: Any) -> None:
+    release = calibrated(method, max_minutes=1e-9)(images(), ledger=Ledger.in_memory())
+    assert release.card.plan["rounds_taken"] == 1 < release.card.plan["rounds"]
+    release = calibrated(method, max_minutes=60)(images(), ledger=Ledger.in_memory())
+    assert release.card.plan["rounds_taken"] == 5
+
+
+@ALL
+def test_what_cannot_be_is_refused_before_anything_is_spent(method: Any) -> None:
+    for changes, message in (
+        ({"rounds": 0}, "rounds is 0"),
+        ({"teachers": 1}, "teachers is 1"),
+        ({"teachers": 61}, "61 teachers for 60 records"),
+        ({"stride": 0}, "stride is 0"),
+        ({"max_minutes": -1}, "max_minutes is -1"),
+        ({"coefficients": 2}, "coefficients is 2"),
+        ({"class_prior": "real"}, "class_prior is 'real'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            calibrated(method, **changes)
+    with pytest.raises(InputError, match="number of records is not declared"):
+        method.calibrate(BUDGET, FACTS.with_records(None))
+    with pytest.raises(InputError, match="delta is 0"):
+        method.calibrate(Budget(1.0), FACTS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # figures of an epsilon of 5,000
+def test_students_follow_their_teachers() -> None:
+    """At next to no noise, images of a class come to look like its records."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    level = np.where(labels == 0, 0.15, 0.85)[:, None, None, None]
+    pixels = (level + 0.05 * rng.standard_normal((400, 1, 8, 8))).clip(0, 1).astype(np.float32)
+    private = ImageSet.from_arrays(pixels, labels, ("dark", "light"))
+    facts = ImageSchema(1, 8, 8, ("dark", "light"), records=400)
+    for method in (
+        GPate(**SMALL | {"rounds": 60, "repeats": 3, "learning_rate": 0.01}, projection=16),
+        DataLens(**SMALL | {"rounds": 60, "repeats": 3, "learning_rate": 0.01}, kept=8),
+    ):
+        made = method.calibrate(Budget(5000.0, 1e-3), facts)
+        data: Any = made(private, ledger=Ledger.in_memory()).data
+        means = [data.images[data.labels == label].mean() for label in (0, 1)]
+        assert means[0] < 0.35 < 0.65 < means[1], (method.name, means)
