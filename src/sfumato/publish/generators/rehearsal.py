@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sfumato.publish.generators.gradient_trained import GradientTrained, Run
+    from sfumato.publish.generators.gradient_trained import Run, StepTrained
 
 _STEPS = 20
 
 
-def steps(method: GradientTrained, run: Run, seeds: Mapping[str, int]) -> int:
+def steps(method: StepTrained, run: Run, seeds: Mapping[str, int]) -> int:
     """At least one, and at most what ``method.max_minutes`` leaves time for on this machine.
 
     Args:
