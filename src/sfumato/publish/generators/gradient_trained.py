@@ -6,6 +6,7 @@ counts and what a method measures beforehand, is accounted here in one event.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -328,10 +329,12 @@ class Run:
             lambda done, total: progress(done, total, f"training the {method.trains}"),
             workspace,
         )
-        work = replace(work, start=self._start(data, work, progress))
+        start, gone = self._start(data, work, progress)
+        work = replace(work, start=start)
         most = None
         if method.max_minutes is not None:
-            most = once(workspace, "most_steps", lambda: rehearsal.steps(method, self, seeds))
+            left = method.max_minutes - gone / 60
+            most = once(workspace, "most_steps", lambda: rehearsal.steps(left, self, seeds))
         work = replace(work, most=most)
         trained = method.train(work)
         made = method.publish(trained, work, self.facts)
@@ -339,16 +342,23 @@ class Run:
         shares = dict(zip(self.facts.classes, prior.tolist(), strict=True))
         return replace(made, notes={"class_prior": shares, **made.notes, "steps_taken": taken})
 
-    def _start(self, data: ImageSet, work: Work, progress: Progress) -> Any:
-        """What the first draws give; a training that goes on has begun with it already."""
+    def _start(self, data: ImageSet, work: Work, progress: Progress) -> tuple[Any, float]:
+        """What the training starts with, and the seconds that took beyond the first draws.
+
+        A training that goes on has begun already.
+        """
         from sfumato.learn import checkpoint
         from sfumato.publish.generators.fitting import TRAINING
 
         first, folder = self.steps.first, work.workspace
         if first is None or (folder is not None and checkpoint.found(folder / TRAINING)):
-            return None
-        drawn = once(
-            folder, "first_draws", lambda: first.release(data, work, progress), drawn=True
+            return None, 0.0
+        drawn = once(folder, "first_draws", lambda: first.release(data, work, progress), drawn=True)
+        public = replace(
+            work,
+            images=work.images[:0],
+            labels=work.labels[:0],
+            progress=lambda done, total: progress(done, total, "warming up"),
         )
-        nobody = work.images[:0], work.labels[:0]
-        return self.method.warm_up(drawn, replace(work, images=nobody[0], labels=nobody[1]))
+        began = time.perf_counter()  # no private image is looked at from here on
+        return self.method.warm_up(drawn, public), time.perf_counter() - began
