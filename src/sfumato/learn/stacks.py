@@ -16,56 +16,19 @@ Source: generative.md 2.3; Cao et al. 2021 (arXiv 2111.01177) for the clip of a 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sfumato.learn.clipping import Flat
+from sfumato.learn.clipping import Stacked
 from sfumato.learn.loop import EngineMaker
 from sfumato.learn.records import Inputs
-from sfumato.privacy.neighbours import Neighbours
 
 Pull = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``pull(generated, real, weights)``: (K, m, d) gradients at generated points (K, m, d), given real
 ones (K, room, d) of weights (K, room) that sum to 1; it must treat each class by itself."""
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """A bound on each class's stack of gradients, with noise for its diameter.
-
-    Args:
-        max_grad_norm: The bound ``C`` on a class's stack.
-
-    >>> Stacked(0.5).noise_stddevs(4.0)
-    [4.0]
-    """
-
-    max_grad_norm: float
-
-    def __post_init__(self) -> None:
-        Flat(self.max_grad_norm)  # refuses what is no bound
-
-    def groups(self, names: Sequence[str]) -> list[int]:
-        """All are one group."""
-        return [0] * len(names)
-
-    def factors(self, norms: Tensor) -> Tensor:
-        """(1, K) factors of the stacks with norms (1, K)."""
-        return Flat(self.max_grad_norm).factors(norms)
-
-    def sensitivity(self, neighbours: Neighbours) -> float:
-        """``2 C``; a replaced record may leave one class's stack and enter another's."""
-        two = neighbours is Neighbours.REPLACE_ONE
-        return 2 * self.max_grad_norm * (math.sqrt(2) if two else 1)
-
-    def noise_stddevs(self, noise_multiplier: float) -> list[float]:
-        """``2 sigma C``: relative to the distance of two stacks, not to the bound on one."""
-        return [noise_multiplier * self.sensitivity(Neighbours.ADD_REMOVE)]
 
 
 class Points(nn.Module):

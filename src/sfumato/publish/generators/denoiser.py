@@ -67,18 +67,18 @@ class Denoiser:
         try:
             if values["kind"] != KIND:
                 raise KeyError(values["kind"])
-            sizes = {key: int(values[key]) for key in ("classes", "width", "sampling_steps")}
+            classes, wide, steps = (int(values[k]) for k in ("classes", "width", "sampling_steps"))
             channels, height, width = (int(size) for size in values["shape"])
-            if min(*sizes.values(), channels, height, width) < 1:
+            if min(classes, wide, steps, channels, height, width) < 1:
                 raise ValueError
-            amounts = {key: float(values[key]) for key in ("churn", "guidance")}
-            if not all(0 <= amount < math.inf for amount in amounts.values()):
+            churn, guidance = float(values["churn"]), float(values["guidance"])
+            if not (0 <= churn < math.inf and 0 <= guidance < math.inf):
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 "the release holds no diffusion model of images", "The release is damaged."
             ) from None
-        return cls((channels, height, width), **sizes, **amounts)
+        return cls((channels, height, width), classes, wide, steps, churn, guidance)
 
     def build(self) -> nn.Module:
         """The network with random weights; see :class:`unet.UNet`."""

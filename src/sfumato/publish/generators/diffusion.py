@@ -62,7 +62,7 @@ class Diffusion(StepTrained):
         embedding_share: The share of the budget's mu that the random-feature embedding costs; 0
             for none.
         features: How many random features it has.
-        warm_steps: Steps on images drawn from the embedding, half as many on central images before.
+        warm_steps: Steps on images drawn from the embedding, a quarter as many on central ones before.
         warm_batch: Images of such a step.
         warm_rate: Learning rate of these steps.
         warm_pictures: Images that are drawn from the embedding's generator.
@@ -187,8 +187,10 @@ class Diffusion(StepTrained):
 
     def warm_up(self, drawn: Any, work: Work) -> nn.Module:
         """The model as it has learnt from the first draws."""
-        from sfumato.publish.generators.warming import Warming, warmed
+        from sfumato.publish.generators.warming import Measured, Warming, warmed
 
+        first = work.steps.first
+        assert isinstance(first, Measured)
         module = _built(work)
         warming = Warming(
             self.warm_steps,
@@ -199,7 +201,7 @@ class Diffusion(StepTrained):
             self.label_dropout,
             0.99,
         )
-        warmed(module, work.steps.first, drawn, warming, work)
+        warmed(module, first, drawn, warming, work)
         return module
 
     def train(self, work: Work) -> nn.Module:

@@ -207,7 +207,8 @@ def apart(one: Tensor, other: Tensor) -> Tensor:
     """Sum over a layer's outputs of one less the cosine of their two gradients (rows)."""
     one, other = one.flatten(1), other.flatten(1)
     lengths = one.norm(dim=1) * other.norm(dim=1) + _TINY
-    return (1 - (one * other).sum(dim=1) / lengths).sum()
+    found: Tensor = (1 - (one * other).sum(dim=1) / lengths).sum()
+    return found
 
 
 def _loss(scores: Tensor, labels: Tensor) -> Tensor:

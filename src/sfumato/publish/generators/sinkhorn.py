@@ -22,7 +22,10 @@ from sfumato.registry import method
 if TYPE_CHECKING:
     from torch import nn
 
+    from sfumato.data import ImageSchema
     from sfumato.learn.clipping import Clipping
+    from sfumato.privacy.budget import Budget
+    from sfumato.publish.method import Calibrated
 
 
 @method("generators.sinkhorn")
@@ -69,9 +72,20 @@ class Sinkhorn(GradientTrained):
     @property
     def clipping(self) -> Clipping:
         """The bound on the stack of a class."""
-        from sfumato.learn.stacks import Stacked
+        from sfumato.learn.clipping import Stacked
 
         return Stacked(self.max_grad_norm)
+
+    def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
+        """See :meth:`StepTrained.calibrate`.
+
+        Raises:
+            MissingExtraError: If the package for transport is not installed.
+        """
+        from sfumato.publish.generators.transporting import divergence
+
+        divergence(self.blur)  # before anything is spent
+        return super().calibrate(budget, facts)
 
     def train(self, work: Work) -> nn.Module:
         """The generator, step by step."""

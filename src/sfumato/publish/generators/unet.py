@@ -50,6 +50,8 @@ class UNet(nn.Module):
         width: Channels of the large maps; the small ones have twice as many.
     """
 
+    waves: Tensor
+
     def __init__(self, shape: tuple[int, int, int], classes: int, width: int) -> None:
         super().__init__()
         channels, height, across = shape

@@ -59,5 +59,5 @@ class Versions:
         )
         flat = images[:, None].expand(-1, self.count, *shape).flatten(0, 1)
         given = self.denoiser.noised(flat, levels.flatten(), noise.flatten(0, 1))
-        noisy, level, target = (part.unflatten(0, (n, self.count)) for part in given)
+        noisy, level, target = (part.view(n, self.count, *part.shape[1:]) for part in given)
         return (noisy, level, classes[:, None] * told[:, :, None]), target

@@ -142,7 +142,7 @@ class Warming:
     """How the model learns from the first draws; none of it matters to privacy.
 
     Args:
-        steps: On images of the embedding's generator; half as many on central images before.
+        steps: On images of the embedding's generator; a quarter as many on central images before.
         batch: Images a step.
         rate: Learning rate of Adam, falling to 0 as a cosine.
         pictures: Images that are drawn from the embedding's generator.
@@ -178,24 +178,41 @@ def warmed(
     """
     import torch
 
-    stages = []
+    from sfumato.publish.generators.lessons import Lesson, kept, learn
+
+    folder = work.workspace
+    lessons = []
     if "centres" in drawn:
         centres = torch.tensor(drawn["centres"]).clamp(0, 1)
         labels = torch.arange(centres.shape[1]).repeat(len(centres))
-        stages.append((centres.flatten(0, 1), labels, warming.steps // 2))
+        lessons.append((centres.flatten(0, 1), labels, warming.steps // 4))
     embedding = measured.embedding(drawn)
     if embedding is not None:
         features = measured.feature_map(work.seeds["weights"])
-        pictures, labels = _of_embedding(embedding, features, warming, work)
-        stages.append((pictures, labels, warming.steps))
-    for pictures, labels, steps in stages:
-        _learn(module, pictures, labels, steps, warming, work)
+        made = kept(
+            folder and folder / "pictures",
+            lambda: _of_embedding(embedding, features, warming, work),
+        )
+        lessons.append((made["pictures"].float() / 255, made["labels"], warming.steps))
+    for number, (pictures, labels, steps) in enumerate(lessons):
+        lesson = Lesson(
+            pictures,
+            labels,
+            steps,
+            warming.batch,
+            warming.rate,
+            warming.dropout,
+            warming.averaging,
+            work.seeds["training"] + 1 + number,
+        )
+        place = folder and folder / f"lesson-{number}"
+        learn(module, work.architecture, lesson, work.progress, place)
 
 
 def _of_embedding(
     embedding: NoisyEmbedding, features: FourierFeatures, warming: Warming, work: Work
-) -> tuple[Tensor, Tensor]:
-    """Images of a generator that was trained on the embedding, and their classes."""
+) -> dict[str, Tensor]:
+    """Images of a generator that was trained on the embedding, as bytes, and their classes."""
     import torch
 
     from sfumato.publish.generators.merf import Merf
@@ -221,44 +238,5 @@ def _of_embedding(
     draws = torch.Generator().manual_seed(work.seeds["drawing"])
     labels = torch.arange(warming.pictures) % denoiser.classes
     with torch.no_grad():
-        pictures = [architecture.images(module, some, draws) for some in torch.split(labels, 500)]
-    return torch.cat(pictures), labels
-
-
-def _learn(
-    module: nn.Module,
-    pictures: Tensor,
-    labels: Tensor,
-    steps: int,
-    warming: Warming,
-    work: Work,
-) -> None:
-    """Trains on public pictures without noise; leaves the average of the weights."""
-    import torch
-    from torch.nn import functional
-
-    from sfumato.learn.averaging import Averaging
-    from sfumato.publish.generators.denoiser import LEVELS
-
-    denoiser: Denoiser = work.architecture
-    draws = torch.Generator().manual_seed(work.seeds["training"] + 1)
-    adam = torch.optim.Adam(module.parameters(), warming.rate, betas=(0.9, 0.99))
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
-    average = Averaging(module, warming.averaging)
-    classes = functional.one_hot(labels, denoiser.classes).float()
-    for step in range(steps):
-        rows = torch.randint(len(pictures), (warming.batch,), generator=draws)
-        level = torch.exp(LEVELS[0] + LEVELS[1] * torch.randn(len(rows), generator=draws))
-        noise = torch.randn(len(rows), *denoiser.shape, generator=draws)
-        told = torch.rand(len(rows), 1, generator=draws) >= warming.dropout
-        noisy, at, target = denoiser.noised(pictures[rows], level, noise)
-        given = (noisy, at, classes[rows] * told)
-        found = module(*(part.to(work.device) for part in given))
-        loss = (found - target.to(work.device)).square().mean()
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        decay.step()
-        average.update(module, step + 1)
-        work.progress(step + 1, steps)
-    average.copy_to(module)
+        parts = [architecture.images(module, some, draws) for some in torch.split(labels, 500)]
+    return {"pictures": (255 * torch.cat(parts)).round().byte(), "labels": labels}
