@@ -147,7 +147,7 @@ def test_a_perfect_denoiser_draws_its_data() -> None:
         labels = torch.zeros(200, dtype=torch.int64)
         drawn = denoiser.images(Exact(), labels, torch.Generator().manual_seed(0)).detach()
         assert float(drawn.mean()) == pytest.approx(0.6, abs=0.005)
-        assert float(drawn.std()) == pytest.approx(spread / 2, rel=0.12)
+        assert float(drawn.std()) == pytest.approx(spread / 2, rel=0.15)
 
 
 def test_noise_levels_fall() -> None:

@@ -62,7 +62,8 @@ class Diffusion(StepTrained):
         embedding_share: The share of the budget's mu that the random-feature embedding costs; 0
             for none.
         features: How many random features it has.
-        warm_steps: Steps on images drawn from the embedding, a quarter as many on central ones before.
+        warm_steps: Steps on images drawn from the embedding; a quarter as many on central ones come
+            before.
         warm_batch: Images of such a step.
         warm_rate: Learning rate of these steps.
         warm_pictures: Images that are drawn from the embedding's generator.

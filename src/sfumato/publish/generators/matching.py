@@ -57,12 +57,13 @@ class Network:
         """
         channels, height, width = self.shape
         layers: list[nn.Module] = []
-        for _ in range(self.depth):
-            layers += [
-                nn.Conv2d(channels, self.width, 3, padding=1, bias=False),
-                nn.GroupNorm(self.width, self.width, affine=False),
-                nn.ReLU(),
-            ]
+        for done in range(self.depth):
+            if done and min(height, width) < 2:
+                break
+            layers.append(nn.Conv2d(channels, self.width, 3, padding=1, bias=False))
+            if height * width > 1:
+                layers.append(nn.GroupNorm(self.width, self.width, affine=False))
+            layers.append(nn.ReLU())
             channels = self.width
             if min(height, width) >= 2:
                 layers.append(nn.AvgPool2d(2))

@@ -53,7 +53,8 @@ class Psg(StepTrained):
 
     The other settings are :class:`StepTrained`'s.
 
-    Preset: ``paper``, the published hyper-parameters for 20 images a class.
+    Preset: ``paper``, the published networks, batches and steps for 20 images a class. The set is
+    moved by Adam and kept in [0, 1], there by heavy-ball without bounds.
 
     Guaranteed: ``Central``, (epsilon, delta) for adding or removing one record.
     """
