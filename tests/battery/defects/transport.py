@@ -29,7 +29,7 @@ def taught_by_private_images() -> Iterator[None]:
 
     def learn(matched: Matched) -> None:
         loss = torch.nn.functional.cross_entropy(
-            matched._network(2 * matched._work.images - 1), matched._work.labels
+            matched._network(matched._work.images), matched._work.labels
         )
         matched._teach.zero_grad()
         loss.backward()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from battery import data
 from battery.accountant import Parts
 from battery.row import MethodRow
 from battery.rows import gradient_trained
-from battery.rows.trained import trained
+from battery.rows.common import noise_of
+from battery.rows.trained import RECORDS, trained
 from sfumato.publish.generators.diffusion import Diffusion
 
 KEYS = (
@@ -80,6 +82,6 @@ def diffusion(name: str, **settings: Any) -> MethodRow:
         runs=0,
         slow_runs=400,
         canaries=40,
-        noise=None,  # the mechanisms' own, whose rows look at it; a run is long
+        noise=noise_of(data.pictures(0, RECORDS), 250, 3),  # the first draws and the first step
         tolerance=0.15,
     )

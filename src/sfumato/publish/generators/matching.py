@@ -56,7 +56,7 @@ class Network:
         clipped norm and of the noise, and tell the set next to nothing.
         """
         channels, height, width = self.shape
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [_Centred()]
         for done in range(self.depth):
             if done and min(height, width) < 2:
                 break
@@ -186,7 +186,7 @@ class Matched:
         return built
 
     def _match(self, parameters: Sequence[Tensor]) -> None:
-        loss = functional.cross_entropy(self._network(2 * self.images - 1), self.labels)
+        loss = functional.cross_entropy(self._network(self.images), self.labels)
         own = torch.autograd.grad(loss, parameters, create_graph=True)
         distance = torch.stack([apart(a, b) for a, b in zip(own, self._mean, strict=True)]).sum()
         (self.images.grad,) = torch.autograd.grad(distance, [self.images])
@@ -196,12 +196,20 @@ class Matched:
 
     def _learn(self) -> None:
         """The network learns from the set as it is now."""
-        images = 2 * self.images.detach() - 1
+        images = self.images.detach()
         for _ in range(self._matching.network_steps):
             loss = functional.cross_entropy(self._network(images), self.labels)
             self._teach.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._teach.step()
+
+
+class _Centred(nn.Module):
+    """Pixels in [0, 1] as numbers in [-1, 1]."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Of the same shape."""
+        return 2 * images - 1
 
 
 def apart(one: Tensor, other: Tensor) -> Tensor:
