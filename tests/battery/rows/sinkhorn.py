@@ -61,7 +61,7 @@ def sinkhorn(name: str) -> MethodRow:
         paid_for=frozenset({"class_prior"}),
         pictures=pictures,
         neighbour=bright,
-        huge=Budget(5e3, 0.03),
+        huge=Budget(5e3, 0.02),
         tolerance=0.8,  # a stack of norm at most C has noise for 2 C, and no sum to drown it
         runs=0,
         slow_runs=400,

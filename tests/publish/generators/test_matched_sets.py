@@ -67,13 +67,15 @@ def test_the_set_moves_towards_what_private_gradients_say() -> None:
     for label in range(3):
         pixels[labels == label, :, 3 * label : 3 * label + 3] += 0.8
     private = ImageSet.from_arrays(pixels, labels, FACTS.classes)
-    method = Psg(epochs=40, expected_batch_size=100, images_per_class=2, width=8, rate=0.05, seed=1)
+    method = Psg(
+        epochs=40, expected_batch_size=100, images_per_class=2, width=8, rate=0.05, moves=5, seed=1
+    )
     facts = ImageSchema(1, 9, 9, FACTS.classes, records=300)
     release = method.calibrate(Budget(50.0, 1e-5), facts)(private, ledger=Ledger.in_memory())
     data: Any = release.data
     for label in range(3):
         rows = data.images[data.labels == label].mean(axis=(0, 1, 3)).reshape(3, 3).mean(axis=1)
-        assert rows.argmax() == label
+        assert rows[label] > 0.1 + np.delete(rows, label).max()
 
 
 def test_an_interrupted_training_goes_on_and_pays_once(

@@ -12,6 +12,7 @@ Source: Chen, Kerkouche, Fritz 2022 (arXiv 2211.04446); the distance is that of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _NETWORK_MOMENTUM = 0.9
 _TINY = 1e-6
+_SMALLEST = 4  # pixels a side: norms within maps of fewer leave nothing to tell apart
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Network:
         shape: ``(channels, height, width)`` of the images.
         classes: K.
         width: Channels of each block.
-        depth: Blocks; fewer where the map would vanish.
+        depth: Blocks; fewer where maps are smaller than four pixels a side.
     """
 
     shape: tuple[int, int, int]
@@ -58,7 +60,7 @@ class Network:
         channels, height, width = self.shape
         layers: list[nn.Module] = [_Centred()]
         for done in range(self.depth):
-            if done and min(height, width) < 2:
+            if done and min(height, width) < _SMALLEST:
                 break
             layers.append(nn.Conv2d(channels, self.width, 3, padding=1, bias=False))
             if height * width > 1:
@@ -77,7 +79,7 @@ class Matching:
     """How the set is moved; none of it matters to privacy.
 
     Args:
-        rate: Learning rate of the images' Adam, in pixels.
+        rate: Learning rate of the images' Adam, in pixels; falls to 0 as a cosine.
         moves: Times the set is moved after each noisy gradient.
         turn_steps: Private steps at one network before it learns from the set.
         turns: Turns of a network, before a new one takes its place.
@@ -145,6 +147,10 @@ class Matched:
             assert parameter.grad is not None
             # Of one network in one turn all noisy gradients estimate the same.
             mean.lerp_(parameter.grad, 1 / (number + 1))
+        # Smaller and smaller moves: what the noise has moved at random is averaged out.
+        total = self._work.most or self._work.steps.mechanism.steps
+        for group in self._move.param_groups:
+            group["lr"] = matching.rate * 0.5 * (1 + math.cos(math.pi * self.steps_taken / total))
         for _ in range(matching.moves):
             self._match(parameters)
 

@@ -43,8 +43,8 @@ class Psg(StepTrained):
             images by ``class_prior``, one at least.
         width: Channels of the networks whose gradients are matched. Noise grows with the number of
             weights: small networks tell more.
-        depth: Their convolutions.
-        rate: How far a pixel moves at a time.
+        depth: Their convolutions; fewer for images of a few pixels.
+        rate: How far a pixel moves at a time, at first; falls to 0 as a cosine.
         moves: Times the set is moved after each noisy gradient; free.
         turn_steps: Noisy gradients at one network before it learns from the set.
         turns: Turns of a network before a new random one takes its place.
