@@ -6,6 +6,7 @@ from typing import Any
 
 from battery.row import MethodRow
 from battery.rows import gradient_trained
+from battery.rows.diffusion import parts
 from battery.rows.trained import trained
 from sfumato.publish.generators.psg import Psg
 
@@ -22,6 +23,7 @@ def psg(name: str) -> MethodRow:
         "turn_steps": 1,
         "network_steps": 1,
         "network_rate": 0.5,
+        "centre_share": 0.5,
     }
     changed = {key: gradient_trained.ALTERNATIVES[key] for key in (*KEYS, "max_minutes")} | {
         "images_per_class": 3,
@@ -33,13 +35,14 @@ def psg(name: str) -> MethodRow:
         "turns": 1,
         "network_steps": 2,
         "network_rate": 0.2,
+        "centre_share": 0.4,
     }
     return trained(
         name,
         Psg,
         settings,
         changed,
-        parts=gradient_trained.with_counts,
+        parts=parts,
         numbers=lambda artefact: {
             "images": artefact.data.images,  # type: ignore[union-attr]
             "labels": artefact.data.labels,  # type: ignore[union-attr]

@@ -85,7 +85,7 @@ class Diffusion(StepTrained):
     Guaranteed: ``Central``, (epsilon, delta) for adding or removing one record.
     """
 
-    epochs: float = 5
+    epochs: float = 3
     expected_batch_size: int | None = None
     max_grad_norm: float = 0.1
     samples: int = 20_000

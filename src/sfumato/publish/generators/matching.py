@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NETWORK_MOMENTUM = 0.9
 _TINY = 1e-6
+_GREY, _APART = 0.5, 0.05  # where a set starts that knows nothing, and what parts its images
 _SMALLEST = 4  # pixels a side: norms within maps of fewer leave nothing to tell apart
 
 
@@ -101,15 +102,17 @@ class Matched:
     Args:
         labels: (m,) classes of the set's images.
         matching: See :class:`Matching`.
-        work: Private images, mechanism, seeds and noise; its architecture is a :class:`Network`.
+        work: Private images, mechanism, seeds and noise; its architecture is a :class:`Network`. It
+            may start with a noisy mean image of each class, (K, c, h, w).
     """
 
     def __init__(self, labels: Tensor, matching: Matching, work: Work) -> None:
         self._matching, self._work = matching, work
         drawn = torch.Generator().manual_seed(work.seeds["drawing"])
-        first = torch.rand(len(labels), *work.architecture.shape, generator=drawn)
+        first = torch.randn(len(labels), *work.architecture.shape, generator=drawn)
+        first = (_GREY if work.start is None else work.start[labels]) + _APART * first
         self.labels = labels.to(work.device)
-        self.images = nn.Parameter(first.to(work.device))
+        self.images = nn.Parameter(first.clamp(0, 1).to(work.device))
         self._move = torch.optim.Adam([self.images], matching.rate, betas=(0.5, 0.99))
         self._network = self._fresh(0).to(work.device)
         self._teach = torch.optim.SGD(

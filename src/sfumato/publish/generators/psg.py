@@ -3,10 +3,12 @@
 What is published is the set itself: a few images a class, made for training a classifier and for
 nothing else. No generator stands between, so there is nothing to draw more from.
 
-What is guaranteed, and by what: networks have public random weights, or weights learnt from the set
-as it was published by the steps before. At each step every private image's gradient is clipped,
-their Poisson-sampled sum is noised once, and the set moves towards it: DP-SGD, whose accounting
-does not ask what the noisy gradient is used for. The set's labels are declared or paid for.
+What is guaranteed, and by what: one noisy mean image of each class, over its expected count, is
+drawn first and composed with what follows; the set starts from it. Networks have public random
+weights, or weights learnt from the set as it was published by the steps before. At each step every
+private image's gradient is clipped, their Poisson-sampled sum is noised once, and the set moves
+towards it: DP-SGD, whose accounting does not ask what the noisy gradient is used for. The set's
+labels are declared or paid for.
 
 Source: Chen, Kerkouche, Fritz 2022 (arXiv 2211.04446); generative.md 3.13.
 """
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.data import ImageSchema
+    from sfumato.privacy.budget import Budget
     from sfumato.publish.generators.matching import Network
+    from sfumato.publish.generators.warming import Measured
 
 _WHOLE = ("images_per_class", "width", "depth", "moves", "turn_steps", "turns")
 
@@ -50,6 +54,10 @@ class Psg(StepTrained):
         turns: Turns of a network before a new random one takes its place.
         network_steps: Steps that a network learns from the set between turns; free.
         network_rate: Learning rate of those.
+        centre_share: The share of the budget's mu that a noisy mean image of each class costs,
+            which the set starts from; 0 for none. About half its square is what the steps lose.
+            Matching by itself hardly tells how bright images are, and leaves much of what it began
+            with.
 
     The other settings are :class:`StepTrained`'s.
 
@@ -70,6 +78,7 @@ class Psg(StepTrained):
     turns: int = 2
     network_steps: int = 20
     network_rate: float = 0.01
+    centre_share: float = 0.2
 
     gives: ClassVar[str] = "images"
     trains: ClassVar[str] = "classifier"
@@ -82,6 +91,7 @@ class Psg(StepTrained):
             "width": 128,
             "turns": 20,
             "network_steps": 25,
+            "centre_share": 0.0,
         }
     }
 
@@ -90,6 +100,7 @@ class Psg(StepTrained):
         for name in _WHOLE:
             checks.whole(name, getattr(self, name), 1)
         checks.whole("network_steps", self.network_steps, 0)
+        checks.number("centre_share", self.centre_share, 0, 0.99)
         for name in ("rate", "network_rate"):
             checks.number(name, getattr(self, name), 0, closed=False)
 
@@ -98,6 +109,27 @@ class Psg(StepTrained):
         from sfumato.publish.generators.matching import Network
 
         return Network(facts.shape, len(facts.classes), self.width, self.depth)
+
+    def first_draws(self, budget: Budget, facts: ImageSchema, records: int) -> Measured | None:
+        """A mean image of each class."""
+        from sfumato.privacy import calibration
+        from sfumato.publish.generators.warming import Measured
+
+        return Measured.calibrate(
+            facts,
+            records,
+            calibration.analytic_gaussian_mu(budget),
+            centre_share=self.centre_share,
+            parts=1,
+            embedding_share=0.0,
+            features=2,
+        )
+
+    def warm_up(self, drawn: Any, work: Work) -> Tensor:
+        """(K, c, h, w) the noisy means."""
+        import torch
+
+        return torch.tensor(drawn["centres"])[0].clamp(0, 1)
 
     def train(self, work: Work) -> tuple[Tensor, Tensor]:
         """The set: images (m, c, h, w) in [0, 1] and their classes (m,)."""
