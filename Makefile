@@ -60,8 +60,8 @@ bench-step: $(VENV)/.bench
 bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
 
-bench-images: $(VENV)/.core
-	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf
+bench-images: $(VENV)/.dev
+	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py

@@ -24,6 +24,7 @@ from battery.defects import (
     tables,
     taught,
     trained,
+    transport,
     voted,
 )
 from battery.row import Row
@@ -456,6 +457,60 @@ PLANTED: tuple[Planted, ...] = (
             images.contrast_of_the_batch,
         ),
         ("check_other_records_unmoved",),
+    ),
+    Planted(
+        "a set labelled in the private proportions of the classes",
+        "our own: the set's labels are published, too",
+        spoilt(transport.PSG, gradient_trained.real_labels),
+        ("check_only_draws_leak",),
+    ),
+    Planted(
+        "matched networks that learn from private images",
+        "our own: networks that are never published, as if that were enough",
+        HONEST[transport.PSG],
+        ("check_only_draws_leak",),
+        transport.taught_by_private_images,
+    ),
+    Planted(
+        "the radius of a stack of gradients for its diameter",
+        "our own; GS-WGAN charges a stack's rows one by one",
+        HONEST[transport.SINKHORN],
+        ("check_realised_loss",),
+        transport.radius_of_a_stack,
+    ),
+    Planted(
+        "noise on a loss's value, its gradient exact",
+        "DP-Kernel (a sample without a path through which a gradient could flow)",
+        HONEST[transport.SINKHORN],
+        ("check_only_draws_leak",),
+        transport.noise_on_the_value,
+    ),
+    Planted(
+        "central images over realised class counts",
+        "DP-FETA and FETA-Pro (a mean over the images a class happens to have)",
+        HONEST[transport.DIFFUSION],
+        ("check_realised_loss",),
+        transport.realised_counts,
+    ),
+    Planted(
+        "a warm-up beside the total",
+        "our own: what a model starts from is forgotten once it trains",
+        spoilt(transport.DIFFUSION, transport.warm_up_for_free),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "an example's noise levels by its place in the batch",
+        "our own; decision 010",
+        HONEST[transport.DIFFUSION],
+        ("check_realised_loss",),
+        transport.levels_by_place,
+    ),
+    Planted(
+        "each noise level clipped alone and all of them summed",
+        "our own: noise multiplicity the wrong way round",
+        HONEST[transport.DIFFUSION],
+        ("check_norms", "check_realised_loss"),
+        transport.clipped_level_by_level,
     ),
     Planted(
         "the event is not what runs",

@@ -12,6 +12,7 @@ from battery.row import MethodRow, Row
 from battery.rows import dpsgd, finetune, images
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
+from battery.rows.diffusion import diffusion
 from battery.rows.dynamic import dynamic
 from battery.rows.gradient_trained import cvae, dpgan, dpmi
 from battery.rows.independent import independent
@@ -20,7 +21,9 @@ from battery.rows.mcgen import mcgen
 from battery.rows.mechanisms import MECHANISMS
 from battery.rows.merf import merf
 from battery.rows.pate import pate
+from battery.rows.psg import psg
 from battery.rows.recipe import recipe
+from battery.rows.sinkhorn import sinkhorn
 from battery.rows.taught import taught
 from battery.rows.vmf import vmf
 from battery.rows.voted import datalens, gpate
@@ -54,6 +57,9 @@ METHODS: tuple[MethodRow, ...] = (
     cvae("generators.cvae: classes counted", counted=True),
     dpgan("generators.dpgan"),
     dpmi("generators.dpmi"),
+    psg("generators.psg"),
+    sinkhorn("generators.sinkhorn"),
+    diffusion("generators.diffusion"),
     taught("generators.taught"),
     gpate("generators.gpate: votes"),
     gpate("generators.gpate: tested votes", threshold=0.4),

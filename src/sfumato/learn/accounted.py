@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sfumato.errors import InputError
 from sfumato.learn.adaptive import AdaptiveQuantile
-from sfumato.learn.clipping import Automatic, Clipping, Flat, PerGroup
+from sfumato.learn.clipping import Automatic, Clipping, Flat, PerGroup, Stacked
 from sfumato.learn.sampling import Sampling
 from sfumato.privacy.neighbours import Neighbours
 
@@ -136,7 +136,7 @@ def check_multiplier(name: str, value: float) -> None:
 
 def plain(clipping: Clipping | AdaptiveQuantile) -> dict[str, Any]:
     """The settings of a clipping; one that is not ours is named by its ``repr``."""
-    if isinstance(clipping, Flat | Automatic | PerGroup | AdaptiveQuantile):
+    if isinstance(clipping, Flat | Automatic | PerGroup | Stacked | AdaptiveQuantile):
         values: Mapping[str, Any] = dataclasses.asdict(clipping)
     else:
         values = {"repr": repr(clipping)}

@@ -212,6 +212,43 @@ class PerGroup:
         ]
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """A bound on each class's stack of gradients at generated images, and noise for its diameter.
+
+    A stack is no sum over records: with one record more it may be any other of that norm. See
+    :mod:`sfumato.learn.class_stacks`.
+
+    Args:
+        max_grad_norm: The bound ``C`` on a class's stack.
+
+    >>> Stacked(0.5).noise_stddevs(4.0)
+    [4.0]
+    """
+
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        Flat(self.max_grad_norm)  # refuses what is no bound
+
+    def groups(self, names: Sequence[str]) -> list[int]:
+        """All are one group."""
+        return [0] * len(names)
+
+    def factors(self, norms: Tensor) -> Tensor:
+        """(1, K) factors of the stacks with norms (1, K)."""
+        return Flat(self.max_grad_norm).factors(norms)
+
+    def sensitivity(self, neighbours: Neighbours) -> float:
+        """``2 C``; a replaced record may leave one class's stack and enter another's."""
+        two = neighbours is Neighbours.REPLACE_ONE
+        return 2 * self.max_grad_norm * (math.sqrt(2) if two else 1)
+
+    def noise_stddevs(self, noise_multiplier: float) -> list[float]:
+        """``2 sigma C``: relative to the distance of two stacks, not to the bound on one."""
+        return [noise_multiplier * self.sensitivity(Neighbours.ADD_REMOVE)]
+
+
 def per_layer(
     names: Sequence[str],
     max_grad_norms: float | Mapping[str, float],

@@ -1,14 +1,15 @@
-"""What generators trained by noisy clipped gradients share: settings, calibration, run.
+"""What image methods trained by noisy clipped steps share: settings, calibration, run.
 
-A method adds its networks and its training; what is drawn from private images, the steps and the
-class counts, is accounted here in one event.
+A method adds its networks and its training; what is drawn from private images, the steps, the class
+counts and what a method measures beforehand, is accounted here in one event.
 """
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,11 +21,12 @@ from sfumato.privacy.guarantee import Central
 from sfumato.publish import checks
 from sfumato.publish.generators import priors, rehearsal
 from sfumato.publish.generators.networks import Architecture
-from sfumato.publish.generators.sampling import publishable, sample
+from sfumato.publish.generators.sampling import DrawsAgain, publishable
 from sfumato.publish.generators.seeds import seeds_of
-from sfumato.publish.generators.steps import PrivateSteps
+from sfumato.publish.generators.steps import FirstDraws, PrivateSteps
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.models.run import caveats
+from sfumato.publish.workspace import once
 from sfumato.release.release import Artefact
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from sfumato.learn.clipping import Clipping
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
-    from sfumato.release.release import Release
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Work:
     """One training: what a method's :meth:`GradientTrained.train` is given.
 
     Args:
-        architecture: Of the generator.
+        architecture: Of what is trained, as the method gives it.
         images: (n, c, h, w) private.
         labels: (n,) private class numbers.
         steps: What may be drawn from them; the mechanism is to be run, and nothing else.
@@ -53,9 +54,10 @@ class Work:
         progress: Told steps done and steps in all.
         workspace: Where checkpoints lie; None keeps none.
         most: So many steps are taken, decided before any private image is looked at; None: all.
+        start: What a method made of its first draws, see :meth:`StepTrained.warm_up`.
     """
 
-    architecture: Architecture
+    architecture: Any
     images: Tensor
     labels: Tensor
     steps: PrivateSteps
@@ -66,6 +68,7 @@ class Work:
     progress: Callable[[int, int], None]
     workspace: Path | None = None
     most: int | None = None
+    start: Any = None
 
     @property
     def planned(self) -> int:
@@ -74,7 +77,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class GradientTrained(ABC):
+class StepTrained(ABC):
     """Settings of every such method.
 
     Args:
@@ -84,11 +87,6 @@ class GradientTrained(ABC):
         max_grad_norm: Bound on one record's gradient.
         class_prior: Shares of the classes among the images drawn: ``"estimated"`` (noisy counts,
             a hundredth of the budget's squared mu), ``"uniform"``, or public shares by name.
-        samples: How many images to publish; None: as many as there are records.
-        latent: Normal variables an image is made from.
-        hidden: Width of the generator's dense layer.
-        width: Channels of its smallest map.
-        averaging: Decay of the average of the weights that is published.
         max_minutes: Take only as many steps as there is time for, and spend the whole budget all
             the same; None takes all. How many is measured on made-up images beforehand: a clock
             that ran beside the private ones would tell of them.
@@ -106,11 +104,6 @@ class GradientTrained(ABC):
     expected_batch_size: int | None = None
     max_grad_norm: float = 1.0
     class_prior: str | Mapping[str, float] = "estimated"
-    samples: int | None = None
-    latent: int = 16
-    hidden: int = 100
-    width: int = 16
-    averaging: float = 0.99
     max_minutes: float | None = None
     seed: int | None = None
     device: str = "auto"
@@ -121,15 +114,12 @@ class GradientTrained(ABC):
     relation: ClassVar[str] = "central"
     needs_records: ClassVar[bool] = True
     default_delta: ClassVar[float] = 1e-5
-    generator_norm: ClassVar[str] = "batch"
+    trains: ClassVar[str] = "generator"
 
     def __post_init__(self) -> None:
         checks.number("epochs", self.epochs, 0, closed=False)
         checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
-        checks.number("averaging", self.averaging, 0, 1 - 1e-9)
-        for name in ("latent", "hidden", "width"):
-            checks.whole(name, getattr(self, name), 1)
-        for name, least in (("expected_batch_size", 1), ("samples", 1), ("seed", 0)):
+        for name, least in (("expected_batch_size", 1), ("seed", 0)):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), least)
         if self.max_minutes is not None:
@@ -140,8 +130,26 @@ class GradientTrained(ABC):
     # -- what a method adds --------------------------------------------------------------------
 
     @abstractmethod
-    def train(self, work: Work) -> nn.Module:
-        """The trained generator, in evaluation mode, on the CPU."""
+    def architecture(self, facts: ImageSchema) -> Any:
+        """Of what is trained; its ``to_dict()`` is public, under the name ``trains``."""
+
+    @abstractmethod
+    def train(self, work: Work) -> Any:
+        """What is trained, in evaluation mode, on the CPU."""
+
+    @abstractmethod
+    def publish(self, trained: Any, work: Work, facts: ImageSchema) -> Artefact:
+        """The release of what was trained; no private image or label may have a part in it."""
+
+    def first_draws(self, budget: Budget, facts: ImageSchema, records: int) -> FirstDraws | None:
+        """What is measured of the private images before the steps, as a part of the budget."""
+        return None
+
+    def warm_up(self, drawn: Any, work: Work) -> Any:
+        """What the training starts with, made of the first draws alone; not yet of ``work``'s
+        images, which are not there to be looked at.
+        """
+        return None
 
     def prepare(self, run: Run, seeds: Mapping[str, int]) -> None:
         """What has to be made of public data first; by default nothing."""
@@ -177,9 +185,10 @@ class GradientTrained(ABC):
             epochs=self.epochs,
             clipping=self.clipping,
             counted_classes=len(facts.classes) if prior is None else None,
+            first=self.first_draws(budget, facts, records),
         )
         run = Run(self, facts, records, steps, prior, checks.device(self.device))
-        public = [Fact("generator", run.architecture.to_dict(), f"public: setting of {self.name}")]
+        public = [Fact(self.trains, run.architecture.to_dict(), f"public: setting of {self.name}")]
         if isinstance(self.class_prior, Mapping):
             public.append(Fact("class prior", dict(self.class_prior)))
         return Calibrated(
@@ -194,9 +203,36 @@ class GradientTrained(ABC):
             source=STREAM,
         )
 
-    def resample(self, release: Release, n: int, seed: int) -> ImageSet:
-        """``n`` more images from a released generator, which cost nothing."""
-        return sample(release, n, seed)
+
+@dataclass(frozen=True)
+class GradientTrained(DrawsAgain, StepTrained):
+    """Those that publish a conditional convolutional generator.
+
+    Args:
+        samples: How many images to publish; None: as many as there are records.
+        latent: Normal variables an image is made from.
+        hidden: Width of the generator's dense layer.
+        width: Channels of its smallest map.
+        averaging: Decay of the average of the weights that is published.
+
+    The other settings are :class:`StepTrained`'s.
+    """
+
+    samples: int | None = None
+    latent: int = 16
+    hidden: int = 100
+    width: int = 16
+    averaging: float = 0.99
+
+    generator_norm: ClassVar[str] = "batch"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.number("averaging", self.averaging, 0, 1 - 1e-9)
+        for name in ("latent", "hidden", "width"):
+            checks.whole(name, getattr(self, name), 1)
+        if self.samples is not None:
+            checks.whole("samples", self.samples, 1)
 
     def architecture(self, facts: ImageSchema) -> Architecture:
         """Of the published generator."""
@@ -209,10 +245,28 @@ class GradientTrained(ABC):
             norm=self.generator_norm,
         )
 
+    def publish(self, trained: nn.Module, work: Work, facts: ImageSchema) -> Artefact:
+        """Its weights and a first sample."""
+        return publish_generator(trained, work, facts, self.samples)
+
+
+def publish_generator(
+    module: nn.Module, work: Work, facts: ImageSchema, samples: int | None
+) -> Artefact:
+    """The release of a generator: weights, class shares, a first sample of ``samples`` images."""
+    return publishable(
+        work.architecture,
+        module,
+        work.prior.numpy(),
+        facts.classes,
+        samples or work.steps.records,
+        work.seeds,
+    )
+
 
 @dataclass(frozen=True)
 class Run:
-    """Class counts, if they are paid for; training; a first sample.
+    """Class counts, if they are paid for; first draws; training; the release.
 
     Args:
         method: The public choices.
@@ -223,7 +277,7 @@ class Run:
         device: As torch names it.
     """
 
-    method: GradientTrained
+    method: StepTrained
     facts: ImageSchema
     records: int
     steps: PrivateSteps
@@ -232,19 +286,17 @@ class Run:
     resumable: bool = field(default=True, init=False)
 
     @property
-    def architecture(self) -> Architecture:
-        """Of the published generator."""
+    def architecture(self) -> Any:
+        """Of what is trained."""
         return self.method.architecture(self.facts)
 
     @property
     def plan(self) -> dict[str, Any]:
         """As JSON values for a card."""
-        samples = self.method.samples or self.records
-        return {
-            **self.steps.plan,
-            "samples": samples,
-            "generator": self.architecture.to_dict(),
-        }
+        plan = {**self.steps.plan, self.method.trains: self.architecture.to_dict()}
+        if hasattr(self.method, "samples"):
+            plan["samples"] = self.method.samples or self.records
+        return plan
 
     def __call__(
         self,
@@ -257,7 +309,6 @@ class Run:
         import torch
 
         from sfumato.learn.examples import labelled
-        from sfumato.publish.workspace import once
 
         method = self.method
         seeds = once(
@@ -277,9 +328,6 @@ class Run:
             prior = np.asarray(drawn)
         progress(0, 1, "preparing")
         method.prepare(self, seeds)
-        most = None
-        if method.max_minutes is not None:
-            most = once(workspace, "most_steps", lambda: rehearsal.steps(method, self, seeds))
         work = Work(
             self.architecture,
             images,
@@ -289,17 +337,39 @@ class Run:
             seeds,
             source,
             self.device,
-            lambda done, total: progress(done, total, "training the generator"),
+            lambda done, total: progress(done, total, f"training the {method.trains}"),
             workspace,
-            most,
         )
-        module = method.train(work)
-        return publishable(
-            self.architecture,
-            module,
-            prior,
-            self.facts.classes,
-            method.samples or self.records,
-            seeds,
-            steps_taken=most or self.steps.mechanism.steps,
+        start, gone = self._start(data, work, progress)
+        work = replace(work, start=start)
+        most = None
+        if method.max_minutes is not None:
+            left = method.max_minutes - gone / 60
+            most = once(workspace, "most_steps", lambda: rehearsal.steps(left, self, seeds))
+        work = replace(work, most=most)
+        trained = method.train(work)
+        made = method.publish(trained, work, self.facts)
+        taken = most or self.steps.mechanism.steps
+        shares = dict(zip(self.facts.classes, prior.tolist(), strict=True))
+        return replace(made, notes={"class_prior": shares, **made.notes, "steps_taken": taken})
+
+    def _start(self, data: ImageSet, work: Work, progress: Progress) -> tuple[Any, float]:
+        """What the training starts with, and the seconds that took beyond the first draws.
+
+        A training that goes on has begun already.
+        """
+        from sfumato.learn import checkpoint
+        from sfumato.publish.generators.fitting import TRAINING
+
+        first, folder = self.steps.first, work.workspace
+        if first is None or (folder is not None and checkpoint.found(folder / TRAINING)):
+            return None, 0.0
+        drawn = once(folder, "first_draws", lambda: first.release(data, work, progress), drawn=True)
+        public = replace(
+            work,
+            images=work.images[:0],
+            labels=work.labels[:0],
+            progress=lambda done, total: progress(done, total, "warming up"),
         )
+        began = time.perf_counter()  # no private image is looked at from here on
+        return self.method.warm_up(drawn, public), time.perf_counter() - began

@@ -42,14 +42,13 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.features import STEP, FourierFeatures
 from sfumato.publish.generators.run import Run
-from sfumato.publish.generators.sampling import sample
+from sfumato.publish.generators.sampling import DrawsAgain
 from sfumato.publish.method import Calibrated
 from sfumato.registry import method
 
 if TYPE_CHECKING:
-    from sfumato.data import ImageSchema, ImageSet
+    from sfumato.data import ImageSchema
     from sfumato.privacy.budget import Budget
-    from sfumato.release.release import Release
 
 CONTRIBUTION = 1 + 2.0**-20
 """What the mechanism is told of one record's norm, which is at most 1; see above."""
@@ -69,7 +68,7 @@ _DEVICES = ("auto", "cpu", "cuda")
 
 @method("generators.merf")
 @dataclass(frozen=True)
-class Merf:
+class Merf(DrawsAgain):
     """A generator of labelled images from one noisy mean embedding.
 
     Args:
@@ -227,10 +226,6 @@ class Merf:
                 "figures on those sets owe something to that choice.",
             ),
         )
-
-    def resample(self, release: Release, n: int, seed: int) -> ImageSet:
-        """``n`` more images from a released generator, which cost nothing."""
-        return sample(release, n, seed)
 
     def bandwidths(self, facts: ImageSchema, mean_stddev: float) -> tuple[float, ...]:
         """The kernels' length scales, in root-mean-square difference of pixels."""

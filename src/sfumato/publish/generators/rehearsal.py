@@ -13,17 +13,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sfumato.publish.generators.gradient_trained import GradientTrained, Run
+    from sfumato.publish.generators.gradient_trained import Run
 
 _STEPS = 20
 
 
-def steps(method: GradientTrained, run: Run, seeds: Mapping[str, int]) -> int:
-    """At least one, and at most what ``method.max_minutes`` leaves time for on this machine.
+def steps(minutes: float, run: Run, seeds: Mapping[str, int]) -> int:
+    """At least one, and at most what ``minutes`` leave time for on this machine.
 
     Args:
-        method: Whose ``train`` is rehearsed.
-        run: Its steps, architecture and device; nothing private.
+        minutes: That are left.
+        run: Whose method's ``train`` is rehearsed; its steps, architecture and device; nothing
+            private.
         seeds: Of weights and training.
     """
     import torch
@@ -32,7 +33,6 @@ def steps(method: GradientTrained, run: Run, seeds: Mapping[str, int]) -> int:
     from sfumato.learn.sampling import PoissonSampling
     from sfumato.publish.generators.gradient_trained import Work
 
-    assert method.max_minutes is not None
     mechanism = run.steps.mechanism
     size = max(1, round(mechanism.sampling.expected_batch_size))
     few = min(_STEPS, mechanism.steps)
@@ -51,6 +51,6 @@ def steps(method: GradientTrained, run: Run, seeds: Mapping[str, int]) -> int:
         lambda done, total: None,
     )
     began = time.perf_counter()
-    method.train(work)
+    run.method.train(work)
     each = (time.perf_counter() - began) / few
-    return max(1, min(mechanism.steps, int(60 * method.max_minutes / each)))
+    return max(1, min(mechanism.steps, int(60 * minutes / each)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sfumato.data import ImageSet
+    from sfumato.publish.generators.denoiser import Denoiser
     from sfumato.release.release import Artefact, Release
 
 _BATCH = 500
@@ -45,7 +46,7 @@ def sample(release: Release, n: int, seed: int = 0) -> ImageSet:
             "the release holds no generator, but a fixed set of data",
             "Use its data; how many there are is chosen when it is published.",
         )
-    architecture = _architecture(artefact.architecture)
+    architecture = architecture_of(artefact.architecture)
     module = architecture.load(artefact.tensors)
     prior = np.asarray(artefact.architecture.get(PRIOR, ()), np.float64)
     if prior.shape != (architecture.classes,):
@@ -54,17 +55,31 @@ def sample(release: Release, n: int, seed: int = 0) -> ImageSet:
     return draw(architecture, module, prior, classes, n, seed)
 
 
-def _architecture(values: Mapping[str, Any]) -> Any:
-    """Of whichever kind the release holds; the module is its own."""
-    from sfumato.publish.generators import codes
+class DrawsAgain:
+    """A method whose release keeps a generator of images."""
+
+    def resample(self, release: Release, n: int, seed: int) -> ImageSet:
+        """``n`` more images from a released generator, which cost nothing."""
+        return sample(release, n, seed)
+
+
+def architecture_of(values: Mapping[str, Any]) -> Any:
+    """What rebuilds a released generator, of whatever kind.
+
+    Raises:
+        InputError: If the values describe none.
+    """
+    from sfumato.publish.generators import codes, denoiser
 
     if values.get("kind") == codes.KIND:
         return codes.CodeArchitecture.from_dict(values)
+    if values.get("kind") == denoiser.KIND:
+        return denoiser.Denoiser.from_dict(values)
     return Architecture.from_dict(values)
 
 
 def draw(
-    architecture: Architecture,
+    architecture: Architecture | Denoiser,
     module: nn.Module,
     prior: NDArray[np.float64],
     classes: Sequence[str],
@@ -98,7 +113,7 @@ def draw(
 
 
 def publishable(
-    architecture: Architecture,
+    architecture: Architecture | Denoiser,
     module: nn.Module,
     prior: NDArray[np.float64],
     classes: Sequence[str],

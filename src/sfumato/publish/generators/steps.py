@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.generators.priors import Counted
@@ -20,6 +20,24 @@ PRIOR_SHARE = 0.1
 _BRACKET = (0.05, 1e4)
 
 
+class FirstDraws(Protocol):
+    """What is measured of the private images before the steps."""
+
+    @property
+    def event(self) -> DpEvent:
+        """All that is drawn, for adding or removing one record."""
+        ...
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Its noise, as JSON values for a card."""
+        ...
+
+    def release(self, data: Any, work: Any, progress: Any) -> Any:
+        """Draws, from ``data`` and the noise of ``work.source``; JSON values."""
+        ...
+
+
 @dataclass(frozen=True)
 class PrivateSteps:
     """Everything that is drawn from the private images.
@@ -27,10 +45,17 @@ class PrivateSteps:
     Args:
         mechanism: Poisson-sampled steps with clipped and noised gradients.
         counted: Noisy class counts; None where the shares of the classes are declared.
+        first: What else is measured before the steps; None for nothing.
     """
 
     mechanism: DpSgd
     counted: Counted | None
+    first: FirstDraws | None = None
+
+    @property
+    def records(self) -> int:
+        """The public number of records."""
+        return self.mechanism.sampling.records
 
     @classmethod
     def calibrate(
@@ -42,6 +67,7 @@ class PrivateSteps:
         epochs: float,
         clipping: Clipping,
         counted_classes: int | None,
+        first: FirstDraws | None = None,
     ) -> PrivateSteps:
         """The least noise with which steps and counts together meet the budget (add-remove).
 
@@ -52,6 +78,7 @@ class PrivateSteps:
             epochs: How often a record is seen, on average.
             clipping: The bound on one record's gradient.
             counted_classes: K, if the classes are to be counted; else None.
+            first: What else is measured.
         """
         from sfumato.learn.mechanism import DpSgd
         from sfumato.learn.sampling import PoissonSampling
@@ -61,26 +88,29 @@ class PrivateSteps:
         sampling = PoissonSampling.of_batches(records, expected_batch_size)
         steps = max(1, round(epochs * records / expected_batch_size))
         counted = None
-        if counted_classes is None:
-            multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
-        else:
+        if counted_classes is not None:
             mu = PRIOR_SHARE * calibration.analytic_gaussian_mu(budget)
             counted = Counted(counted_classes, 1 / mu)
-            event = counted.event
+        beside = [part.event for part in (counted, first) if part is not None]
+        if not beside:
+            multiplier = calibration.calibrate_gaussian(budget, relation, sampling.rate, steps)
+        else:
 
             def joint(value: float) -> DpEvent:
-                return events.compose(event, events.repeat(sampling.event(value), steps))
+                return events.compose(*beside, events.repeat(sampling.event(value), steps))
 
             multiplier = calibration.calibrate(joint, budget, relation, _BRACKET)
-        return cls(DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation), counted)
+        mechanism = DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation)
+        return cls(mechanism, counted, first)
 
     @property
     def event(self) -> DpEvent:
-        """Counts and steps together."""
+        """Counts, first draws and steps together."""
         from sfumato.privacy import events
 
+        beside = [part.event for part in (self.counted, self.first) if part is not None]
         steps = self.mechanism.event
-        return steps if self.counted is None else events.compose(self.counted.event, steps)
+        return events.compose(*beside, steps) if beside else steps
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -89,4 +119,6 @@ class PrivateSteps:
         del plan["event"], plan["delta"], plan["neighbours"]  # the guarantee's own
         if self.counted is not None:
             plan["class_counts_stddev"] = self.counted.stddev
+        if self.first is not None:
+            plan.update(self.first.plan)
         return plan

@@ -21,6 +21,7 @@ from sfumato.publish import checks
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.rounds import RELATION, Aggregation, Rounds
+from sfumato.publish.generators.sampling import DrawsAgain
 from sfumato.publish.method import Calibrated, RecordCaveat
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _WHOLE = {
 
 
 @dataclass(frozen=True)
-class Voted(ABC):
+class Voted(DrawsAgain, ABC):
     """Settings of every such method.
 
     Args:

@@ -1,0 +1,88 @@
+"""Stacks of gradients at generated points."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sfumato.errors import InputError
+from sfumato.learn.bounds import check_joint
+from sfumato.learn.class_stacks import Points, StackEngine
+from sfumato.learn.clipping import Stacked
+from sfumato.privacy.neighbours import Neighbours
+
+CLIP = Stacked(0.5)
+
+
+def engine(room: int = 3) -> StackEngine:
+    points = Points(3, 2, 4)
+    with torch.no_grad():
+        points.points.copy_(torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0)))
+
+    def pull(generated: torch.Tensor, real: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return generated - (weights[:, :, None] * real).sum(dim=1, keepdim=True)
+
+    return StackEngine(points, pull, CLIP, room)
+
+
+def test_a_stack_is_noised_for_its_diameter() -> None:
+    assert CLIP.sensitivity(Neighbours.ADD_REMOVE) == 1.0
+    assert CLIP.sensitivity(Neighbours.REPLACE_ONE) == pytest.approx(2**0.5)
+    assert CLIP.noise_stddevs(3.0) == [3.0]
+    check_joint(CLIP, 3.0)
+    with pytest.raises(InputError, match="max_grad_norm is -1"):
+        Stacked(-1)
+
+
+def test_a_class_sees_its_own_records_alone() -> None:
+    rng = torch.Generator().manual_seed(1)
+    records = torch.randn(6, 4, generator=rng)
+    labels = torch.tensor([0, 1, 0, 1, 1, 0])
+    made = engine().clipped_sum(records, labels)
+    fewer = engine().clipped_sum(records[:5], labels[:5])
+    assert torch.equal(made.gradients["points"][1:], fewer.gradients["points"][1:])
+    assert not torch.equal(made.gradients["points"][0], fewer.gradients["points"][0])
+    assert made.gradients["points"].flatten(1).norm(dim=1)[:2].max() <= 0.5
+    assert made.norms.shape == (1, 6)
+
+
+def test_what_is_not_there_or_not_finite_pulls_at_nothing() -> None:
+    records, labels = torch.ones(2, 4), torch.tensor([0, 1])
+    records[1, 0] = torch.nan
+    made = engine().clipped_sum(records, labels).gradients["points"]
+    assert made[0].norm() > 0
+    assert torch.equal(made[1:], torch.zeros(2, 2, 4))
+    none = engine().clipped_sum(records[:0], labels[:0])
+    assert torch.equal(none.gradients["points"], torch.zeros(3, 2, 4))
+
+
+def test_only_so_many_records_of_a_class_are_looked_at() -> None:
+    records = torch.arange(20.0).view(5, 4) / 20
+    labels = torch.zeros(5, dtype=torch.int64)
+    some = engine(room=3).clipped_sum(records[:3], labels[:3])
+    every = engine(room=3).clipped_sum(records, labels)
+    assert torch.equal(some.gradients["points"], every.gradients["points"])
+
+
+def test_the_transport_of_one_class_does_not_hear_of_another() -> None:
+    pytest.importorskip("geomloss")
+    from sfumato.publish.generators.transporting import divergence
+
+    distance = divergence(0.05)
+    rng = torch.Generator().manual_seed(2)
+    generated, real = (torch.rand(3, m, 9, generator=rng) / 3 for m in (4, 5))
+    weights = torch.full((3, 5), 0.2)
+    equal = torch.full((3, 4), 0.25)
+
+    def pulls(other: torch.Tensor) -> torch.Tensor:
+        at = generated.clone().requires_grad_()
+        (found,) = torch.autograd.grad(distance(equal, at, weights, other).sum(), [at])
+        return found
+
+    moved = real.clone()
+    moved[1] = 1.0
+    before, after = pulls(real), pulls(moved)
+    assert torch.equal(before[[0, 2]], after[[0, 2]])
+    assert not torch.equal(before[1], after[1])
+    # A far cloud pulls towards itself: half the squared distance of means, at least roughly.
+    assert (after[1] < 0).all()

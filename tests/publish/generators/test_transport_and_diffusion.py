@@ -1,0 +1,205 @@
+"""Generators by transport and diffusion, end to end on small images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.data import ImageSchema, ImageSet
+from sfumato.errors import InputError, MissingExtraError
+from sfumato.learn.loop import PrivateLoop
+from sfumato.privacy import events
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+from sfumato.publish.generators import sample
+from sfumato.publish.generators.denoiser import SPREAD, Denoiser, schedule
+from sfumato.publish.generators.diffusion import Diffusion
+from sfumato.publish.generators.sinkhorn import Sinkhorn
+from sfumato.publish.method import Calibrated
+from sfumato.release.release import Release
+
+FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
+BUDGET = Budget(1.0, 1e-5)
+SMALL: dict[str, Any] = {"epochs": 2.0, "expected_batch_size": 20, "samples": 30, "seed": 7}
+SINKHORN = Sinkhorn(**SMALL, images_per_class=2, width=4, hidden=6, latent=3)
+DIFFUSION = Diffusion(
+    **SMALL, width=4, levels=2, features=40, warm_steps=2, warm_pictures=9, generator_steps=2
+)
+BOTH = pytest.mark.parametrize("method", [SINKHORN, DIFFUSION], ids=lambda method: method.name)
+
+
+@pytest.fixture(autouse=True)
+def _extra() -> None:
+    pytest.importorskip("geomloss")
+
+
+def images(seed: int = 0, n: int = 60) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
+    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
+
+
+def calibrated(method: Any, **changes: Any) -> Calibrated:
+    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
+    return made
+
+
+@BOTH
+def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
+    release = calibrated(method)(images(), ledger=Ledger.in_memory())
+    data: Any = release.data
+    assert data.images.shape == (30, 3, 9, 12)
+    release.save(tmp_path / "release")
+    again = Release.load(tmp_path / "release")
+    drawn = sample(again, 12, seed=3)
+    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
+    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
+
+
+@BOTH
+def test_an_interrupted_training_goes_on_and_pays_once(
+    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, folder = Ledger.in_memory(), tmp_path / "work"
+    made, data = calibrated(method), images()
+    taken, step = [], PrivateLoop.backward
+
+    def dies(loop: PrivateLoop) -> None:
+        step(loop)
+        taken.append(loop.run.taken)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PrivateLoop, "backward", dies)
+    with pytest.raises(KeyboardInterrupt):
+        made(data, ledger=ledger, workspace=folder)
+    with pytest.warns(UserWarning, match="they are lost, and counted"):
+        made(data, ledger=ledger, workspace=folder)
+    assert taken == list(range(1, made.plan["steps"] + 1))
+    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
+
+
+@BOTH
+def test_time_bounds_the_steps(method: Any) -> None:
+    release = calibrated(method, max_minutes=1e-9)(images(), ledger=Ledger.in_memory())
+    assert release.card.plan["steps_taken"] == 1 < release.card.plan["steps"]
+
+
+def test_all_draws_of_a_diffusion_model_are_one_event() -> None:
+    made = calibrated(DIFFUSION)
+    plan = made.plan
+    event: Any = made.guarantee.event  # type: ignore[union-attr]
+    step = events.PoissonSampledDpEvent(
+        plan["sampling"]["rate"], events.GaussianDpEvent(plan["noise_multiplier"])
+    )
+    assert events.repeat(step, plan["steps"]) in event.events
+    assert 0.98 < made.guarantee.epsilon() <= 1.0
+    dear = calibrated(DIFFUSION, embedding_share=0.9)
+    assert dear.plan["noise_multiplier"] > plan["noise_multiplier"]
+    assert dear.plan["embedding_noise_multiplier"] < plan["embedding_noise_multiplier"]
+    none = calibrated(DIFFUSION, embedding_share=0.0, centre_share=0.0)
+    assert "embedding_noise_multiplier" not in none.plan
+    none(images(), ledger=Ledger.in_memory())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 12), (1, 28, 28), (1, 3, 2)])
+def test_the_denoiser_mixes_no_examples_and_fits_any_shape(shape: tuple[int, int, int]) -> None:
+    denoiser = Denoiser(shape, 3, 4, sampling_steps=3, churn=0.1, guidance=0.5)
+    torch.manual_seed(0)
+    module = denoiser.build()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    some = torch.rand(5, *shape)
+    other = torch.cat([some[:2], torch.rand(3, *shape)])
+    level, classes = torch.linspace(-1, 1, 5), torch.eye(3)[torch.tensor([0, 1, 2, 0, 1])]
+    one, two = module(some, level, classes), module(other, level, classes)
+    assert one.shape == some.shape
+    assert torch.allclose(one[:2], two[:2], atol=1e-5)
+    drawn = denoiser.images(module, torch.tensor([0, 1, 2]), torch.Generator().manual_seed(0))
+    assert drawn.shape == (3, *shape)
+    assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
+    assert Denoiser.from_dict(denoiser.to_dict()) == denoiser
+
+
+def test_a_perfect_denoiser_draws_its_data() -> None:
+    """Of pixels that are normal with mean 0.6 and a known spread, by the exact answer."""
+    mean, spread = 0.2, 0.1  # in [-1, 1]
+
+    class Exact(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, noisy: torch.Tensor, told: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            level = torch.exp(4 * told).view(-1, 1, 1, 1)
+            whole = level**2 + SPREAD**2
+            at = noisy * whole.sqrt()
+            clean = (at * spread**2 + mean * level**2) / (spread**2 + level**2)
+            return (clean - SPREAD**2 / whole * at) / (level * SPREAD / whole.sqrt())
+
+    for steps, churn in ((20, 0.0), (40, 0.1)):
+        denoiser = Denoiser((1, 8, 8), 2, 4, steps, churn)
+        labels = torch.zeros(200, dtype=torch.int64)
+        drawn = denoiser.images(Exact(), labels, torch.Generator().manual_seed(0)).detach()
+        assert float(drawn.mean()) == pytest.approx(0.6, abs=0.005)
+        assert float(drawn.std()) == pytest.approx(spread / 2, rel=0.15)
+
+
+def test_noise_levels_fall() -> None:
+    levels = schedule(12)
+    assert levels[0] == pytest.approx(20)
+    assert levels[-1] == pytest.approx(0.02)
+    assert (np.diff(levels) < 0).all()
+
+
+def test_transport_draws_a_generator_to_the_images() -> None:
+    pixels = np.zeros((300, 1, 8, 8), np.float32)
+    labels = np.arange(300) % 2
+    pixels[labels == 0, :, :4] = 0.9
+    pixels[labels == 1, :, 4:] = 0.9
+    private = ImageSet.from_arrays(pixels, labels, ("up", "down"))
+    method = Sinkhorn(
+        epochs=40,
+        expected_batch_size=20,
+        samples=20,
+        learning_rate=0.01,
+        coefficients=16,
+        averaging=0.9,
+        class_prior="uniform",
+        seed=3,
+    )
+    facts = ImageSchema(1, 8, 8, ("up", "down"), records=300)
+    made: Any = method.calibrate(Budget(60.0, 1e-5), facts)(private, ledger=Ledger.in_memory()).data
+    for label in (0, 1):
+        halves = made.images[made.labels == label].mean(axis=(0, 1, 3)).reshape(2, 4).mean(axis=1)
+        assert halves[label] > halves[1 - label] + 0.3
+
+
+def test_what_cannot_be_is_refused_before_anything_is_spent() -> None:
+    for method, changes, message in (
+        (SINKHORN, {"blur": 0}, "blur is 0"),
+        (SINKHORN, {"coefficients": 0}, "coefficients is 0"),
+        (SINKHORN, {"debias": -1}, "debias is -1"),
+        (DIFFUSION, {"levels": 0}, "levels is 0"),
+        (DIFFUSION, {"features": 41}, "features is 41"),
+        (DIFFUSION, {"embedding_share": 1.0}, "embedding_share is 1.0"),
+        (DIFFUSION, {"embedding_share": 0.95, "centre_share": 0.5}, "nothing is left"),
+        (DIFFUSION, {"guidance": 1.0, "label_dropout": 0.0}, "guidance needs"),
+    ):
+        with pytest.raises(InputError, match=message):
+            calibrated(method, **changes)
+    with pytest.raises(InputError, match="diffusion model"):
+        Denoiser.from_dict({**Denoiser((1, 8, 8), 2, 4).to_dict(), "width": 0})
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "geomloss", None)
+    ledger = Ledger.in_memory()
+    with pytest.raises(MissingExtraError, match=r"sfumato\[transport\]"):
+        calibrated(SINKHORN)(images(), ledger=ledger)
+    assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
