@@ -23,6 +23,7 @@ from battery.defects import (
     tables,
     taught,
     trained,
+    trained_rows,
 )
 from battery.row import Row
 from battery.rows.taught import taught as taught_row
@@ -386,6 +387,67 @@ PLANTED: tuple[Planted, ...] = (
         HONEST[gradient_trained.DPGAN],
         ("check_norms", "check_realised_loss"),
         gradient_trained.unclipped,
+    ),
+    Planted(
+        "private images sent through a private autoencoder",
+        "readings of DP-AuGM (a holder that publishes its own records' codes)",
+        HONEST[gradient_trained.AUGM],
+        ("check_only_draws_leak",),
+        gradient_trained.private_reconstructed,
+    ),
+    Planted(
+        "decoders that begin at the classes' exact means",
+        "our own: an output's bias set from the data, as is usual without privacy",
+        HONEST[gradient_trained.VAEGM],
+        ("check_only_draws_leak",),
+        gradient_trained.usual_images,
+    ),
+    Planted(
+        "an encoder trained without noise, because it is not published",
+        "DP2-VAE as it is often summarised",
+        HONEST[gradient_trained.DP2VAE],
+        ("check_realised_loss",),
+        gradient_trained.quiet_encoder,
+    ),
+    Planted(
+        "the encoder's steps left out of the total",
+        "our own: only the decoder is published",
+        spoilt(gradient_trained.DP2VAE, gradient_trained.decoder_alone),
+        ("check_parts_sum",),
+    ),
+    Planted(
+        "conditions drawn at the private frequencies",
+        "CTGAN's training by sampling, and DP-CTGAN with it",
+        HONEST[trained_rows.GAN],
+        ("check_only_draws_leak",),
+        trained_rows.sampled_by_frequency,
+    ),
+    Planted(
+        "packs of rows clipped as one",
+        "CTGAN's critic (PacGAN); a published DP-WGAN clips means of microbatches",
+        HONEST[trained_rows.GAN],
+        ("check_realised_loss",),
+        trained_rows.packs,
+    ),
+    Planted(
+        "first counts left out of the total",
+        "our own: a start that is thought of as initial weights",
+        spoilt(trained_rows.GAN, trained_rows.counts_for_free),
+        ("check_parts_sum",),
+    ),
+    Planted(
+        "private rows sent through a private autoencoder",
+        "readings of DP-AuGM (a holder that publishes its own records' codes)",
+        HONEST[trained_rows.AUGM],
+        ("check_only_draws_leak",),
+        trained_rows.private_reconstructed,
+    ),
+    Planted(
+        "random inputs drawn in the order of the batch",
+        "every denoising or variational autoencoder that draws from one seeded stream",
+        HONEST[trained_rows.AUGM],
+        ("check_realised_loss",),
+        trained_rows.spoilt_in_order,
     ),
     Planted(
         "the event is not what runs",

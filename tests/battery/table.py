@@ -13,7 +13,7 @@ from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
-from battery.rows.gradient_trained import cvae, dpgan
+from battery.rows.gradient_trained import augm, cvae, dp2vae, dpgan, vaegm
 from battery.rows.independent import independent
 from battery.rows.marginals import marginals
 from battery.rows.mcgen import mcgen
@@ -22,6 +22,8 @@ from battery.rows.merf import merf
 from battery.rows.pate import pate
 from battery.rows.recipe import recipe
 from battery.rows.taught import taught
+from battery.rows.trained_rows import augm as table_augm
+from battery.rows.trained_rows import gan as table_gan
 from battery.rows.vmf import vmf
 from sfumato.privacy.budget import Budget
 
@@ -48,10 +50,16 @@ METHODS: tuple[MethodRow, ...] = (
     marginals("tables.marginals: numeric target", facts=PEOPLE.with_target("age")),
     mcgen("tables.mcgen"),
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
+    table_gan("tables.gan"),
+    table_gan("tables.gan: numeric target", PEOPLE.with_target("age")),
+    table_augm("tables.augm"),
     merf("generators.merf"),
     cvae("generators.cvae"),
     cvae("generators.cvae: classes counted", counted=True),
     dpgan("generators.dpgan"),
+    augm("generators.augm"),
+    vaegm("generators.vaegm"),
+    dp2vae("generators.dp2vae"),
     taught("generators.taught"),
     adlm("learn.adlm"),
     pate("learn.pate: gaussian"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,8 +33,17 @@ if TYPE_CHECKING:
 
     from sfumato.data import ImageSchema, ImageSet
     from sfumato.learn.clipping import Clipping
+    from sfumato.learn.mechanism import DpSgd
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
+
+
+PUBLIC = "public records"
+"""The name of the fact that states which records a method was given beside the private ones."""
+PUBLIC_CAVEAT = (
+    "The public records are not protected at all: that no private record, and nobody who expects "
+    "protection, is among them is the custodian's declaration."
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class Work:
         progress: Told steps done and steps in all.
         workspace: Where checkpoints lie; None keeps none.
         most: So many steps are taken, decided before any private image is looked at; None: all.
+        prepared: What the method needs beside private images: nothing private.
     """
 
     architecture: Architecture
@@ -65,6 +76,7 @@ class Work:
     progress: Callable[[int, int], None]
     workspace: Path | None = None
     most: int | None = None
+    prepared: Any = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,19 @@ class GradientTrained(ABC):
 
         return Flat(self.max_grad_norm)
 
+    def prepared(self, facts: ImageSchema) -> tuple[Any, tuple[Fact, ...]]:
+        """What a method needs beside the private images, and the facts that it states of it."""
+        return None, ()
+
+    def planned(self, steps: int, prepared: Any) -> Mapping[str, Any]:
+        """What a card says of the run beside what all say: JSON values, and nothing private."""
+        return {}
+
+    def released(self, run: Run, module: nn.Module, prior: priors.Shares, **kept: Any) -> Artefact:
+        """The trained generator with a first sample of it."""
+        samples = run.plan["samples"]
+        return publishable(run.architecture, module, prior, run.facts.classes, samples, **kept)
+
     # -- what they share -----------------------------------------------------------------------
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
@@ -168,7 +193,8 @@ class GradientTrained(ABC):
             clipping=self.clipping,
             counted_classes=len(facts.classes) if prior is None else None,
         )
-        run = Run(self, facts, records, steps, prior, checks.device(self.device))
+        prepared, stated = self.prepared(facts)
+        run = Run(self, facts, records, steps, prior, checks.device(self.device), prepared)
         public = [Fact("generator", run.architecture.to_dict(), f"public: setting of {self.name}")]
         if isinstance(self.class_prior, Mapping):
             public.append(Fact("class prior", dict(self.class_prior)))
@@ -179,8 +205,11 @@ class GradientTrained(ABC):
             guarantee=Central(steps.event, budget.delta, "record", steps.mechanism.neighbours),
             plan=run.plan,
             run=run,
-            public=tuple(public),
-            caveats=caveats(steps.mechanism.neighbours),
+            public=(*public, *stated),
+            caveats=(
+                *caveats(steps.mechanism.neighbours),
+                *(PUBLIC_CAVEAT for fact in stated if fact.name == PUBLIC),
+            ),
             source=STREAM,
         )
 
@@ -207,6 +236,7 @@ class Run:
         steps: What is drawn from them.
         prior: (K,) declared shares of the classes, or None.
         device: As torch names it.
+        prepared: What the method needs beside the private images.
     """
 
     method: GradientTrained
@@ -215,6 +245,7 @@ class Run:
     steps: PrivateSteps
     prior: priors.Shares | None
     device: str
+    prepared: Any = None
     resumable: bool = field(default=True, init=False)
 
     @property
@@ -230,6 +261,7 @@ class Run:
             **self.steps.plan,
             "samples": samples,
             "generator": self.architecture.to_dict(),
+            **self.method.planned(self.steps.mechanism.steps, self.prepared),
         }
 
     def __call__(
@@ -263,7 +295,12 @@ class Run:
             prior = np.asarray(drawn)
         most = None
         if method.max_minutes is not None:
-            most = once(workspace, "most_steps", lambda: rehearsal.steps(method, self, seeds))
+            minutes, mechanism = method.max_minutes, self.steps.mechanism
+            most = once(
+                workspace,
+                "most_steps",
+                lambda: rehearsal.steps(minutes, mechanism, partial(self._rehearse, seeds)),
+            )
         work = Work(
             self.architecture,
             images,
@@ -276,14 +313,30 @@ class Run:
             lambda done, total: progress(done, total, "training the generator"),
             workspace,
             most,
+            self.prepared,
         )
         module = method.train(work)
-        return publishable(
+        taken = most or self.steps.mechanism.steps
+        return method.released(self, module, prior, seeds=seeds, steps_taken=taken)
+
+    def _rehearse(self, seeds: Mapping[str, int], mechanism: DpSgd, size: int) -> None:
+        """A training on pictures of noise."""
+        import torch
+
+        from sfumato.learn.noise import STREAM
+
+        generator = torch.Generator().manual_seed(seeds["training"])
+        classes = len(self.facts.classes)
+        work = Work(
             self.architecture,
-            module,
-            prior,
-            self.facts.classes,
-            method.samples or self.records,
+            torch.rand(size, *self.facts.shape, generator=generator),
+            torch.randint(classes, (size,), generator=generator),
+            replace(self.steps, mechanism=mechanism),
+            torch.full((classes,), 1 / classes, dtype=torch.float64),
             seeds,
-            steps_taken=most or self.steps.mechanism.steps,
+            STREAM,
+            self.device,
+            lambda done, total: None,
+            prepared=self.prepared,
         )
+        self.method.train(work)

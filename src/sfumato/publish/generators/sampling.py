@@ -39,13 +39,15 @@ def sample(release: Release, n: int, seed: int = 0) -> ImageSet:
     for name, value, lowest in (("n", n, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
+    from sfumato.publish.generators.coded import architecture_of
+
     artefact = release.artefact
     if not artefact.architecture:
         raise InputError(
             "the release holds no generator, but a fixed set of data",
             "Use its data; how many there are is chosen when it is published.",
         )
-    architecture = Architecture.from_dict(artefact.architecture)
+    architecture = architecture_of(artefact.architecture)
     module = architecture.load(artefact.tensors)
     prior = np.asarray(artefact.architecture.get(PRIOR, ()), np.float64)
     if prior.shape != (architecture.classes,):
