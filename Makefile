@@ -61,7 +61,8 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 	$(BIN)/python benchmarks/$*.py
 
 bench-images: $(VENV)/.core
-	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf
+	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.augm \
+		generators.vaegm generators.dp2vae
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py

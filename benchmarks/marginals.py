@@ -1,6 +1,7 @@
 """tables.marginals against tables.independent and a peer's MST and AIM, interleaved in one run.
 
     python benchmarks/marginals.py --peer PEER/bin/python    # with smartnoise-synth 1.0.8 in it
+    python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out ...
 
 Every run is a process of its own: ours is `sfumato publish --no-evaluate`, the peer's is
 `marginals_peer.py` on the same public cells. Models are trained on the release and judged on the
@@ -130,7 +131,7 @@ def run(args: Any, coded: Coded, name: str, epsilon: float | None, seed: int) ->
         folder = Path(scratch)
         if name == REAL:
             row["scores"] = scores(coded.table, coded.test, seed)
-        elif name in OURS:
+        elif name in args.ours:
             rows = coded.table.num_rows
             coded.table.save(folder / "private")
             command = [
@@ -191,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="census-income")
     parser.add_argument("--columns", choices=["all", "fifteen"], default="all")
+    parser.add_argument("--ours", nargs="+", default=list(OURS))
     parser.add_argument("--peer", help="the interpreter of the peer's environment")
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--peer-rows", type=int, default=1 << 40)
@@ -205,7 +207,7 @@ def main() -> None:
     args.name = args.data if args.columns == "all" else f"{args.data}, 15 columns"
     done = {(r["data"], r["method"], r["epsilon"], r["seed"]) for r in rows}
     coded = Coded(args.data, () if args.columns == "all" else FIFTEEN)
-    methods = [*OURS, *(args.peers if args.peer else ())]
+    methods = [*args.ours, *(args.peers if args.peer else ())]
     wanted = [(REAL, None, seed) for seed in args.seeds]
     wanted += [(n, e, seed) for seed in args.seeds for e in args.epsilon for n in methods]
     for name, epsilon, seed in wanted:
@@ -217,7 +219,9 @@ def main() -> None:
             file.write(json.dumps(row) + "\n")
         print(json.dumps({k: v for k, v in row.items() if k != "scores"}), flush=True)
     report = {
-        "command": "make bench-marginals PEER=.../bin/python",
+        "command": "make bench-marginals PEER=.../bin/python"
+        if args.ours == list(OURS)
+        else "python " + " ".join(sys.argv),
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.platform(),
