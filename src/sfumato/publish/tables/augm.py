@@ -61,6 +61,7 @@ class TableAugm(TrainedRows):
     are not protected at all.
     """
 
+    epochs: float = 5
     code: int = 32
     learning_rate: float = 2e-3
     spoilt: float = 0.5
