@@ -61,7 +61,8 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 	$(BIN)/python benchmarks/$*.py
 
 bench-images: $(VENV)/.dev
-	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion
+	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion \
+		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py

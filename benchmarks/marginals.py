@@ -1,6 +1,7 @@
 """tables.marginals against tables.independent and a peer's MST and AIM, interleaved in one run.
 
     python benchmarks/marginals.py --peer PEER/bin/python    # with smartnoise-synth 1.0.8 in it
+    python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out ...
 
 Every run is a process of its own: ours is `sfumato publish --no-evaluate`, the peer's is
 `marginals_peer.py` on the same public cells. Models are trained on the release and judged on the
@@ -38,6 +39,7 @@ OURS = ("tables.marginals", "tables.independent")
 PEERS = ("mst", "aim")
 DELTA = 1e-6
 BINS = 16
+VALIDATE_SEED = 2026
 FIFTEEN = (
     *("age", "class_of_worker", "education", "marital_status", "major_industry"),
     *("major_occupation", "race", "sex", "capital_gains", "capital_losses", "dividends"),
@@ -52,12 +54,15 @@ class Coded:
     Args:
         data: Its name.
         columns: Those that are kept; all if empty.
+        validate: Whether a held-out fifth of the training part stands in for the test part.
     """
 
-    def __init__(self, data: str, columns: Sequence[str] = ()) -> None:
+    def __init__(self, data: str, columns: Sequence[str] = (), validate: bool = False) -> None:
         self.table, self.test = (
             kept(datasets.load(data, part), columns) for part in ("train", "test")
         )
+        if validate:
+            self.table, self.test = self.table.split(0.2, VALIDATE_SEED)
         schema = self.table.schema
         ordered = [*schema.features, schema[schema.target or ""]]
         self.cells = [Cells.of(column, BINS, "refined", 2) for column in ordered]
@@ -130,7 +135,7 @@ def run(args: Any, coded: Coded, name: str, epsilon: float | None, seed: int) ->
         folder = Path(scratch)
         if name == REAL:
             row["scores"] = scores(coded.table, coded.test, seed)
-        elif name in OURS:
+        elif name in args.ours:
             rows = coded.table.num_rows
             coded.table.save(folder / "private")
             command = [
@@ -191,6 +196,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="census-income")
     parser.add_argument("--columns", choices=["all", "fifteen"], default="all")
+    parser.add_argument("--ours", nargs="+", default=list(OURS))
+    parser.add_argument("--validate", action="store_true", help="judge on held-out training rows")
     parser.add_argument("--peer", help="the interpreter of the peer's environment")
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--peer-rows", type=int, default=1 << 40)
@@ -203,9 +210,10 @@ def main() -> None:
     work = Path(args.work)
     rows = [json.loads(line) for line in work.read_text().splitlines()] if work.exists() else []
     args.name = args.data if args.columns == "all" else f"{args.data}, 15 columns"
+    args.name += ", held-out training rows" if args.validate else ""
     done = {(r["data"], r["method"], r["epsilon"], r["seed"]) for r in rows}
-    coded = Coded(args.data, () if args.columns == "all" else FIFTEEN)
-    methods = [*OURS, *(args.peers if args.peer else ())]
+    coded = Coded(args.data, () if args.columns == "all" else FIFTEEN, args.validate)
+    methods = [*args.ours, *(args.peers if args.peer else ())]
     wanted = [(REAL, None, seed) for seed in args.seeds]
     wanted += [(n, e, seed) for seed in args.seeds for e in args.epsilon for n in methods]
     for name, epsilon, seed in wanted:
@@ -217,7 +225,9 @@ def main() -> None:
             file.write(json.dumps(row) + "\n")
         print(json.dumps({k: v for k, v in row.items() if k != "scores"}), flush=True)
     report = {
-        "command": "make bench-marginals PEER=.../bin/python",
+        "command": "make bench-marginals PEER=.../bin/python"
+        if args.ours == list(OURS)
+        else "python " + " ".join(sys.argv),
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.platform(),

@@ -30,6 +30,8 @@ METHODS: dict[str, list[str]] = {
     "tables.independent": [],
     "tables.adaptive": [],
     "tables.adaptive paid": ["--set", "importance=paid"],
+    "tables.gan": [],
+    "tables.augm": [],
 }
 
 
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["census-income", "german-credit"])
     parser.add_argument("--epsilon", nargs="+", type=float, default=[1.0, 4.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--method", nargs="+", default=list(METHODS)[:3], choices=list(METHODS))
     parser.add_argument("--out", default="benchmarks/results/tables.json")
     args = parser.parse_args()
     rows = []
@@ -111,7 +114,7 @@ def main() -> None:
         for seed in args.seeds:
             for data in args.data:
                 for epsilon in args.epsilon:
-                    for method in METHODS:
+                    for method in args.method:
                         ran = publish(data, method, epsilon, Path(scratch))
                         release = sfumato.Release.load(ran.pop("out"))
                         row = {"data": data, "method": method, "epsilon": epsilon, "seed": seed}
@@ -119,7 +122,7 @@ def main() -> None:
                         rows.append({**row, "scores": scores(release, data, seed)})
                         print(json.dumps({k: v for k, v in rows[-1].items() if k != "scores"}))
     report = {
-        "command": "python benchmarks/tables.py",
+        "command": "python " + " ".join(sys.argv),
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.platform(),

@@ -49,3 +49,23 @@ def test_images_go_to_a_teacher_if_it_can_see_them_and_there_are_enough() -> Non
         name, why = choose("data", "images", facts, records=records, epsilon=epsilon)
         assert name == expected
         assert why.startswith(f"{name}: ")
+
+
+def test_nothing_is_chosen_that_was_not_measured_to_be_best() -> None:
+    """Networks over rows, and autoencoders of images, are asked for by name."""
+    levels = Categorical("y", ("no", "yes"))
+    chosen = {
+        choose("data", "table", table(features, target), records=records, epsilon=epsilon)[0]
+        for features in (1, 3, 50, 300)
+        for target in (levels, Numeric("y", 0, 10_000, 1), None)
+        for records in (50, 1_000_000)
+        for epsilon in (0.1, 1.0, 10.0)
+    }
+    assert chosen == {"tables.marginals", "tables.independent"}
+    chosen = {
+        choose("data", "images", facts, records=records, epsilon=epsilon)[0]
+        for facts in (ImageSchema(1, 28, 28, ("a", "b")), ImageSchema(3, 4, 4, ("a",)))
+        for records in (50, 1_000_000)
+        for epsilon in (0.1, 1.0, 10.0)
+    }
+    assert chosen == {"generators.taught", "generators.merf"}

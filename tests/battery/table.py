@@ -14,7 +14,7 @@ from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.diffusion import diffusion
 from battery.rows.dynamic import dynamic
-from battery.rows.gradient_trained import cvae, dpgan, dpmi
+from battery.rows.gradient_trained import augm, cvae, dp2vae, dpgan, dpmi, vaegm
 from battery.rows.independent import independent
 from battery.rows.marginals import marginals
 from battery.rows.mcgen import mcgen
@@ -25,6 +25,8 @@ from battery.rows.psg import psg
 from battery.rows.recipe import recipe
 from battery.rows.sinkhorn import sinkhorn
 from battery.rows.taught import taught
+from battery.rows.trained_rows import augm as table_augm
+from battery.rows.trained_rows import gan as table_gan
 from battery.rows.vmf import vmf
 from battery.rows.voted import datalens, gpate
 from sfumato.privacy.budget import Budget
@@ -52,6 +54,9 @@ METHODS: tuple[MethodRow, ...] = (
     marginals("tables.marginals: numeric target", facts=PEOPLE.with_target("age")),
     mcgen("tables.mcgen"),
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),
+    table_gan("tables.gan"),
+    table_gan("tables.gan: numeric target", PEOPLE.with_target("age")),
+    table_augm("tables.augm"),
     merf("generators.merf"),
     cvae("generators.cvae"),
     cvae("generators.cvae: classes counted", counted=True),
@@ -60,6 +65,9 @@ METHODS: tuple[MethodRow, ...] = (
     psg("generators.psg"),
     sinkhorn("generators.sinkhorn"),
     diffusion("generators.diffusion"),
+    augm("generators.augm"),
+    vaegm("generators.vaegm"),
+    dp2vae("generators.dp2vae"),
     taught("generators.taught"),
     gpate("generators.gpate: votes"),
     gpate("generators.gpate: tested votes", threshold=0.4),

@@ -43,6 +43,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "tables.adaptive": {},
     "tables.adaptive paid": {"importance": "paid"},
     "tables.adaptive gaussian": {"noise": "gaussian"},
+    "tables.gan": {"epochs": 2, "hidden": 8},
+    "tables.augm": {"epochs": 2, "hidden": 8},
     "learn.dpsgd": {"epochs": 2},
     "learn.dpsgd replaced": {"epochs": 2, "neighbours": "replace-one"},
 }

@@ -28,6 +28,8 @@ from sfumato.publish import units
 from sfumato.publish.method import Calibrated, Method, Progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sfumato.data import Schema, Table
     from sfumato.privacy.noise import NoiseSource
     from sfumato.release.release import Artefact
@@ -130,11 +132,23 @@ class _Kept:
                 "Export the table to Parquet, or leave pass_through out.",
             )
 
-    def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
+    @property
+    def resumable(self) -> bool:
+        """Whether the method's own run is."""
+        return bool(getattr(self.run, "resumable", False))
+
+    def __call__(
+        self,
+        table: Table,
+        source: NoiseSource,
+        progress: Progress,
+        workspace: Path | None = None,
+    ) -> Artefact:
         """The method's artefact with its public columns, and without impossible rows."""
         own = [name for name in self.facts.names if name not in self.copied]
+        further = () if workspace is None else (workspace,)
         artefact: Artefact = self.run(
-            table.select(*own) if self.copied else table, source, progress
+            table.select(*own) if self.copied else table, source, progress, *further
         )
         seed = secrets.randbits(63)
         beside = even(table.codes_batches(columns=self.copied)) if self.copied else None

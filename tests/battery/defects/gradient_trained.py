@@ -16,9 +16,14 @@ from sfumato.learn.clipping import Flat
 from sfumato.learn.examples import labelled
 from sfumato.privacy.guarantee import Central
 from sfumato.publish.generators import codes
-from sfumato.publish.generators.gradient_trained import Run
+from sfumato.publish.generators.augm import Augm
+from sfumato.publish.generators.coded import Coded
+from sfumato.publish.generators.dp2vae import Dp2Vae
+from sfumato.publish.generators.gradient_trained import Run, Work
+from sfumato.publish.generators.vaegm import VaeGm
 from sfumato.publish.method import Calibrated
 
+AUGM, VAEGM, DP2VAE = "generators.augm", "generators.vaegm", "generators.dp2vae"
 CVAE, COUNTED, DPGAN = "generators.cvae", "generators.cvae: classes counted", "generators.dpgan"
 DPMI = "generators.dpmi"
 
@@ -68,3 +73,62 @@ def standardised_codes() -> Iterator[None]:
 
     with patch.object(codes, "invert", scaled):
         yield
+
+
+@contextmanager
+def private_reconstructed() -> Iterator[None]:
+    """Publishes what the private autoencoder makes of the private images."""
+    original, given = Augm.train, []
+
+    def train(method: Augm, work: Work) -> Any:
+        given[:] = [(work.images, work.labels)]
+        return original(method, work)
+
+    def images(made: Coded, module: Any, labels: Any, generator: Any) -> Any:
+        pictures, own = given[0]
+        again = torch.arange(len(labels)) % len(own)
+        return made.through(module, pictures[again], own[again])
+
+    with patch.object(Augm, "train", train), patch.object(Coded, "images", images):
+        yield
+
+
+@contextmanager
+def usual_images() -> Iterator[None]:
+    """Begins each class's decoder at the exact mean of the class's images."""
+    original = VaeGm.train
+
+    def train(method: VaeGm, work: Work) -> Any:
+        decoder = original(method, work)
+        classes = torch.nn.functional.one_hot(work.labels, work.architecture.classes).float()
+        sums = classes.T @ work.images.flatten(1)
+        means = (sums + 0.5) / (classes.sum(dim=0)[:, None] + 1)
+        with torch.no_grad():
+            decoder.usual.weight += means.logit(1e-3).T
+        return decoder
+
+    with patch.object(VaeGm, "train", train):
+        yield
+
+
+@contextmanager
+def quiet_encoder() -> Iterator[None]:
+    """Trains the encoder without noise worth the name, as it is not published."""
+    original = Dp2Vae._stage
+
+    def stage(method: Dp2Vae, coder: Any, work: Work) -> None:
+        if any(p.requires_grad for p in coder.encoder.parameters()):
+            quiet = replace(work.steps.mechanism, noise_multiplier=0.05)
+            work = replace(work, steps=replace(work.steps, mechanism=quiet))
+        original(method, coder, work)
+
+    with patch.object(Dp2Vae, "_stage", stage):
+        yield
+
+
+def decoder_alone(made: Calibrated) -> Calibrated:
+    """Claims the decoder's steps and not the encoder's."""
+    guarantee, mechanism = made.guarantee, made.run.steps.mechanism
+    steps = mechanism.event_after(mechanism.steps - made.plan["encoder_steps"])
+    claim: Any = guarantee
+    return replace(made, guarantee=Central(steps, claim.delta, claim.unit, claim.neighbours))

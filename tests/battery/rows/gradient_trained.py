@@ -7,10 +7,14 @@ from typing import Any
 
 from battery.accountant import Parts
 from battery.row import Array, MethodRow
+from battery.rows.pate import public_records
 from battery.rows.trained import steps_of_plan, trained
+from sfumato.publish.generators.augm import Augm
 from sfumato.publish.generators.cvae import Cvae
+from sfumato.publish.generators.dp2vae import Dp2Vae
 from sfumato.publish.generators.dpgan import DpGan
 from sfumato.publish.generators.dpmi import Dpmi
+from sfumato.publish.generators.vaegm import VaeGm
 from sfumato.release.release import Artefact
 
 SMALL: dict[str, Any] = {
@@ -60,6 +64,74 @@ def cvae(name: str, *, counted: bool = False) -> MethodRow:
         slow_runs=400,
         canaries=40,
         **again,
+    )
+
+
+def augm(name: str) -> MethodRow:
+    """An autoencoder, and what it makes of pictures of nobody."""
+
+    def numbers(artefact: Artefact) -> dict[str, Array]:
+        pictures: Any = artefact.data
+        return {**generator_of(artefact), "pictures": pictures.images, "of": pictures.labels}
+
+    return coder(
+        name,
+        Augm,
+        {"encoder_width": 2, "encoder_hidden": 5, "samples": None},
+        {"encoder_width": 4, "encoder_hidden": 4, "public_data": public_records()},
+        numbers=numbers,
+    )
+
+
+def vaegm(name: str) -> MethodRow:
+    """An autoencoder for each class."""
+    return coder(
+        name,
+        VaeGm,
+        {"encoder_hidden": 5, "divergence": 9.0, "width": 16},
+        {"encoder_hidden": 4, "divergence": 0.5, "width": 4},
+    )
+
+
+def dp2vae(name: str) -> MethodRow:
+    """An encoder, then a decoder."""
+    return coder(
+        name,
+        Dp2Vae,
+        {"encoder_width": 2, "encoder_hidden": 5, "divergence": 9.0},
+        {
+            "encoder_width": 4,
+            "encoder_hidden": 4,
+            "divergence": 0.5,
+            "encoder_share": 0.6,
+            "public_data": public_records(),
+            "public_epochs": 1,
+        },
+    )
+
+
+def coder(
+    name: str,
+    subject: type,
+    settings: Mapping[str, Any],
+    alternatives: Mapping[str, Any],
+    **more: Any,
+) -> MethodRow:
+    """A method that trains an autoencoder of some kind."""
+    filled: dict[str, Any] = {
+        "parts": with_counts,
+        "numbers": generator_of,
+        "paid_for": frozenset({"class_prior"}),
+        "runs": 0,
+        "slow_runs": 400,
+        "canaries": 40,
+    }
+    return trained(
+        name,
+        subject,
+        SMALL | {"learning_rate": 0.1} | dict(settings),
+        ALTERNATIVES | {"learning_rate": 0.05} | dict(alternatives),
+        **{**filled, **more},
     )
 
 

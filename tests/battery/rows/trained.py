@@ -78,7 +78,7 @@ def trained(
         way = along(made)
         return np.array(
             [
-                sum(float(step.output @ way) for step in _steps(made, private, source, real=True))
+                sum(float(step.output @ way) for step in steps_of(made, private, source, real=True))
                 for _ in range(runs)
             ]
         )
@@ -91,7 +91,7 @@ def trained(
         if neighbours is Neighbours.REPLACE_ONE:
             return one_of_two(made, canaries, included, source)
         present = canaries.select(np.flatnonzero(included))
-        noisy = sum(step.output for step in _steps(made, present, source, real=True))
+        noisy = sum(step.output for step in steps_of(made, present, source, real=True))
         alone = (canaries.select(np.array([i])) for i in range(count))
         return np.array([float(first(made, canary).values @ noisy) for canary in alone])
 
@@ -105,7 +105,7 @@ def trained(
         labels = np.stack([side.labels for side in both])
         classes = canaries.schema.classes
         private = ImageSet.from_arrays(images[chosen], labels[chosen], classes)
-        noisy = sum(step.output for step in _steps(made, private, source, real=True))
+        noisy = sum(step.output for step in steps_of(made, private, source, real=True))
         none = first(made, ImageSet.from_arrays(images[0], labels[0], classes)).values
         scores = []
         for i in range(len(canaries)):
@@ -131,7 +131,7 @@ def trained(
         return step.output, step.values
 
     def error(made: Calibrated, source: NoiseSource) -> float:
-        return float(np.mean([np.abs(step.noise).mean() for step in _steps(made, base, source)]))
+        return float(np.mean([np.abs(step.noise).mean() for step in steps_of(made, base, source)]))
 
     filled: dict[str, Any] = {
         "name": name,
@@ -180,10 +180,10 @@ def steps_of_plan(plan: Mapping[str, Any], facts: Any) -> Parts:
 
 def first(made: Calibrated, private: Any, source: NoiseSource | None = None) -> Draw:
     """The first step of a run, on all records."""
-    return _steps(made, private, source or SeededSource(0), enough=True)[0]
+    return steps_of(made, private, source or SeededSource(0), enough=True)[0]
 
 
-def _steps(
+def steps_of(
     made: Calibrated,
     private: Any,
     source: NoiseSource,

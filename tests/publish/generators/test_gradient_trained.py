@@ -15,13 +15,17 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.generators import codes, critics, sample, variational
+from sfumato.publish.generators import codes, critics, reconstruct, sample, variational
+from sfumato.publish.generators.augm import Augm
 from sfumato.publish.generators.cvae import Cvae
+from sfumato.publish.generators.dp2vae import Dp2Vae
 from sfumato.publish.generators.dpgan import DpGan
 from sfumato.publish.generators.dpmi import Dpmi
 from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.per_class import Encoder as OfOneClass
 from sfumato.publish.generators.priors import Counted
 from sfumato.publish.generators.seeds import seeds_of
+from sfumato.publish.generators.vaegm import VaeGm
 from sfumato.publish.method import Calibrated
 from sfumato.release.release import Release
 
@@ -40,7 +44,12 @@ CVAE = Cvae(**SMALL, encoder_width=2, encoder_hidden=5)
 DPGAN = DpGan(**SMALL, critic_steps=2, batch=6, critic_width=2, critic_hidden=4)
 NAMES = ("weights", "training", "drawing")
 DPMI = Dpmi(**SMALL, public_images=50, public_epochs=1, code=4, critic_steps=2, batch=6)
-BOTH = pytest.mark.parametrize("method", [CVAE, DPGAN, DPMI], ids=lambda method: method.name)
+AUGM = Augm(**SMALL, encoder_width=2, encoder_hidden=5)
+VAEGM = VaeGm(**{**SMALL, "width": 16}, encoder_hidden=4)
+DP2VAE = Dp2Vae(**SMALL, encoder_width=2, encoder_hidden=5)
+BOTH = pytest.mark.parametrize(
+    "method", [CVAE, DPGAN, DPMI, AUGM, VAEGM, DP2VAE], ids=lambda method: method.name
+)
 
 
 def images(seed: int = 0, n: int = 60) -> ImageSet:
@@ -193,3 +202,88 @@ def test_noisy_counts_become_shares_that_leave_no_class_out() -> None:
     assert shares.sum() == pytest.approx(1)
     assert shares[0] == pytest.approx(0.9 / 1.03, abs=0.03)
     assert shares[2] == pytest.approx((0.1 / 3) / 1.03, abs=0.01)
+
+
+def test_no_weight_of_a_class_is_moved_by_an_image_of_another() -> None:
+    """What makes one training's guarantee that of every class's."""
+    made = Architecture((1, 4, 4), 3, 2, 5, 1, form="one a class")
+    coder = variational.Autoencoder(OfOneClass((1, 4, 4), 3, 2, 5), made.build(), made)
+    generator = torch.Generator().manual_seed(0)
+
+    def moved(label: int) -> torch.Tensor:
+        coder.zero_grad()
+        image = torch.rand(1, 1, 4, 4, generator=generator)
+        found = coder(image, torch.eye(3)[[label]], torch.randn(1, 2, generator=generator))
+        variational.loss_of(1.0)(found, image).sum().backward()
+        return torch.cat([p.grad.flatten() for p in coder.parameters()]) != 0  # type: ignore[union-attr]
+
+    one, two = (sum(moved(label).int() for _ in range(20)) > 0 for label in (0, 2))
+    assert one.any()
+    assert two.any()
+    assert not (one & two).any()
+    assert VaeGm().architecture(FACTS).form == "one a class"
+    with pytest.raises(InputError, match="width was given"):
+        VaeGm(width=8)
+
+
+def test_both_stages_are_steps_of_one_mechanism_and_the_encoder_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages = []
+    original = Dp2Vae._stage
+
+    def watched(method: Any, coder: Any, work: Any) -> None:
+        before = [p.clone() for p in coder.encoder.parameters()]
+        trainable = {name.split(".")[0] for name, p in coder.named_parameters() if p.requires_grad}
+        original(method, coder, work)
+        still = all(map(torch.equal, before, coder.encoder.parameters()))
+        stages.append((work.steps.mechanism.steps, trainable, still))
+
+    monkeypatch.setattr(Dp2Vae, "_stage", watched)
+    made = calibrated(DP2VAE, encoder_share=0.5)
+    made(images(), ledger=Ledger.in_memory())
+    assert stages == [(3, {"encoder", "decoder"}, False), (3, {"decoder"}, True)]
+    assert made.plan["steps"] == 6
+    assert made.plan["encoder_steps"] == 3
+    with pytest.raises(InputError, match="one step, and two stages"):
+        calibrated(DP2VAE, epochs=0.1)
+
+
+def test_an_encoder_may_learn_from_public_images(tmp_path: Path) -> None:
+    file = public(tmp_path)
+    made = calibrated(DP2VAE, public_data=file, public_epochs=1)
+    assert made.plan["encoder_steps"] == 0
+    assert any("public records are not protected" in caveat for caveat in made.caveats)
+    assert len(made(images(), ledger=Ledger.in_memory()).data) == 30
+    with pytest.raises(InputError, match="encoder_share was given"):
+        calibrated(DP2VAE, public_data=file, encoder_share=0.5)
+    with pytest.raises(InputError, match="public_epochs was given"):
+        calibrated(DP2VAE, public_epochs=1)
+
+
+def test_an_autoencoder_is_shared_and_images_of_others_go_through_it(tmp_path: Path) -> None:
+    file = public(tmp_path)
+    made = calibrated(AUGM, public_data=file, samples=None)
+    assert made.plan["samples"] == 12
+    release = made(images(), ledger=Ledger.in_memory())
+    release.save(tmp_path / "release")
+    again = Release.load(tmp_path / "release")
+    data: Any = release.data
+    own = images(4, 12)
+    assert np.array_equal(reconstruct(again, own).images, data.images)
+    assert np.array_equal(data.labels, own.labels)
+    with pytest.raises(InputError, match="no autoencoder"):
+        reconstruct(calibrated(CVAE)(images(), ledger=Ledger.in_memory()), own)
+    other = ImageSet.from_arrays(own.images, own.labels, ("x", "y", "z"))
+    with pytest.raises(InputError, match="of the classes"):
+        reconstruct(again, other)
+    with pytest.raises(InputError, match="samples and public_data"):
+        calibrated(AUGM, public_data=file)
+
+
+def public(folder: Path) -> str:
+    """A file of twelve images that nobody protects."""
+    own = images(4, 12)
+    file = folder / "public.npz"
+    np.savez(file, images=own.images, labels=own.labels, classes=np.array(FACTS.classes))
+    return str(file)

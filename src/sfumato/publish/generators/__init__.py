@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sfumato.publish.generators.coded import reconstruct
 from sfumato.publish.generators.sampling import sample
 
-__all__ = ["sample"]
+__all__ = ["reconstruct", "sample"]

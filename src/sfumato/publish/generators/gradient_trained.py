@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,8 +35,17 @@ if TYPE_CHECKING:
 
     from sfumato.data import ImageSchema, ImageSet
     from sfumato.learn.clipping import Clipping
+    from sfumato.learn.mechanism import DpSgd
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
+
+
+PUBLIC = "public records"
+"""The name of the fact that states which records a method was given beside the private ones."""
+PUBLIC_CAVEAT = (
+    "The public records are not protected at all: that no private record, and nobody who expects "
+    "protection, is among them is the custodian's declaration."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Work:
         workspace: Where checkpoints lie; None keeps none.
         most: So many steps are taken, decided before any private image is looked at; None: all.
         start: What a method made of its first draws, see :meth:`StepTrained.warm_up`.
+        prepared: What the method needs beside private images: nothing private.
     """
 
     architecture: Any
@@ -69,6 +80,7 @@ class Work:
     workspace: Path | None = None
     most: int | None = None
     start: Any = None
+    prepared: Any = None
 
     @property
     def planned(self) -> int:
@@ -162,6 +174,14 @@ class StepTrained(ABC):
 
         return Flat(self.max_grad_norm)
 
+    def prepared(self, facts: ImageSchema) -> tuple[Any, tuple[Fact, ...]]:
+        """What a method needs beside the private images, and the facts that it states of it."""
+        return None, ()
+
+    def planned(self, steps: int, prepared: Any) -> Mapping[str, Any]:
+        """What a card says of the run beside what all say: JSON values, and nothing private."""
+        return {}
+
     # -- what they share -----------------------------------------------------------------------
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
@@ -187,7 +207,8 @@ class StepTrained(ABC):
             counted_classes=len(facts.classes) if prior is None else None,
             first=self.first_draws(budget, facts, records),
         )
-        run = Run(self, facts, records, steps, prior, checks.device(self.device))
+        prepared, stated = self.prepared(facts)
+        run = Run(self, facts, records, steps, prior, checks.device(self.device), prepared)
         public = [Fact(self.trains, run.architecture.to_dict(), f"public: setting of {self.name}")]
         if isinstance(self.class_prior, Mapping):
             public.append(Fact("class prior", dict(self.class_prior)))
@@ -198,8 +219,11 @@ class StepTrained(ABC):
             guarantee=Central(steps.event, budget.delta, "record", steps.mechanism.neighbours),
             plan=run.plan,
             run=run,
-            public=tuple(public),
-            caveats=caveats(steps.mechanism.neighbours),
+            public=(*public, *stated),
+            caveats=(
+                *caveats(steps.mechanism.neighbours),
+                *(PUBLIC_CAVEAT for fact in stated if fact.name == PUBLIC),
+            ),
             source=STREAM,
         )
 
@@ -275,6 +299,7 @@ class Run:
         steps: What is drawn from them.
         prior: (K,) declared shares of the classes, or None.
         device: As torch names it.
+        prepared: What the method needs beside the private images.
     """
 
     method: StepTrained
@@ -283,6 +308,7 @@ class Run:
     steps: PrivateSteps
     prior: priors.Shares | None
     device: str
+    prepared: Any = None
     resumable: bool = field(default=True, init=False)
 
     @property
@@ -296,7 +322,7 @@ class Run:
         plan = {**self.steps.plan, self.method.trains: self.architecture.to_dict()}
         if hasattr(self.method, "samples"):
             plan["samples"] = self.method.samples or self.records
-        return plan
+        return {**plan, **self.method.planned(self.steps.mechanism.steps, self.prepared)}
 
     def __call__(
         self,
@@ -339,13 +365,18 @@ class Run:
             self.device,
             lambda done, total: progress(done, total, f"training the {method.trains}"),
             workspace,
+            prepared=self.prepared,
         )
         start, gone = self._start(data, work, progress)
         work = replace(work, start=start)
         most = None
         if method.max_minutes is not None:
-            left = method.max_minutes - gone / 60
-            most = once(workspace, "most_steps", lambda: rehearsal.steps(left, self, seeds))
+            left, mechanism = method.max_minutes - gone / 60, self.steps.mechanism
+            most = once(
+                workspace,
+                "most_steps",
+                lambda: rehearsal.steps(left, mechanism, partial(self._rehearse, seeds)),
+            )
         work = replace(work, most=most)
         trained = method.train(work)
         made = method.publish(trained, work, self.facts)
@@ -373,3 +404,25 @@ class Run:
         )
         began = time.perf_counter()  # no private image is looked at from here on
         return self.method.warm_up(drawn, public), time.perf_counter() - began
+
+    def _rehearse(self, seeds: Mapping[str, int], mechanism: DpSgd, size: int) -> None:
+        """A training on pictures of noise."""
+        import torch
+
+        from sfumato.learn.noise import STREAM
+
+        generator = torch.Generator().manual_seed(seeds["training"])
+        classes = len(self.facts.classes)
+        work = Work(
+            self.architecture,
+            torch.rand(size, *self.facts.shape, generator=generator),
+            torch.randint(classes, (size,), generator=generator),
+            replace(self.steps, mechanism=mechanism),
+            torch.full((classes,), 1 / classes, dtype=torch.float64),
+            seeds,
+            STREAM,
+            self.device,
+            lambda done, total: None,
+            prepared=self.prepared,
+        )
+        self.method.train(work)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KIND = "conditional convolutional generator"
 NORMS = ("batch", "group")
+FORMS = ("convolutional", "one a class")
 _SMALL = 8
 _GROUPS = 8  # of channels that are normalised together
 
@@ -40,6 +41,8 @@ class Architecture:
         hidden: Width of the dense layer.
         width: Channels of the smallest map; halved at every doubling.
         norm: ``"batch"``, or ``"group"``, which mixes no examples.
+        form: ``"convolutional"``, or ``"one a class"``: dense, with no weight that two classes
+            share (:mod:`sfumato.publish.generators.per_class`).
     """
 
     shape: tuple[int, int, int]
@@ -48,6 +51,7 @@ class Architecture:
     hidden: int
     width: int
     norm: str = "batch"
+    form: str = "convolutional"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -64,8 +68,9 @@ class Architecture:
             if values["kind"] != KIND:
                 raise KeyError(values["kind"])
             norm = str(values.get("norm", "batch"))
-            if norm not in NORMS:
-                raise KeyError(norm)
+            form = str(values.get("form", "convolutional"))
+            if norm not in NORMS or form not in FORMS:
+                raise KeyError(norm, form)
             sizes = {key: int(values[key]) for key in ("classes", "latent", "hidden", "width")}
             channels, height, width = (int(size) for size in values["shape"])
             if min(*sizes.values(), channels, height, width) < 1:
@@ -75,7 +80,7 @@ class Architecture:
                 "the release holds no generator of images",
                 "Give a release of a method that publishes one; see `sfumato methods`.",
             ) from None
-        return cls((channels, height, width), **sizes, norm=norm)
+        return cls((channels, height, width), **sizes, norm=norm, form=form)
 
     @property
     def doublings(self) -> int:
@@ -92,6 +97,10 @@ class Architecture:
         """The module with random weights, from (n, latent + K) to images before they are cut."""
         from torch import nn
 
+        if self.form == "one a class":
+            from sfumato.publish.generators.per_class import Decoder
+
+            return Decoder(self.shape, self.classes, self.latent, self.hidden)
         height, width = self.smallest
         cells = self.width * height * width
         layers: list[nn.Module] = [

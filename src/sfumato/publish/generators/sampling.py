@@ -69,13 +69,14 @@ def architecture_of(values: Mapping[str, Any]) -> Any:
     Raises:
         InputError: If the values describe none.
     """
-    from sfumato.publish.generators import codes, denoiser
+    from sfumato.publish.generators import coded, codes, denoiser
 
-    if values.get("kind") == codes.KIND:
-        return codes.CodeArchitecture.from_dict(values)
-    if values.get("kind") == denoiser.KIND:
-        return denoiser.Denoiser.from_dict(values)
-    return Architecture.from_dict(values)
+    kinds: dict[str, Any] = {
+        codes.KIND: codes.CodeArchitecture,
+        denoiser.KIND: denoiser.Denoiser,
+        coded.Coded.KIND: coded.Coded,
+    }
+    return kinds.get(str(values.get("kind")), Architecture).from_dict(values)
 
 
 def draw(

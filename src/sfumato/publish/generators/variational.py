@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SMALL = 7  # pixels a side at which the encoder stops halving
 _GROUPS = 8
+_PUBLIC_BATCH = 256
 
 
 class Encoded(NamedTuple):
@@ -77,10 +78,14 @@ class Encoder(nn.Module):
         self.dense = nn.Linear(channels * height * across + classes, hidden)
         self.posterior = nn.Linear(hidden, 2 * latent)
 
+    def described(self, images: Tensor, classes: Tensor) -> Tensor:
+        """(n, hidden) what the posterior is read from."""
+        found = torch.cat([self.features(2 * images - 1), classes], dim=1)
+        return functional.relu(self.dense(found))
+
     def forward(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, (n, latent) each, of images and (n, K) one-hot classes."""
-        found = torch.cat([self.features(2 * images - 1), classes], dim=1)
-        both: Tensor = self.posterior(functional.relu(self.dense(found)))
+        both: Tensor = self.posterior(self.described(images, classes))
         mean, log_variance = both.chunk(2, dim=1)
         return mean, log_variance.clamp(-8, 8)
 
@@ -96,7 +101,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, architecture: Architecture) -> None:
         super().__init__()
-        self.encoder, self.decoder, self._architecture = encoder, decoder, architecture
+        self.encoder, self.decoder, self.architecture = encoder, decoder, architecture
 
     def forward(self, images: Tensor, classes: Tensor, noise: Tensor) -> Encoded:
         """Reconstructions through a draw of the posterior.
@@ -109,7 +114,7 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.encoder(images, classes)
         latent = mean + noise * torch.exp(log_variance / 2)
         made = self.decoder(torch.cat([latent, classes], dim=1))
-        _, height, width = self._architecture.shape
+        _, height, width = self.architecture.shape
         return Encoded(made[:, :, :height, :width], mean, log_variance)
 
 
@@ -121,14 +126,17 @@ def loss_of(weight: float) -> Callable[[Encoded, Tensor], Tensor]:
     """
 
     def losses(found: Encoded, images: Tensor) -> Tensor:
-        pixels = found.images.clamp(1e-4, 1 - 1e-4).flatten(1)
-        wanted = images.flatten(1)
-        entropy = -(wanted * pixels.log() + (1 - wanted) * (1 - pixels).log()).mean(dim=1)
         variance = found.log_variance.exp()
         divergence = (found.mean**2 + variance - 1 - found.log_variance).sum(dim=1) / 2
-        return entropy + weight * divergence / wanted.shape[1]
+        return cross_entropy(found.images, images) + weight * divergence / images[0].numel()
 
     return losses
+
+
+def cross_entropy(made: Tensor, images: Tensor) -> Tensor:
+    """(n,) mean cross-entropy of the pixels of reconstructions, (n, c, h, w) in [0, 1]."""
+    pixels, wanted = made.clamp(1e-4, 1 - 1e-4).flatten(1), images.flatten(1)
+    return -(wanted * pixels.log() + (1 - wanted) * (1 - pixels).log()).mean(dim=1)
 
 
 def build(architecture: Architecture, width: int, hidden: int, seed: int) -> Autoencoder:
@@ -178,3 +186,54 @@ def train(
     fit(trainer, work)
     assert trainer.average is not None
     trainer.average.copy_to(coder)
+
+
+class Blind(nn.Module):
+    """An encoder that is not told the class: of images whose labels are not looked at.
+
+    Args:
+        encoder: Takes images and one-hot classes.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """As the encoder, of images (n, c, h, w) and classes (n, K) that are left out."""
+        both: tuple[Tensor, Tensor] = self.encoder(images, torch.zeros_like(classes))
+        return both
+
+
+def train_in_public(
+    coder: Autoencoder,
+    images: Tensor,
+    learning_rate: float,
+    divergence: float,
+    epochs: float,
+    seed: int,
+) -> None:
+    """Trains an autoencoder on images that nobody protects, without labels and without noise.
+
+    Args:
+        coder: Trained in place.
+        images: (m, c, h, w) public.
+        learning_rate: Of Adam.
+        divergence: See :func:`loss_of`.
+        epochs: How often each image is seen, on average.
+        seed: Of batches and posterior draws.
+    """
+    device = next(coder.parameters()).device
+    optimizer = torch.optim.Adam(coder.parameters(), learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    losses = loss_of(divergence)
+    made = coder.architecture
+    for _ in range(max(1, round(epochs * len(images) / _PUBLIC_BATCH))):
+        chosen = torch.randint(len(images), (_PUBLIC_BATCH,), generator=generator)
+        some = images[chosen].to(device)
+        noise = torch.randn(_PUBLIC_BATCH, made.latent, generator=generator).to(device)
+        nobody = torch.zeros(_PUBLIC_BATCH, made.classes, device=device)
+        loss = losses(coder(some, nobody, noise), some).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
