@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 
 
 def fitting(kind: str) -> tuple[str, ...]:
-    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"``."""
-    return tuple(name for name, cls in registry.load("attack").items() if kind in _kinds(cls))
+    """Names of the attacks on ``"table"``, ``"images"`` or ``"model"`` that are run unasked.
+
+    Costly ones, which train networks or play a game that not every release is about, are left out:
+    they are run where they are named.
+    """
+    return tuple(
+        name
+        for name, cls in registry.load("attack").items()
+        if kind in _kinds(cls) and not getattr(cls, "costly", False)
+    )
 
 
 def chosen(kind: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
-    """The named attacks, each once; all that fit if None.
+    """The named attacks, each once; all that fit and are not costly if None.
 
     Raises:
         InputError: If a name is unknown, or its attack does not fit ``kind``.
@@ -52,7 +60,7 @@ def run(
     Args:
         release: What is attacked.
         evidence: Members and non-members.
-        attacks: Registered names; None runs all that fit.
+        attacks: Registered names; None runs all that fit and are not costly.
         confidence: Of all the intervals together.
         seed: Of the attacks.
         progress: Told before each attack.

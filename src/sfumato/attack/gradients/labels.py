@@ -51,6 +51,41 @@ def label_of_weight(gradients: Tensor) -> Tensor:
     return (gradients * others).sum(dim=2).argmin(dim=1)
 
 
+def counts_of_bias(gradients: Tensor, scores: Tensor, batch: int) -> Tensor:
+    """How many examples of each class a batch held, from its mean gradient of the last bias.
+
+    The mean gradient is ``(P^T - I) n / batch``, where row k of P are the scores that the model
+    gives to examples of class k; the attacker knows P from records of his own. The counts are the
+    least squares solution that is not negative, rounded to sum to the batch.
+
+    Args:
+        gradients: (m, classes), the mean gradient of a batch each.
+        scores: (classes, classes) P, rows sum to 1.
+        batch: Examples of a batch, known to the attacker.
+
+    Returns:
+        (m, classes) int64, rows sum to ``batch``.
+
+    Source: after Wainakh et al., PoPETs 2022 (LLG), with all classes' equations solved at once.
+    """
+    import numpy as np
+    import torch
+    from scipy.optimize import nnls
+
+    _check(gradients, 2, "(m, classes)")
+    classes = gradients.shape[1]
+    # P^T - I is singular (its columns sum to 0); that shares sum to 1 makes the system whole.
+    system = np.vstack([scores.double().numpy().T - np.eye(classes), np.ones((1, classes))])
+    counts = np.zeros((len(gradients), classes), np.int64)
+    for row, seen in enumerate(gradients.double().numpy()):
+        share = nnls(system, np.append(seen, 1.0))[0]
+        wanted = batch * share / max(share.sum(), 1e-30)
+        counts[row] = np.floor(wanted)
+        left = batch - counts[row].sum()
+        counts[row, np.argsort(counts[row] - wanted, kind="stable")[:left]] += 1
+    return torch.from_numpy(counts)
+
+
 def input_of_layer(weight: Tensor, bias: Tensor) -> Tensor:
     """The input of a biased linear layer, from the gradients of one example each.
 
