@@ -1,0 +1,122 @@
+"""Pictures of classes and of people, from models and from releases."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.attack.overfitted import digits, fitted, unproven
+
+from sfumato import registry
+from sfumato.attack import Evidence
+from sfumato.attack.finding import Finding
+from sfumato.attack.generative import fit_decoder, fit_prior
+from sfumato.data import ImageSet
+from sfumato.errors import InputError
+from sfumato.release.model import Model
+from sfumato.release.release import Release
+
+QUICK: dict[str, dict[str, Any]] = {
+    "inversion.ascent": {"each": 4, "iterations": 100},
+    "inversion.prior": {"each": 4, "iterations": 80, "starts": 2, "steps": 600},
+    "inversion.learned": {"steps": 500},
+}
+
+
+@cache
+def model(steps: int) -> Model:
+    return fitted(digits("train", 0, 300), hidden=(32,), steps=steps)
+
+
+def evidence() -> Evidence:
+    return Evidence(digits("train", 0, 300), digits("train", 300, 600))
+
+
+def attack(name: str, release: Release, given: Evidence | None = None, **settings: Any) -> Finding:
+    built = registry.build("attack", name, {**QUICK[name], **settings})
+    found = built(release, given or evidence())
+    assert isinstance(found, Finding)
+    return found
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_trained_model_gives_pictures_away_and_a_fresh_one_does_not(name: str) -> None:
+    leaky = attack(name, unproven(model(150)))
+    assert leaky.better_than_chance
+    fresh = attack(name, unproven(model(0)))
+    assert fresh.value < leaky.value
+    if name != "inversion.learned":
+        assert not fresh.better_than_chance
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_pictures_are_shown_to_whoever_asks_only(name: str) -> None:
+    hidden = attack(name, unproven(model(150)))
+    assert "revealed" not in json.dumps(hidden.to_dict())
+    shown = attack(name, unproven(model(150)), reveal=True)
+    assert np.shape(shown.details["revealed"]) == (8, 1, 8, 8)
+
+
+def test_prototypes_are_told_from_people() -> None:
+    finding = attack("inversion.ascent", unproven(model(150)))
+    low, high = finding.details["membership_auc"][1:]
+    assert low < 0.6 < high + 0.2
+    assert "show a class" in finding.summary or "more than a class" in finding.summary
+
+
+def pairs(noise: float, mixed: bool = False) -> tuple[Release, Evidence]:
+    """Aligned releases: members' pictures with noise, or those of others in their place."""
+    given = evidence()
+    members: Any = given.members
+    shown: Any = given.non_members if mixed else members
+    images = shown.images[: len(members)]
+    images = images + noise * np.random.default_rng(0).standard_normal(images.shape)
+    images = np.clip(images, 0, 1).astype(np.float32)
+    released = ImageSet.from_arrays(images, members.labels, members.schema.classes)
+    return unproven(released, aligned=True), given
+
+
+def test_a_decoder_undoes_weak_noise_and_finds_nobody_in_others_pictures() -> None:
+    leaky = attack("inversion.learned", *pairs(0.1))
+    assert leaky.value > 0.5
+    assert leaky.better_than_chance
+    control = attack("inversion.learned", *pairs(0.1, mixed=True))
+    assert not control.better_than_chance
+
+
+def test_what_has_no_pairs_is_refused() -> None:
+    release, given = pairs(0.1)
+    with pytest.raises(InputError, match="which released picture"):
+        attack("inversion.learned", unproven(release.data), given)
+    with pytest.raises(InputError, match="from 1"):
+        attack("inversion.prior", release, latent=0)
+
+
+def test_rows_are_refused(make_people: Any) -> None:
+    members = make_people(60, 1)
+    release = unproven(fitted(members, steps=0))
+    for name in QUICK:
+        with pytest.raises(InputError, match="rows of a table"):
+            attack(name, release, Evidence(members, make_people(60, 2)))
+
+
+def test_a_prior_makes_pictures_like_those_it_was_fitted_to() -> None:
+    import torch
+
+    held = digits("train", 0, 300).images
+    prior = fit_prior(held, latent=8, steps=600)
+    made = prior.decode(torch.randn(200, 8, generator=torch.Generator().manual_seed(1))).numpy()
+    assert made.shape == (200, 1, 8, 8)
+    assert np.abs(made.mean(axis=0) - held.mean(axis=0)).mean() < 0.05
+    assert made.std(axis=0).mean() > 0.4 * held.std(axis=0).mean()
+
+
+def test_a_decoder_learns_the_way_back() -> None:
+    held = digits("train", 0, 400).images
+    seen = held.reshape(400, -1) @ np.random.default_rng(0).standard_normal((64, 40))
+    invert = fit_decoder(seen[:300], held[:300], steps=800)
+    error = np.square(invert(seen[300:]) - held[300:]).mean()
+    assert error < 0.5 * held[300:].var(axis=0).mean()
