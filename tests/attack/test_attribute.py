@@ -73,3 +73,26 @@ def test_unknown_secrets_and_single_columns_are_refused(
     single = Table.from_codes({"x": np.zeros(30, int)}, schema)
     with pytest.raises(InputError, match="one column"):
         Inference()(make_release(single), Evidence(single, single))
+
+
+def test_imputation_without_the_release_stands_beside_the_attack(
+    make_people: Any, make_release: Any
+) -> None:
+    """What imputes as well as the attack shows that the attack tells nothing about persons."""
+    members, others = make_people(200, 1), make_people(200, 2)
+    evidence = Evidence(members, others)
+    finding = Inference(secrets=("owner", "income"))(make_release(members), evidence)
+    owner, income = finding.details["secrets"]
+    assert 0.55 < owner["imputation"]["members"] < 0.9 < owner["accuracy"]["members"]
+    assert abs(owner["imputation"]["members"] - owner["imputation"]["non_members"]) < 0.2
+    assert 0 < income["imputation"]["members"] < 0.9
+    given = Evidence(members, others, auxiliary=make_people(300, 3))
+    (again,) = Inference(secrets=("owner",))(make_release(members), given).details["secrets"]
+    assert 0.55 < again["imputation"]["members"] < 0.9
+    assert "never saw the release" in finding.summary
+
+
+def test_labels_of_pictures_are_imputed_too(make_pictures: Any, make_release: Any) -> None:
+    members, others = make_pictures(60, 1), make_pictures(60, 2)
+    (row,) = Inference()(make_release(members), Evidence(members, others)).details["secrets"]
+    assert row["imputation"]["members"] > 0.8

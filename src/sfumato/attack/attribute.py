@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from sfumato.attack import ceilings, targets
 from sfumato.attack.finding import Finding
+from sfumato.attack.imputation import Imputer
 from sfumato.attack.nearest import nearest_codes
 from sfumato.attack.settings import Settings, whole
 from sfumato.errors import InputError
-from sfumato.measure import intervals
+from sfumato.measure import cnn, features, intervals
 from sfumato.measure.marginals import grouped
 from sfumato.registry import attack
 
@@ -32,8 +34,10 @@ class Inference(Settings):
     """Guesses a secret column (or an image's label) from the nearest released record.
 
     What anybody could infer from the population is no leak about a person, so the same attack is
-    run on non-members: that is imputation. The finding is by how much members are guessed better
-    than non-members, for the column where that is most certain.
+    run on non-members. The finding is by how much members are guessed better than non-members, for
+    the column where that is most certain. Beside it stands imputation: a model that never saw the
+    release, trained on auxiliary records or, in turn, on one half of the non-members, guesses the
+    same values of the same members and of the other half.
 
     Args:
         secrets: Columns to guess; empty takes the target and the first categorical columns.
@@ -69,11 +73,17 @@ class Inference(Settings):
         outside = targets.read(evidence.non_members, others)
         published = targets.released(release, self.max_released, rng)
         published = published[rng.permutation(len(published))]  # the first of equals is taken
+        held = None
+        if evidence.auxiliary is not None:
+            total = features.size(evidence.auxiliary)
+            held = targets.read(evidence.auxiliary, features.choose(total, self.max_targets, rng))
         if release.data.kind == "table":
-            rows = self._columns(inside, outside, published, release.data.schema)  # type: ignore[arg-type]
+            rows = self._columns(inside, outside, published, held, release.data.schema, seed)  # type: ignore[arg-type]
         else:
+            classes = len(release.data.schema.classes)  # type: ignore[union-attr]
             labels = self._label(inside, published), self._label(outside, published)
-            rows = [self._row(LABEL, labels[0], labels[1], 1)]
+            known = _imputed_labels(inside, outside, held, classes, seed)
+            rows = [self._row(LABEL, labels[0], labels[1], known, 1)]
         worst = max(rows, key=lambda row: float(row["interval"][0]))
         ceiling = ceilings.of(release.card)
         finding = Finding(
@@ -83,7 +93,7 @@ class Inference(Settings):
             interval=(worst["interval"][0], worst["interval"][1]),
             confidence=self.confidence,
             chance=0.0,
-            baseline=max(0.0, worst["majority"]["members"] - worst["majority"]["non_members"]),
+            baseline=max(0.0, *(_gap(worst[without]) for without in ("majority", "imputation"))),
             ceiling=None if ceiling is None else ceiling.advantage,
             details={"secret": worst["secret"], "targets": len(inside), "secrets": rows},
         )
@@ -93,12 +103,20 @@ class Inference(Settings):
             f"Knowing everything else about a record, the attack guesses {worst['secret']!r} right "
             f"for {worst['accuracy']['members']:.1%} of the people in the data and "
             f"{worst['accuracy']['non_members']:.1%} of people who are not (difference "
-            f"{finding.value:+.3f}, interval {low:+.3f} to {high:+.3f}{limit}): {finding.verdict}."
+            f"{finding.value:+.3f}, interval {low:+.3f} to {high:+.3f}{limit}; a model that never "
+            f"saw the release {worst['imputation']['members']:.1%} of the former): "
+            f"{finding.verdict}."
         )
         return replace(finding, summary=summary)
 
     def _columns(
-        self, inside: Records, outside: Records, published: Records, schema: Schema
+        self,
+        inside: Records,
+        outside: Records,
+        published: Records,
+        held: Records | None,
+        schema: Schema,
+        seed: int,
     ) -> list[dict[str, Any]]:
         names = self._names(schema)
         at = [schema.names.index(name) for name in names]
@@ -114,8 +132,12 @@ class Inference(Settings):
                     for j, (_, row) in zip(at, found, strict=True)
                 ]
             )
+        known = [
+            _imputed(inside.values, outside.values, held, schema, j, self.bins, seed) for j in at
+        ]
         return [
-            self._row(name, sides[0][k], sides[1][k], len(names)) for k, name in enumerate(names)
+            self._row(name, sides[0][k], sides[1][k], known[k], len(names))
+            for k, name in enumerate(names)
         ]
 
     def _label(self, side: Records, published: Records) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -140,6 +162,7 @@ class Inference(Settings):
         name: str,
         inside: tuple[NDArray[Any], NDArray[Any]],
         outside: tuple[NDArray[Any], NDArray[Any]],
+        imputed: tuple[NDArray[Any], NDArray[Any]],
         tried: int,
     ) -> dict[str, Any]:
         """One secret's figures; its interval holds together with those of all that were tried."""
@@ -157,4 +180,86 @@ class Inference(Settings):
                 "members": float(np.mean(inside[0] == commonest)),
                 "non_members": float(np.mean(outside[0] == commonest)),
             },
+            "imputation": {
+                "members": float(np.mean(inside[0] == imputed[0])),
+                "non_members": float(np.mean(outside[0] == imputed[1])),
+            },
         }
+
+
+def _gap(rates: dict[str, float]) -> float:
+    return rates["members"] - rates["non_members"]
+
+
+Guess = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def _without(
+    inside: NDArray[Any],
+    outside: NDArray[Any],
+    held: bool,
+    fit: Callable[[NDArray[np.int64] | None], Guess],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What models guess that never saw the release, nor the record itself.
+
+    Args:
+        inside: (m, d) members.
+        outside: (n, d) non-members.
+        held: Whether auxiliary records are there to learn from.
+        fit: A model of the auxiliary records (None), or of these non-members.
+    """
+    if held:
+        guess = fit(None)
+        return guess(inside), guess(outside)
+    # In turn, so that every non-member is guessed by a model without him; members alike, so that
+    # both sides are guessed by models of as many records.
+    found = np.empty(len(inside), np.int64), np.empty(len(outside), np.int64)
+    m, n = np.arange(len(inside)), np.arange(len(outside))
+    for half in range(2):
+        guess = fit(n[n % 2 != half])
+        for side, rows, into in ((inside, m, found[0]), (outside, n, found[1])):
+            into[rows % 2 == half] = guess(side[rows % 2 == half])
+    return found
+
+
+def _imputed(
+    inside: NDArray[Any],
+    outside: NDArray[Any],
+    held: Records | None,
+    schema: Schema,
+    at: int,
+    bins: int,
+    seed: int,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A forest's guesses of one column, numbers as the group they are in."""
+    columns = tuple(schema.columns)
+
+    def fit(rows: NDArray[np.int64] | None) -> Guess:
+        if rows is None:
+            assert held is not None
+            learnt: NDArray[Any] = held.values
+        else:
+            learnt = outside[rows]
+        named, labels = np.unique(grouped(learnt[:, at], columns[at], bins), return_inverse=True)
+        model = Imputer.fit(learnt, columns, at, labels=labels, classes=len(named), seed=seed)
+        return lambda new: np.asarray(named[model.probabilities(new).argmax(axis=1)])
+
+    return _without(inside, outside, held is not None, fit)
+
+
+def _imputed_labels(
+    inside: Records, outside: Records, held: Records | None, classes: int, seed: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A logistic regression's guesses of pictures' labels."""
+
+    def fit(rows: NDArray[np.int64] | None) -> Guess:
+        learnt = outside[rows] if rows is not None else held
+        assert learnt is not None
+        assert learnt.labels is not None
+        pixels: Any = learnt.values
+        model = cnn.classifier(
+            cnn.LINEAR, pixels[:, None, None, :], learnt.labels, classes, seed=seed
+        )
+        return lambda new: model.predict(new[:, None, None, :]).argmax(axis=1)
+
+    return _without(inside.values, outside.values, held is not None, fit)

@@ -1,0 +1,171 @@
+"""Attribute inference from a model: the value that explains its answer about somebody best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.attack import auxiliary, targets
+from sfumato.attack.finding import Finding
+from sfumato.attack.imputation import Imputer
+from sfumato.attack.settings import Settings, whole
+from sfumato.errors import InputError
+from sfumato.measure import features, intervals
+from sfumato.registry import attack
+
+if TYPE_CHECKING:
+    from sfumato.attack.evidence import Evidence
+    from sfumato.release.model import Model
+    from sfumato.release.release import Release
+
+_MOST_VALUES = 64
+
+
+@attack("attribute.model")
+@dataclass(frozen=True)
+class FromModel(Settings):
+    """Guesses a secret of somebody whose other values and label are known, by asking a model.
+
+    Each value is tried in the record; the guess maximises what the model then answers for the true
+    label times how likely the value is given the others. That likelihood is imputation: a forest
+    trained on the attacker's own records, which never saw the model. The finding is by how much
+    more members' secrets are guessed right than by imputation that knows the label too. What it
+    gains on non-members, in the details, the model tells about the population, not about members.
+
+    Args:
+        secrets: Columns to guess; empty takes the first categorical ones.
+        max_secrets: How many columns are guessed where ``secrets`` is empty.
+
+    Source: Fredrikson et al., USENIX Security 2014; the comparison of Jayaraman, Evans, CCS 2022.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("model",)
+    source: ClassVar[str] = "Fredrikson et al. Privacy in pharmacogenetics. USENIX Security 2014"
+    costly: ClassVar[bool] = True
+
+    secrets: tuple[str, ...] = ()
+    max_secrets: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole(self.max_secrets, "max_secrets", 1)
+        if isinstance(self.secrets, str):
+            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
+        object.__setattr__(self, "secrets", tuple(self.secrets))
+
+    def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
+        """Accuracy on members minus that of imputation, for the most exposed secret."""
+        targets.check(release, evidence)
+        model = release.model
+        if model.takes != "table":
+            raise InputError("attribute.model guesses values of rows, this model takes pictures",
+                             "Leave it out.")  # fmt: skip
+        rng = np.random.default_rng(seed)
+        judged, held = auxiliary.parted(evidence, seed)
+        members, others = (
+            features.codes(data, features.choose(len(data), self.max_targets, rng))  # type: ignore[arg-type]
+            for data in (evidence.members, judged)
+        )
+        own = features.codes(held, features.choose(len(held), self.max_released, rng))  # type: ignore[arg-type]
+        names = self._names(model)
+        each = 1 - (1 - self.confidence) / len(names)
+        rows = [self._secret(model, name, members, others, own, each, seed) for name in names]
+        worst = max(rows, key=lambda row: float(row["interval"][0]))
+        finding = Finding(
+            attack="attribute.model",
+            metric="accuracy on members minus that of imputation without the model",
+            value=worst["gain"],
+            interval=(worst["interval"][0], worst["interval"][1]),
+            confidence=self.confidence,
+            chance=0.0,
+            baseline=0.0,
+            details={"secret": worst["secret"], "targets": len(members), "secrets": rows},
+        )
+        low, high = finding.interval
+        summary = (
+            f"Knowing all else about members and asking the model, the attack guesses "
+            f"{worst['secret']!r} right for {worst['accuracy']['members']:.1%}, imputation without "
+            f"the model for {worst['imputation']['members']:.1%} (gain {finding.value:+.3f}, "
+            f"interval {low:+.3f} to {high:+.3f}; on strangers {worst['gain_on_others']:+.3f}): "
+            f"{finding.verdict}."
+        )
+        return replace(finding, summary=summary)
+
+    def _secret(
+        self, model: Model, name: str, members: NDArray[Any], others: NDArray[Any],
+        own: NDArray[Any], confidence: float, seed: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        schema: Any = model.schema
+        goal = schema.names.index(str(schema.target))
+        at = schema.names.index(name)
+        columns = tuple(schema.columns)
+        knowing = Imputer.fit(own, columns, at, leave_out=(), seed=seed)
+        unlabelled = Imputer.fit(own, columns, at, leave_out=(goal,), seed=seed)
+        right: list[NDArray[np.bool_]] = []
+        plain: list[NDArray[np.bool_]] = []
+        for rows in (members, others):
+            odds = np.log(np.maximum(unlabelled.probabilities(rows), 1e-6))
+            odds += _explained(model, rows, at, goal, columns[at].size)
+            right.append(odds.argmax(axis=1) == rows[:, at])
+            plain.append(knowing.probabilities(rows).argmax(axis=1) == rows[:, at])
+        gains = [float(a.mean() - b.mean()) for a, b in zip(right, plain, strict=True)]
+        interval = paired(right[0], plain[0], confidence)
+        return {
+            "secret": name,
+            "gain": gains[0],
+            "interval": list(interval),
+            "gain_on_others": gains[1],
+            "accuracy": {"members": float(right[0].mean()), "non_members": float(right[1].mean())},
+            "imputation": {
+                "members": float(plain[0].mean()),
+                "non_members": float(plain[1].mean()),
+            },
+        }
+
+    def _names(self, model: Model) -> tuple[str, ...]:
+        schema: Any = model.schema
+        if self.secrets:
+            for name in self.secrets:
+                if name == schema.target or schema[name].size > _MOST_VALUES:
+                    raise InputError(
+                        f"{name!r} cannot be guessed by trying its values",
+                        f"Name columns of at most {_MOST_VALUES} values, not the target.",
+                    )
+            return self.secrets
+        few = [c for c in schema.features if c.size <= _MOST_VALUES]
+        few.sort(key=lambda column: bool(column.ordered))
+        if not few:
+            raise InputError("every column has too many values to try", "Leave this attack out.")
+        return tuple(c.name for c in few[: self.max_secrets])
+
+
+def _explained(
+    model: Model, rows: NDArray[Any], at: int, goal: int, size: int
+) -> NDArray[np.float64]:
+    """(n, size) log of what the model answers for the true label, with each value tried."""
+    labels = rows[:, goal]
+    found = np.empty((len(rows), size))
+    for value in range(size):
+        tried = rows.copy()
+        tried[:, at] = value
+        answers = model.probabilities_from(np.ascontiguousarray(np.delete(tried, goal, axis=1)))
+        found[:, value] = answers[np.arange(len(rows)), labels]
+    return np.asarray(np.log(np.maximum(found, 1e-6)))
+
+
+def paired(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], confidence: float
+) -> tuple[float, float]:
+    """The interval of a difference of two rates on the same records.
+
+    Where both are right or both wrong nothing is said; the two ways in which they differ have an
+    exact interval each, which hold together.
+    """
+    n = len(one)
+    each = 1 - (1 - confidence) / 2
+    gained = intervals.clopper_pearson(int(np.sum(one & ~other)), n, each)
+    lost = intervals.clopper_pearson(int(np.sum(other & ~one)), n, each)
+    return gained[0] - lost[1], gained[1] - lost[0]
