@@ -6,7 +6,7 @@ import pytest
 
 from battery.cases import cases
 from battery.checks import audits
-from battery.row import Row
+from battery.row import MethodRow, Row
 from battery.table import ROWS
 
 
@@ -23,6 +23,11 @@ def test_the_operating_systems_bits_make_the_same_noise(row: Row) -> None:
 @cases(audits.check_one_run)
 def test_canaries_in_one_run_are_guessed_no_better_than_claimed(row: Row) -> None:
     audits.check_one_run(row)
+
+
+@cases(audits.check_public_audit)
+def test_audited_from_outside_no_more_is_found_than_claimed(row: MethodRow) -> None:
+    audits.check_public_audit(row)
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Source = Callable[[int], "NoiseSource"]
 """The noise of the run of a number: for tests. Without one it is the method's own."""
 
-LEARNERS = (bounds.learn_linear, bounds.learn_ratio_of_levels)
+LEARNERS = (bounds.learn_linear, bounds.learn_ratio_of_levels, bounds.learn_column)
 _SECONDS = 5.0
 """Of runs are lost at most when an audit with a folder is interrupted."""
 

@@ -135,7 +135,10 @@ def _judge(
     rates = []
     for sample in (one, other):
         n = round(len(sample) * growth)
-        hits = round(float(np.mean(sample >= cut if high else sample <= cut)) * n)
+        seen = int(np.sum(sample >= cut if high else sample <= cut))
+        # What is promised is drawn towards one half: of many tests that were tried on few samples,
+        # the best one owes much to luck.
+        hits = seen if growth == 1 else round((seen + 1) / (len(sample) + 2) * n)
         low, up = limits(hits, n, alarm / 2)
         rates.append((low, hits / n, up))
     return Rates(rates[0], rates[1])
