@@ -45,7 +45,8 @@ def look_at(canaries: Any, at: int, reference: Release, probes: Any) -> Look:
         known = canaries.codes()
         aligned = reference.card.plan.get("aligned") is True
         return lambda release: _table(release, known, at if aligned else None)
-    return lambda release: _images(release, canaries)
+    sizes = [len(part) for part in _parts(reference)]
+    return lambda release: _images(release, canaries, sizes)
 
 
 def _table(release: Release, canaries: dict[str, NDArray[Any]], at: int | None) -> Array:
@@ -78,7 +79,7 @@ def _model(
     return np.concatenate([*parts, _few(moved)])
 
 
-def _images(release: Release, canaries: Any) -> Array:
+def _images(release: Release, canaries: Any, sizes: list[int]) -> Array:
     data: Any = release.data
     pixels = data.images.reshape(len(data), -1).astype(np.float64)
     shown = canaries.images.reshape(len(canaries), -1).astype(np.float64)
@@ -91,12 +92,20 @@ def _images(release: Release, canaries: Any) -> Array:
         found.append(along[mine].mean(axis=0) if mine.any() else np.zeros(len(shown)))
     if data.soft_labels is not None:
         soft = np.asarray(data.soft_labels, np.float64)
-        found += [soft.mean(axis=0), (soft.T @ along).ravel() / len(soft), _few(soft.ravel())]
-    found.append(_few(pixels.ravel()))
-    tensors = [np.ravel(tensor) for _, tensor in sorted(release.artefact.tensors.items())]
-    if tensors:
-        found.append(_few(np.concatenate(tensors).astype(np.float64)))
+        found += [soft.mean(axis=0), (soft.T @ along).ravel() / len(soft)]
+    for part, size in zip(_parts(release), sizes, strict=True):
+        if size <= FEW:  # as many numbers a run, however many images there are
+            found.append(np.concatenate([part, np.zeros(size)])[:size])
     return np.concatenate(found)
+
+
+def _parts(release: Release) -> list[Array]:
+    """All pixels, soft labels and weights."""
+    data: Any = release.data
+    soft = np.zeros(0) if data.soft_labels is None else np.ravel(data.soft_labels)
+    tensors = [np.ravel(tensor) for _, tensor in sorted(release.artefact.tensors.items())]
+    weights = np.concatenate(tensors) if tensors else np.zeros(0)
+    return [np.asarray(part, np.float64) for part in (np.ravel(data.images), soft, weights)]
 
 
 def _few(values: Array) -> Array:

@@ -121,5 +121,9 @@ def _pictures(facts: ImageSchema, neighbours: Neighbours, records: int, to_train
         base = ImageSet.from_arrays(images, labels, facts.classes)
         alone = ImageSet.from_arrays(white, np.array([k - 1]), facts.classes)
         return Pair(base, labelled(k - 1), alone, records - 1)
-    both = ImageSet.from_arrays(np.concatenate([white, white]), np.array([0, k - 1]), facts.classes)
-    return Pair(labelled(0), labelled(k - 1), both, records - 1)
+    # One picture of two labels; where there is but one label, two pictures.
+    dark = white if k > 1 else np.zeros_like(white)
+    both = ImageSet.from_arrays(np.concatenate([dark, white]), np.array([0, k - 1]), facts.classes)
+    first = np.concatenate([images, dark])
+    one = ImageSet.from_arrays(first, np.append(labels, 0), facts.classes)
+    return Pair(one, labelled(k - 1), both, records - 1)
