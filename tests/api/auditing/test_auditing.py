@@ -47,7 +47,7 @@ class Brightness:
     needs_records: ClassVar[bool] = False
 
     def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
-        honest = Gaussian.calibrate(budget, 1.0, Neighbours.ADD_REMOVE, coordinates=1)
+        honest = Gaussian.calibrate(budget, 1.0, Neighbours.ADD_REMOVE, None, 1)
         drawn = replace(honest, stddev=honest.stddev * self.noise)
 
         def run(data: ImageSet, source: Any, progress: Any) -> Artefact:
@@ -244,7 +244,7 @@ def test_an_honest_release_stands_and_one_of_the_rows_themselves_falls(seed: int
 def test_a_record_and_a_page_of_a_release_hold_no_private_record(tmp_path: Path) -> None:
     members, others = halves(0)
     columns = tuple(
-        Categorical(c.name, tuple(f"secret-{v}" for v in c.names)) for c in members.schema
+        Categorical(c.name, tuple(f"secret-{v}" for v in range(c.size))) for c in members.schema
     )
     schema = Schema(columns, target="t")
     members, others = (Table.from_codes(side.codes(), schema) for side in (members, others))
