@@ -537,7 +537,7 @@ PLANTED: tuple[Planted, ...] = (
     Planted(
         "half of the batch accounted",
         "our own: a batch size that is set in two places",
-        with_runs("learn.dpsgd: flat", 1200),
+        with_runs("learn.dpsgd: flat", 700),
         ("check_public_audit",),
         trained.half_the_batch_accounted,
     ),
