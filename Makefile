@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
-	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction clean
+	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -87,6 +87,9 @@ bench-finetune: $(VENV)/.bench
 bench-reconstruction: $(VENV)/.core
 	$(BIN)/python benchmarks/reconstruction.py $(PEERED)
 	$(BIN)/python benchmarks/gradient_leakage.py
+
+bench-audit: $(VENV)/.core
+	$(BIN)/python benchmarks/audit.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -8,5 +8,5 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-for module in ("audit", "checks"):
+for module in ("correlation", "checks"):
     pytest.register_assert_rewrite(f"battery.{module}")

@@ -70,6 +70,13 @@ def spoilt(base: str | Row, change: Callable[[Any], Any]) -> Any:
     return replace(row, make=lambda *given, **named: change(row.make(*given, **named)))
 
 
+def with_runs(base: str, runs: int) -> Any:
+    """An honest row that is audited from outside at more length."""
+    row = house.method(base)
+    assert row.public_audit is not None
+    return replace(row, public_audit=replace(row.public_audit, runs=runs))
+
+
 PLANTED: tuple[Planted, ...] = (
     Planted(
         "one clip factor for a batch",
@@ -699,6 +706,27 @@ PLANTED: tuple[Planted, ...] = (
         HONEST["learn.dpsgd: flat"],
         ("check_realised_loss",),
         trained.less_noise,
+    ),
+    Planted(
+        "noise switched off",
+        "Fed-CDP (a released script multiplies its noise by 0)",
+        HONEST["learn.dpsgd: flat"],
+        ("check_public_audit",),
+        trained.no_noise,
+    ),
+    Planted(
+        "gradients that are not clipped",
+        "Xie et al.'s code (a weight clip, and no bound on a gradient)",
+        HONEST["learn.dpsgd: flat"],
+        ("check_public_audit", "check_norms"),
+        trained.no_clip,
+    ),
+    Planted(
+        "half of the batch accounted",
+        "our own: a batch size that is set in two places",
+        with_runs("learn.dpsgd: flat", 700),
+        ("check_public_audit",),
+        trained.half_the_batch_accounted,
     ),
     Planted(
         "the gradients' own multiplier accounted for an adaptive step",

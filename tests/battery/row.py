@@ -108,6 +108,23 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublicAudit:
+    """How a method is audited through its public contract, by ``sfumato.audit``.
+
+    Args:
+        settings: Of the method, beside those of its row: such that what is released shows much.
+        budget: What it is audited at.
+        runs: On each of two data sets.
+        records: In each of them.
+    """
+
+    settings: Mapping[str, Any]
+    budget: Budget
+    runs: int
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class MethodRow(Row):
     """One way of running a registered method.
 
@@ -123,6 +140,7 @@ class MethodRow(Row):
         adaptive: Whether earlier outputs decide what is measured later.
         sampled: Whether steps see samples of the records.
         batched: ``(made, source)``: reports on equal records by batch, (batches, n) numbers.
+        public_audit: How it is audited from outside; None where the audits of its sums say more.
     """
 
     settings: Mapping[str, Any]
@@ -136,6 +154,7 @@ class MethodRow(Row):
     adaptive: bool = False
     sampled: bool = False
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
+    public_audit: PublicAudit | None = None
 
     def event(self, made: Calibrated) -> Any:
         """What its guarantee claims to draw; of a metric one, between any two values."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from battery.audit import two_point
 
 import sfumato.api as api
-from battery.audit import two_point
 from sfumato import registry
 from sfumato.data import Categorical, Numeric, Schema, Table
 from sfumato.data.persons import Kept

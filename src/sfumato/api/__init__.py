@@ -1,7 +1,8 @@
-"""The verbs: publish, attack, measure, compare. The command line is thin on these."""
+"""The verbs: publish, attack, audit, measure, compare. The command line is thin on these."""
 
 from __future__ import annotations
 
+from sfumato.api.auditing import Audit, audit
 from sfumato.api.comparing import Comparison, compare
 from sfumato.api.exporting import export
 from sfumato.api.judging import attack, measure, prepare
@@ -9,8 +10,10 @@ from sfumato.api.publishing import plan, publish, train
 from sfumato.api.sampling import sample
 
 __all__ = [
+    "Audit",
     "Comparison",
     "attack",
+    "audit",
     "compare",
     "export",
     "measure",

@@ -106,9 +106,9 @@ def prepare(
             "this is a release of sfumato: it says itself how it is read",
             "Leave out schema, target, interface, architecture and trust.",
         )
-    parts = [_fit(members, opened), _fit(non_members, opened)]
+    parts = [fit(members, opened), fit(non_members, opened)]
     if auxiliary is not None:
-        parts.append(_fit(auxiliary, opened))
+        parts.append(fit(auxiliary, opened))
     return Prepared(opened, Evidence(*parts))
 
 
@@ -161,8 +161,8 @@ def measure(
     opened = _open(release)
     return evaluate(
         opened,
-        _fit(train, opened),
-        _fit(test, opened),
+        fit(train, opened),
+        fit(test, opened),
         attacks=(),
         seed=seed,
         progress=progress,
@@ -173,7 +173,7 @@ def _open(release: Release | str | Path) -> Release:
     return release if isinstance(release, Release) else Release.load(release)
 
 
-def _fit(data: DataLike, release: Release) -> Data:
+def fit(data: DataLike, release: Release) -> Data:
     """Private rows in the release's own terms."""
     facts: Any = release.facts.with_records(None)
     if isinstance(data, str | Path) and not str(data).startswith("dataset:"):

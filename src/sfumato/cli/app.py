@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import (
+    audit,
     compare,
     data,
     doctor,
@@ -31,7 +32,8 @@ app = typer.Typer(
         "DATA is a file, a glob, a folder, dataset:NAME (see `sfumato data list`), or a table of a "
         "database: duckdb:///FILE?table=NAME.\n\n"
         "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
-        "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · 130 interrupted."
+        "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · "
+        "5 an audit found a claim false · 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -62,6 +64,7 @@ publish.add_to(app)
 train.add_to(app)
 sample.add_to(app)
 judge.add_to(app)
+audit.add_to(app)
 compare.add_to(app)
 app.add_typer(schema.app, name="schema")
 app.add_typer(ledger.app, name="ledger")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from battery import audit
 from battery.check import check
+from battery.correlation import largest_correlation, ranked
 from battery.row import MethodRow, Row
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SECURE, SeededSource
@@ -19,11 +19,11 @@ def check_coordinates_independent(row: Row) -> None:
     """
     noise = np.asarray(row.noise(row.make(row.budget), SeededSource(29)), np.float64)
     assert len(noise) >= 200
-    worst, bound = audit.largest_correlation(noise)
+    worst, bound = largest_correlation(noise)
     assert worst < bound, f"two coordinates correlate by {worst:.3f}, chance explains {bound:.3f}"
-    ranks = audit.ranked(noise)  # columns need not be alike
+    ranks = ranked(noise)  # columns need not be alike
     following = np.stack([ranks[:-1].ravel(), ranks[1:].ravel()], axis=1)
-    worst, bound = audit.largest_correlation(following)
+    worst, bound = largest_correlation(following)
     assert worst < bound, f"repeats correlate by {worst:.3f}, chance explains {bound:.3f}"
 
 
@@ -32,8 +32,8 @@ def check_batches_independent(row: MethodRow) -> None:
     """Equal records in different batches get different noise. False alarms below 1e-6."""
     batches = np.asarray(row.batched(row.make(row.budget), SeededSource(31)), np.float64)
     count, rows, columns = batches.shape
-    ranks = audit.ranked(batches.reshape(-1, columns)).reshape(count, rows * columns)
-    worst, bound = audit.largest_correlation(ranks.T)
+    ranks = ranked(batches.reshape(-1, columns)).reshape(count, rows * columns)
+    worst, bound = largest_correlation(ranks.T)
     assert worst < bound, f"two batches correlate by {worst:.3f}, chance explains {bound:.3f}"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+import sfumato.learn.noise
 from sfumato.learn import mechanism
 from sfumato.learn.clipping import PerGroup
 from sfumato.learn.directional import Directional
@@ -143,4 +145,42 @@ def amplified_directions() -> Iterator[None]:
         return events.repeat(step, made.steps)
 
     with patch.object(Directional, "event", property(event)):
+        yield
+
+
+@contextmanager
+def no_noise() -> Iterator[None]:
+    """Gradients that are clipped, averaged and published as they are."""
+
+    def silent(
+        tensors: Any, stddevs: Any, source: Any, *, divisor: float = 1.0, reuse: bool = False
+    ) -> Any:
+        return [tensor.detach().float() / divisor for tensor in tensors]
+
+    with patch.object(sfumato.learn.noise, "add_gaussian", silent):
+        yield
+
+
+@contextmanager
+def no_clip() -> Iterator[None]:
+    """Every gradient as long as it is."""
+    original = engine._group_norms
+
+    def norms(found: Any, *args: Any) -> Any:
+        return 1e-6 * original(found, *args)
+
+    with patch.object(engine, "_group_norms", norms):
+        yield
+
+
+@contextmanager
+def half_the_batch_accounted() -> Iterator[None]:
+    """Draws every record twice as often as the accountant is told."""
+    original = PoissonSampling.draw
+
+    def draw(sampling: PoissonSampling, rows: int, source: Any) -> np.ndarray:
+        twice = replace(sampling, rate=min(1.0, 2 * sampling.rate))
+        return original(twice, rows, source)
+
+    with patch.object(PoissonSampling, "draw", draw):
         yield

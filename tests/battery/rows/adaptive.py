@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from battery import audit, data
+from battery import data
 from battery.accountant import Parts
 from battery.data import PEOPLE
 from battery.row import Array, MethodRow, Row
 from battery.rows.common import AUDITED, BUDGET, codes_of, matrix, step_noise
 from sfumato.data import Schema, Table
+from sfumato.measure import audit
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import NoiseSource
