@@ -1,0 +1,458 @@
+"""Where to put the noise: five perturbation points compared on one task at equal privacy.
+
+Noise can go on the records (input), into the loss (objective), on each step (gradient), on the
+weights (output), or on answers (prediction). Each point is a registered method; all are asked for
+the same mu of Gaussian differential privacy, under replace-one, and judged alike: what they lose in
+accuracy against the same network without privacy, and what a membership attack gets out of them.
+
+Source: Jarin and Eshete, DP-UTIL, CODASPY 2022, with mechanisms that do what they claim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.api.inputs import Inputs, resolve
+from sfumato.api.reference import unprotected
+from sfumato.api.runs import Runs
+from sfumato.api.variants import Variant
+from sfumato.errors import InputError
+from sfumato.measure.progress import part
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+from sfumato.publish import constraints
+from sfumato.publish.method import Progress, silent
+from sfumato.versions import versions
+
+if TYPE_CHECKING:
+    from sfumato.api.inputs import DataLike, SchemaLike
+    from sfumato.publish.method import Calibrated
+    from sfumato.release.release import Release
+
+POINTS = ("input", "objective", "gradient", "output", "prediction")
+NONE = "none"
+"""The network without privacy, which utility is lost against."""
+LOGISTIC = "logistic"
+_METHODS = {
+    "input": "learn.input",
+    "objective": "learn.objective",
+    "gradient": "learn.dpsgd",
+    "output": "learn.output",
+    "prediction": "learn.pate",
+}
+_LOW_FPR = 0.001
+
+
+@dataclass(frozen=True)
+class PointRow:
+    """One point at one mu with one seed.
+
+    Args:
+        point: One of ``POINTS``, or ``"none"``.
+        method: The registered method with its settings.
+        mu: What was asked for; None for ``"none"``.
+        epsilon: The budget with that mu at ``delta``.
+        delta: Of all.
+        seed: Of the split, the networks and the attack.
+        compared_by: ``"mu"`` where what ran is Gaussian and has that mu; ``"epsilon and delta"``
+            where its (epsilon, delta) is that of the mu.
+        kind: Of the guarantee.
+        proven: What the release proves, in one sentence.
+        accuracy: On held-out records.
+        utility_loss: Accuracy without privacy minus this.
+        leakage: Of the attack: ``advantage``, its ``interval`` and ``ceiling``, members
+            ``revealed``, others ``accused``, of how many; ``tpr``, ``tpr_interval`` at the lowest
+            false-positive rate that it reports. Values it does not report are None.
+        seconds: For calibrating and running.
+    """
+
+    point: str
+    method: str
+    mu: float | None
+    epsilon: float | None
+    delta: float
+    seed: int
+    compared_by: str
+    kind: str
+    proven: str
+    accuracy: float
+    utility_loss: float
+    leakage: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PointsComparison:
+    """All rows; computed on private records, it stays with the custodian.
+
+    Args:
+        data: Where the records were read.
+        target: What is predicted.
+        network: Of all points but prediction.
+        attack: Whose leakage it is.
+        majority: What the commonest class of the members scores on held-out records, by seed.
+        rows: See :class:`PointRow`.
+        refused: Why a point is not there, by point.
+        versions: Of what ran.
+    """
+
+    data: str
+    target: str | None
+    network: str
+    attack: str
+    majority: Mapping[str, float]
+    rows: tuple[PointRow, ...]
+    refused: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """The comparison as JSON."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def compare_points(
+    data: DataLike,
+    *,
+    mus: Sequence[float],
+    target: str | None = None,
+    delta: float = 1e-5,
+    network: str = LOGISTIC,
+    public_data: str | None = None,
+    points: Sequence[str] = POINTS,
+    settings: Mapping[str, str] | None = None,
+    attack: str = "membership.loss",
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    schema: SchemaLike | None = None,
+    holdout: float | str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    progress: Progress = silent,
+) -> PointsComparison:
+    """Runs every point at every mu and judges each on the same held-out records.
+
+    Nothing is published and no ledger is debited; see :func:`sfumato.api.compare` for what choosing
+    by such a comparison gives away. With ``out``, each run is on disk once it is finished, and the
+    same call goes on where an interrupted one stopped.
+
+    Args:
+        data: As for :func:`sfumato.api.publish`.
+        mus: Of Gaussian differential privacy, under replace-one.
+        target: The column to predict.
+        delta: Where a mu is read as (epsilon, delta), for what is not Gaussian.
+        network: ``"logistic"``, or a network as ``learn.dpsgd`` takes it: ``"small-cnn"``, or
+            ``"dense:64:64"`` with the widths of hidden layers.
+        public_data: Public records for prediction's queries, disjoint from all others.
+        points: Some of ``POINTS``.
+        settings: Further settings of a point's method, by point: ``{"input": "epochs=5"}``.
+        attack: A registered attack on models.
+        seeds: One run for each.
+        schema: The public facts.
+        holdout: As for :func:`sfumato.api.publish`.
+        out: A folder for ``points.json``, ``report.html`` and the finished runs.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        engine: As for :func:`sfumato.api.publish`.
+        progress: Told how far the comparison is.
+
+    Returns:
+        The comparison. A point whose method refuses the task is in ``refused``, with its reason.
+
+    Raises:
+        InputError: If anything named is unknown or out of range, no point fits, or ``out`` holds
+            another comparison.
+    """
+    from sfumato.attack import suite
+
+    if not mus or not seeds:
+        raise InputError("a comparison of nothing", "Give at least one mu and one seed.")
+    for point in points:
+        if point not in POINTS:
+            raise InputError(f"point is {point!r}", f"Use some of {', '.join(POINTS)}.")
+    suite.chosen("model", [attack])
+    budgets = {mu: _budget(mu, delta) for mu in mus}
+
+    def resolved(seed: int) -> Inputs:
+        key = hashlib.sha256(f"compare {seed}".encode()).digest()
+        inputs = resolve(
+            data,
+            target=target,
+            schema=schema,
+            holdout=holdout,
+            seed=seed,
+            engine=engine,
+            key=key,
+        )
+        if inputs.held_out is None:
+            raise InputError("a comparison needs rows that were held out", "Give a holdout.")
+        return inputs
+
+    inputs = resolved(seeds[0])
+    chosen = _chosen(points, inputs.members.kind, network, public_data, settings or {})
+    folder = None if out is None else Path(out).expanduser().absolute()
+    kept = nullcontext(None) if folder is None else _kept(folder, inputs, holdout, network, attack)
+    rows: list[PointRow] = []
+    refused: dict[str, str] = {}
+    majority: dict[str, float] = {}
+    with kept as runs:
+        for count, seed in enumerate(seeds):
+            inputs = inputs if count == 0 else resolved(seed)
+            told = part(progress, count, len(seeds))
+            one = _Seed(inputs, seed, delta, network, attack, device, runs)
+            majority[str(seed)] = one.majority()
+            reference = one.reference(part(told, 0, 1 + len(chosen)))
+            rows.append(reference)
+            for index, (point, text) in enumerate(chosen.items(), 1):
+                try:
+                    rows += one.point(
+                        point, text, budgets, reference, part(told, index, 1 + len(chosen))
+                    )
+                except InputError as error:
+                    refused[point] = str(error)
+    if len(refused) == len(chosen):
+        raise InputError(f"no point fits: {next(iter(refused.values()))}", "Give another task.")
+    order = [NONE, *POINTS]
+    rows.sort(key=lambda row: (order.index(row.point), row.mu or 0.0, row.seed))
+    name, goal = inputs.name, inputs.facts.target
+    made = PointsComparison(name, goal, network, attack, majority, tuple(rows), refused, versions())
+    if folder is not None:
+        from sfumato.publish.workspace import write
+        from sfumato.report.points import points_page
+
+        write(folder / "points.json", made.to_json())
+        write(folder / "report.html", points_page(made))
+    progress(1, 1, "compared")
+    return made
+
+
+def _budget(mu: float, delta: float) -> Budget:
+    """The (epsilon, delta) of a mu.
+
+    Raises:
+        InputError: If mu is so small that delta alone covers it, or no positive number.
+    """
+    from sfumato.privacy.accounting import gaussian
+
+    if not 0 < mu < 100:
+        raise InputError(f"mu is {mu!r}", "Give a number above 0 and below 100.")
+    Budget(1.0, delta)
+    epsilon = gaussian.epsilon(delta, mu) if delta > 0 else 0.0
+    if not epsilon > 0:
+        raise InputError(
+            f"mu {mu:g} is epsilon {epsilon:g} at delta {delta:g}", "Give a smaller delta above 0."
+        )
+    return Budget(epsilon, delta)
+
+
+def _chosen(
+    points: Sequence[str],
+    kind: str,
+    network: str,
+    public_data: str | None,
+    settings: Mapping[str, str],
+) -> dict[str, str]:
+    """What each point's method is called with."""
+    found = {}
+    layers = network_settings(network, kind)
+    for point in dict.fromkeys(points):
+        given = []
+        if point == "prediction":  # its teachers and its student are of its own kind
+            given += [f"public_data={public_data}"] if public_data is not None else []
+            given += ["features=raw", "neighbours=replace-one"]
+        else:
+            given += [f"{key}={value}" for key, value in layers.items()]
+            given += ["neighbours=replace-one"] if point == "gradient" else []
+        if settings.get(point):
+            given.append(settings[point])
+        inside = f"[{','.join(given)}]" if given else ""
+        found[point] = _METHODS[point] + inside
+    if unknown := sorted(set(settings) - set(POINTS)):
+        raise InputError(f"settings for {unknown[0]!r}", f"Points are {', '.join(POINTS)}.")
+    return found
+
+
+def network_settings(network: str, kind: str) -> dict[str, str]:
+    """The settings ``network`` and ``hidden`` of a name such as ``logistic`` or ``dense:64:64``.
+
+    >>> network_settings("dense:64:32", "images")
+    {'network': 'dense', 'hidden': '[64,32]'}
+    """
+    family, *widths = network.split(":")
+    if family in (LOGISTIC, "dense"):
+        family = "table-dense" if kind == "table" else "dense"
+    if not widths:
+        return {"network": family}
+    if not all(width.isdigit() for width in widths):
+        raise InputError(f"network is {network!r}", "Write NAME, or NAME:WIDTH:WIDTH.")
+    return {"network": family, "hidden": f"[{','.join(widths)}]"}
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """The runs of one seed."""
+
+    inputs: Inputs
+    seed: int
+    delta: float
+    network: str
+    attack: str
+    device: str
+    runs: Runs | None
+
+    def majority(self) -> float:
+        """What the members' commonest class scores on held-out records."""
+        import numpy as np
+
+        members, held_out = (_labels(part) for part in (self.inputs.members, self.inputs.held_out))
+        return float(np.mean(held_out == np.bincount(members).argmax()))
+
+    def reference(self, progress: Progress) -> PointRow:
+        """The network without privacy."""
+
+        def run() -> PointRow:
+            started = time.perf_counter()
+            members = self.inputs.members
+            layers = network_settings(self.network, members.kind)
+            release = unprotected(members, layers, seed=self.seed, progress=progress)
+            return self._judged(NONE, self.network, None, None, "", release, started, None)
+
+        return self._once([NONE, self.network, self.seed], run)
+
+    def point(
+        self,
+        point: str,
+        text: str,
+        budgets: Mapping[float, Budget],
+        reference: PointRow,
+        progress: Progress,
+    ) -> list[PointRow]:
+        """One point at every mu."""
+        rows = []
+        members = self.inputs.members
+        facts = self.inputs.facts.with_records(len(members))
+        for count, (mu, budget) in enumerate(budgets.items()):
+            told = part(progress, count, len(budgets))
+
+            def run(mu: float = mu, budget: Budget = budget, told: Progress = told) -> PointRow:
+                started = time.perf_counter()
+                budget.check_records(len(members))
+                method = Variant.parse(text, self.device).method
+                made = constraints.calibrate(method, budget, facts)
+                release = made(members, ledger=Ledger.in_memory(), progress=told)
+                by = _compared_by(made, mu)
+                return self._judged(point, text, mu, budget, by, release, started, reference)
+
+            rows.append(self._once([point, text, mu, self.delta, self.seed], run))
+        return rows
+
+    def _once(self, key: list[Any], run: Any) -> PointRow:
+        name = json.dumps(key)
+        values = None if self.runs is None else self.runs.get(name)
+        if values is not None:
+            return PointRow(**values)
+        row: PointRow = run()
+        if self.runs is not None:
+            self.runs.add(name, asdict(row))
+        return row
+
+    def _judged(
+        self,
+        point: str,
+        method: str,
+        mu: float | None,
+        budget: Budget | None,
+        compared_by: str,
+        release: Release,
+        started: float,
+        reference: PointRow | None,
+    ) -> PointRow:
+        import numpy as np
+
+        from sfumato.attack import suite
+        from sfumato.attack.evidence import Evidence
+
+        seconds = time.perf_counter() - started
+        held_out = self.inputs.held_out
+        assert held_out is not None
+        guessed = release.model.probabilities(held_out).argmax(axis=1)
+        accuracy = float(np.mean(guessed == _labels(held_out)))
+        evidence = Evidence(self.inputs.members, held_out)
+        (finding,) = suite.run(release, evidence, attacks=[self.attack], seed=self.seed)
+        return PointRow(
+            point=point,
+            method=method,
+            mu=mu,
+            epsilon=None if budget is None else budget.epsilon,
+            delta=self.delta,
+            seed=self.seed,
+            compared_by=compared_by,
+            kind=str(release.card.guarantee["kind"]),
+            proven=release.card.proven.describe(),
+            accuracy=accuracy,
+            utility_loss=0.0 if reference is None else reference.accuracy - accuracy,
+            leakage=leakage(finding),
+            seconds=round(seconds, 3),
+        )
+
+
+def _compared_by(made: Calibrated, mu: float) -> str:
+    """Whether a calibrated run has the mu that was asked for, or its (epsilon, delta) alone."""
+    own = made.guarantee.gdp_mu()
+    return "mu" if own is not None and own <= mu * (1 + 1e-3) else "epsilon and delta"
+
+
+def leakage(finding: Any) -> dict[str, Any]:
+    """What a comparison shows of a finding, whichever attack it is of.
+
+    An attack whose details have a ``best_threshold`` gives an advantage with its interval; of
+    others the largest gap of the ROC curve is taken, which was chosen where it is read.
+    """
+    best = finding.details.get("best_threshold")
+    if best is None:
+        best = {"advantage": max((t - f for f, t in finding.roc), default=None), "interval": None}
+    low = finding.details.get("tpr_at_fpr") or [{}]
+    lowest = min(low, key=lambda one: abs(one.get("fpr_target", 1.0) - _LOW_FPR))
+    named = ("advantage", "interval", "revealed", "members", "accused", "others")
+    return {
+        **{name: best.get(name) for name in named},
+        "ceiling": finding.details.get("advantage_ceiling"),
+        "auc": finding.value if finding.metric == "AUC" else None,
+        "fpr_target": lowest.get("fpr_target"),
+        "tpr": lowest.get("tpr"),
+        "tpr_interval": lowest.get("tpr_interval"),
+        "breaks_guarantee": finding.breaks_guarantee,
+    }
+
+
+def _labels(data: Any) -> Any:
+    from sfumato.learn.examples import labelled
+
+    return labelled(data)[1].numpy()
+
+
+@contextmanager
+def _kept(
+    folder: Path, inputs: Inputs, holdout: Any, network: str, attack: str
+) -> Iterator[Runs | None]:
+    """The finished runs of this comparison."""
+    assert inputs.held_out is not None
+    facts = json.dumps([asdict(fact) for fact in inputs.facts.as_facts()], sort_keys=True)
+    what = {
+        "points": True,
+        "data": inputs.name,
+        "target": inputs.facts.target,
+        "facts": hashlib.sha256(facts.encode()).hexdigest(),
+        "records": len(inputs.members) + len(inputs.held_out),
+        "holdout": None if holdout is None else str(holdout),
+        "network": network,
+        "attack": attack,
+        "version": versions()["sfumato"],
+    }
+    with Runs.open(folder, what) as runs:
+        yield runs
