@@ -6,10 +6,10 @@ writes ``benchmarks/results/perturbation_points.json``. Finished runs are kept u
 that the same command goes on after an interruption; ``--only mnist-logistic`` runs one part, and
 ``--minutes 11`` stops between two runs when so much time has passed.
 
-Members and held-out records are parts of 15,000 records of each training part, parted anew by every
-seed (10,000 to 5,000); the queries of the prediction point are records of the test part. Budgets are
-the mu of epsilon 0.1, 1 and 10 at delta 1e-5, under replace-one. Five seeds for logistic regression,
-three for the network, which is the source's: two hidden layers of 64.
+Members and held-out records are parts of 15,000 records of each training part, parted anew by
+every seed (10,000 to 5,000); the queries of the prediction point are records of the test part.
+Budgets are the mu of epsilon 0.1, 1 and 10 at delta 1e-5, under replace-one. Five seeds for
+logistic regression, three for the network, the source's: two hidden layers of 64.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import numpy as np
 from battery import data
 from battery.accountant import Parts
 from battery.data import PICTURES
-from battery.recorder import Recorder
 from battery.row import Array, MethodRow, Row
 from battery.rows.trained import weights_of
 from sfumato.data import ImageSet
@@ -18,7 +17,7 @@ from sfumato.learn import convex
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import NoiseSource, SeededSource
-from sfumato.publish.method import Calibrated, silent
+from sfumato.publish.method import Calibrated
 from sfumato.publish.models.input import InputMethod
 from sfumato.publish.models.objective import ObjectiveMethod
 from sfumato.publish.models.output import OutputMethod
@@ -45,10 +44,8 @@ def output(name: str) -> MethodRow:
 
     def noise(made: Calibrated, source: NoiseSource) -> Array:
         base = data.pictures(0, RECORDS)
-        with Recorder() as recorder:
-            for _ in range(300):
-                made.run(base, source, silent)
-        return np.array([np.ravel(draw.noise) for draw in recorder.draws])
+        reached = made.run.perturbation.reached(made.run.problem(base))
+        return (released(made, base, 300, source) - reached).reshape(300, -1)
 
     return _convex(
         name,
