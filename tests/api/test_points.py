@@ -21,7 +21,7 @@ from sfumato.publish.models.output import OutputMethod
 RECORDS = 900
 SMALL = {
     "gradient": "epochs=3,expected_batch_size=100,learning_rate=1.0",
-    "input": "epochs=3",
+    "input": "epochs=20,learning_rate=0.01",
     "prediction": "teachers=20,queries=20,components=2",
 }
 
@@ -57,7 +57,7 @@ def compared(data: Any = None, **changed: Any) -> PointsComparison:
 
 
 def test_every_point_learns_at_a_large_mu_and_says_how_it_is_compared(public: str) -> None:
-    found = compared(mus=[20.0], public_data=public)
+    found = compared(mus=[6.0], public_data=public)
     assert not found.refused
     by_point = {row.point: row for row in found.rows}
     assert set(by_point) == {"none", *POINTS}

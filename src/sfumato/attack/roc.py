@@ -131,5 +131,6 @@ def at_best_threshold(
 
 def _best(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
     thresholds = np.unique(np.concatenate([positives, negatives]))
-    gaps = _reached(positives, thresholds) - _reached(negatives, thresholds)
-    return float(thresholds[np.argmax(gaps)])
+    at = int(np.argmax(_reached(positives, thresholds) - _reached(negatives, thresholds)))
+    # Half-way to the next lower score: where other records fall, nobody knows.
+    return float((thresholds[at] + thresholds[max(at - 1, 0)]) / 2)
