@@ -252,7 +252,8 @@ class Recorder:
 
     def _reported(self, original: Any) -> Any:
         def release(made: Any, vectors: Any, source: Any = sfumato.privacy.noise.SECURE) -> Any:
-            clipped = made.clip(vectors) * grid_step(made.stddev)
+            # Rounded alike whatever the grid, which follows from the noise.
+            clipped = np.round(made.clip(vectors) * grid_step(made.stddev), 6)
             return self._log(made, clipped, lambda: original(made, vectors, source))
 
         return release

