@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sfumato
-from sfumato.api import points
+from sfumato.api import point_runs
 from sfumato.api.points import POINTS, PointsComparison
 from sfumato.attack.finding import Finding
 from sfumato.data import ImageSet, Table
@@ -119,7 +119,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, ran = tmp_path / "points", []
-    calibrate = points.constraints.calibrate
+    calibrate = point_runs.constraints.calibrate
 
     def counted(method: Any, *rest: Any) -> Any:
         ran.append(method.name)
@@ -127,7 +127,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return calibrate(method, *rest)
 
-    monkeypatch.setattr(points.constraints, "calibrate", counted)
+    monkeypatch.setattr(point_runs.constraints, "calibrate", counted)
     chosen = ["gradient", "output"]
     with pytest.raises(KeyboardInterrupt):
         compared(points=chosen, out=out)
@@ -175,7 +175,7 @@ def test_another_attack_without_a_best_threshold_is_read_from_its_curve() -> Non
     finding = Finding(
         "membership.other", "AUC", 0.6, (0.5, 0.7), 0.95, 0.5, roc=((0, 0), (0.2, 0.5), (1, 1))
     )
-    found = points.leakage(finding)
+    found = point_runs.leakage(finding)
     assert found["advantage"] == pytest.approx(0.3)
     assert found["interval"] is None
     assert found["tpr"] is None

@@ -607,7 +607,7 @@ PLANTED: tuple[Planted, ...] = (
         "a standard deviation taken for a variance",
         "DP-UTIL's input perturbation (one formula for the other)",
         spoilt(points.INPUT, points.root_of_the_noise),
-        ("check_realised_loss", "check_two_point"),
+        ("check_realised_loss",),
     ),
     Planted(
         "labels in the clear beside noisy features",
