@@ -68,11 +68,7 @@ class Parts:
         far = round(min(distance, 2.0), 6)  # a multiple of what float32 resolves
         return self._with(kappa * far, ("direction", kappa, dimension, far, rate), count)
 
-    def approximate(self, epsilon: float, delta: float) -> Parts:
-        """A mechanism of which only (epsilon, delta)-DP is known."""
-        return self._with(math.inf, ("approximate", epsilon, delta), 1)
-
-    def tilted(self, ratio: float, determinants: float, dimensions: int) -> Parts:
+    def tilted(self, ratio: float, determinants: float, dimensions: int, count: int = 1) -> Parts:
         """A minimiser of an objective with a random linear term.
 
         The loss is ``determinants + ratio chi + ratio^2 / 2`` at most, with as many degrees of
@@ -80,7 +76,7 @@ class Parts:
         """
         if ratio == 0:
             return self
-        return self._with(math.inf, ("tilted", ratio, determinants, dimensions), 1)
+        return self._with(math.inf, ("tilted", ratio, determinants, dimensions), count)
 
     def laplace(self, distance: float, scale: float, count: int = 1) -> Parts:
         """Continuous Laplace noise on one number moved by ``distance``."""
@@ -141,9 +137,6 @@ def _loss(key: tuple[Any, ...]) -> Any:
         return pld.from_two_probability_mass_functions(*_directions(*numbers), **grid)
     if kind == "tilted":
         return pld.from_two_probability_mass_functions(*_tilted(*numbers), **grid)
-    if kind == "approximate":
-        known = common.DifferentialPrivacyParameters(*numbers)
-        return pld.from_privacy_parameters(known, **grid)
     if kind == "bounded":
         return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(numbers[0]), **grid)
     if kind == "response":
@@ -240,10 +233,10 @@ def _of_event(parts: Parts, event: Mapping[str, Any], far: int, relation: str, n
         case "RandomizedResponseDpEvent":
             assert relation == "replace-one"
             return parts.response(event["noise_parameter"], event["num_buckets"], n)
-        case "ApproximateDpEvent":
-            assert event["neighbours"] == relation
-            assert n == 1
-            return parts.approximate(event["epsilon"], event["delta"])
+        case "ObjectiveDpEvent":
+            assert relation == "replace-one"
+            ratio = far / event["noise_multiplier"]
+            return parts.tilted(ratio, event["determinants"], event["dimensions"], n)
         case "PureDpEvent":
             steps = 1 if event["neighbours"] == relation else far
             return parts.bounded(event["epsilon"] * steps, n)

@@ -190,6 +190,7 @@ class Recorder:
         self._lot: Lot | None = None
         self._last: type | tuple[type, ...] | None = None
         self._play = play
+        self._inside = False
         self._enough = enough
         self._stack = ExitStack()
         self._summed: list[NDArray[np.float64]] = []
@@ -261,7 +262,15 @@ class Recorder:
     def _minimised(self, original: Any) -> Any:
         def minimise(made: Any, problem: Any, source: Any) -> Any:
             at_zero = problem.gradient_sum(np.zeros(problem.shape))
-            found = self._log(Linear(made.stddev), at_zero, lambda: original(made, problem, source))
+
+            def draw() -> Any:
+                self._inside = True  # the term is seen in the minimiser
+                try:
+                    return original(made, problem, source)
+                finally:
+                    self._inside = False
+
+            found = self._log(Linear(made.stddev), at_zero, draw)
             determinants = curvature_loss(made.classes, made.records * made.ridge)
             slope = Slope(made.stddev, determinants, 2 * (made.classes - 1))
             self._log(slope, problem.gradient_sum(found), lambda: np.zeros(problem.shape))
@@ -290,6 +299,8 @@ class Recorder:
 
     def _step(self, original: Any) -> Any:
         def gaussian(stddev: float, n: int, source: Any) -> Any:
+            if self._inside:
+                return original(stddev, n, source)
             total = np.ravel(sum(self._summed)) if self._summed else np.zeros(n)
             self._summed = []
             return (

@@ -53,8 +53,6 @@ _LINEAR = (0.97, 0.9)
 """The linear term's shares of epsilon and delta."""
 _CLOSING = (0.02, 0.1)
 """Shares of the noise for what the optimiser leaves; what remains is for accounting on a grid."""
-_REACH = 40.0
-_NODES = 4000
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,6 @@ class ObjectivePerturbation:
         records: The public number of records.
         ridge: Of the mean objective.
         stddev: Of each coordinate of the linear term, in the objective of sums.
-        epsilon: What the exact minimiser shows, at ``delta``.
-        delta: See ``epsilon``.
         closing: The noise on where the optimiser stopped.
     """
 
@@ -77,8 +73,6 @@ class ObjectivePerturbation:
     records: int
     ridge: float
     stddev: float
-    epsilon: float
-    delta: float
     closing: Gaussian
 
     @classmethod
@@ -112,7 +106,7 @@ class ObjectivePerturbation:
             )
         stddev = 2 * GRADIENT / _largest_ratio(epsilon, delta, determinants, 2 * (classes - 1))
         rest = Budget(budget.epsilon * _CLOSING[0], budget.delta * _CLOSING[1])
-        made = cls(classes, records, ridge, stddev, epsilon, delta, Gaussian(1.0, 1.0, 2.0**-30))
+        made = cls(classes, records, ridge, stddev, Gaussian(1.0, 1.0, 2.0**-30))
         closing = Gaussian.calibrate(
             rest,
             made.offset(width * classes),
@@ -123,11 +117,21 @@ class ObjectivePerturbation:
 
     @property
     def event(self) -> DpEvent:
-        """The linear term's claim, and the Gaussian on where the optimiser stopped."""
+        """The linear term's, and the Gaussian on where the optimiser stopped."""
         from sfumato.privacy import events
 
-        linear = events.ApproximateDpEvent(self.epsilon, self.delta, Neighbours.REPLACE_ONE.value)
+        linear = events.ObjectiveDpEvent(self.stddev / GRADIENT, self.determinants, self.dimensions)
         return events.compose(linear, self.closing.event)
+
+    @property
+    def determinants(self) -> float:
+        """``J``."""
+        return curvature_loss(self.classes, self.records * self.ridge)
+
+    @property
+    def dimensions(self) -> int:
+        """``m``."""
+        return 2 * (self.classes - 1)
 
     @property
     def tolerance(self) -> float:
@@ -178,16 +182,9 @@ def delta_of(epsilon: float, ratio: float, determinants: float, dimensions: int)
         determinants: ``J``.
         dimensions: ``m``.
     """
-    from scipy.stats import chi
+    from sfumato.privacy.accounting.terms import Tilted
 
-    start = max(0.0, (epsilon - determinants - ratio**2 / 2) / ratio)
-    law = chi(dimensions)
-    edges = np.linspace(start, start + _REACH, _NODES)
-    # The chance of each cell, all of it at the cell's far end, where the loss is largest.
-    masses = -np.diff(law.sf(edges))
-    losses = determinants + ratio * edges[1:] + ratio**2 / 2
-    inside = float(np.sum(masses * -np.expm1(np.minimum(epsilon - losses, 0.0))))
-    return inside + float(law.sf(edges[-1]))
+    return float(Tilted(ratio, determinants, dimensions).deltas(np.array([epsilon]))[0])
 
 
 def _largest_ratio(epsilon: float, delta: float, determinants: float, dimensions: int) -> float:

@@ -72,7 +72,8 @@ def objective(name: str) -> MethodRow:
         return np.array([np.ravel(-RECORDS * problem.value(at)[1]) for at in found])
 
     def parts(plan: Any, facts: Any) -> Parts:
-        linear = Parts().approximate(plan["linear_epsilon"], plan["linear_delta"])
+        ratio = 2 * convex.GRADIENT / plan["linear_stddev"]
+        linear = Parts().tilted(ratio, plan["determinants"], plan["dimensions"])
         return linear.gaussian(plan["closing_distance"], plan["closing_stddev"])
 
     return _convex(
@@ -83,9 +84,7 @@ def objective(name: str) -> MethodRow:
         parts=parts,
         runs=150,
         slow_runs=2000,
-        # Of one (epsilon, delta) nothing is known at the smaller deltas of one-run audits.
-        budget=Budget(1.0, 1e-9),
-        audit_budget=Budget(4.0, 1e-9),
+        audit_budget=Budget(4.0, 1e-6),
     )
 
 

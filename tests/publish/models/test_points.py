@@ -119,5 +119,3 @@ def test_a_report_is_for_the_diameter_and_the_label(small_pictures: Make) -> Non
     from sfumato.privacy.accounting import gaussian
 
     assert 6.0 / made.plan["stddev"] < gaussian.mu(2.0, 1e-5)
-    with pytest.raises(InputError, match="layers in sequence"):
-        InputMethod(network="wide-resnet").calibrate(LARGE, facts)

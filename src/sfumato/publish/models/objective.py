@@ -83,8 +83,8 @@ class ObjectiveMethod(ConvexSettings):
             plan={
                 "regularisation": ridge,
                 "linear_stddev": ready.stddev,
-                "linear_epsilon": ready.epsilon,
-                "linear_delta": ready.delta,
+                "determinants": ready.determinants,
+                "dimensions": ready.dimensions,
                 "tolerance": ready.tolerance,
                 "closing_distance": ready.closing.sensitivity(RELATION),
                 "closing_stddev": ready.closing.stddev,
@@ -92,10 +92,6 @@ class ObjectiveMethod(ConvexSettings):
             },
             run=ConvexRun(facts, ready, made, records, ridge),
             public=(Fact("network", made, "public: setting of learn.objective"),),
-            caveats=(
-                *convex_caveats(),
-                "What is proven is one (epsilon, delta) pair, not Gaussian differential privacy: "
-                "composed with other releases it counts as the worst mechanism with that pair.",
-            ),
+            caveats=convex_caveats(),
             source=STREAM,
         )
