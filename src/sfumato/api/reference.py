@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSet, Table
     from sfumato.release.release import Release
 
-EPOCHS = 20
+EPOCHS = 100
 
 
 def unprotected(
