@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
 
 _TRADE = 30.0
-"""The regularisation is so much over records times mu unless set; chosen on MNIST."""
+"""The regularisation is so much over records times mu unless set: a tenth of a logit of noise."""
 
 
 @method("learn.output")
