@@ -181,8 +181,8 @@ def _tilted(
     other = log - losses
     rest = -np.expm1(min(float(logsumexp(other)), -1e-300))
     return (
-        {i: float(v) for i, v in enumerate(log) if v > -700},
         {i: float(v) for i, v in enumerate(other) if v > -700} | {-1: math.log(max(rest, 1e-300))},
+        {i: float(v) for i, v in enumerate(log) if v > -700},
     )
 
 
