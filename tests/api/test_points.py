@@ -107,7 +107,7 @@ def test_one_scalar_of_noise_for_all_weights_would_be_seen_there(
 
 
 def test_networks_that_a_proof_does_not_cover_are_refused_with_the_reason() -> None:
-    found = compared(network="dense:5")
+    found = compared(network="dense:6:5")
     assert set(found.refused) == {"objective", "output", "prediction"}
     for point in ("objective", "output"):
         assert "convex" in found.refused[point]
