@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
-	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit clean
+	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -63,6 +63,10 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 bench-images: $(VENV)/.dev
 	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion \
 		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi
+
+# About 25 minutes on one core; it goes on where it stopped.
+bench-points: $(VENV)/.core
+	$(BIN)/python benchmarks/perturbation_points.py
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sfumato.api import attack as attack
     from sfumato.api import audit as audit
     from sfumato.api import compare as compare
+    from sfumato.api import compare_points as compare_points
     from sfumato.api import export as export
     from sfumato.api import measure as measure
     from sfumato.api import publish as publish
@@ -38,6 +39,7 @@ _LAZY = {
     "compare": "sfumato.api",
     "export": "sfumato.api",
     "sample": "sfumato.api",
+    "compare_points": "sfumato.api",
     "train": "sfumato.api",
     "Budget": "sfumato.privacy.budget",
     "ImageSchema": "sfumato.data",

@@ -102,7 +102,7 @@ def parse(text: str, what: str) -> tuple[str, dict[str, Any]]:
     """A name with settings, as users write it: ``name[key=value,...]``.
 
     Args:
-        text: A name; in brackets, settings whose values are YAML scalars.
+        text: A name; in brackets, settings whose values are YAML.
         what: ``"method"`` or ``"attack"``, for the message.
 
     Returns:
@@ -113,6 +113,8 @@ def parse(text: str, what: str) -> tuple[str, dict[str, Any]]:
 
     >>> parse("membership.lira[shadows=16,mode=offline]", "attack")
     ('membership.lira', {'shadows': 16, 'mode': 'offline'})
+    >>> parse("learn.dpsgd[hidden=[64,32],epochs=5]", "method")
+    ('learn.dpsgd', {'hidden': [64, 32], 'epochs': 5})
     """
     import yaml
 
@@ -121,7 +123,7 @@ def parse(text: str, what: str) -> tuple[str, dict[str, Any]]:
         raise InputError(f"the {what} {text!r} cannot be read", "Write name[key=value,...].")
     name, inside = found.groups()
     settings = {}
-    for pair in inside.split(",") if inside else ():
+    for pair in outside_brackets(inside) if inside else ():
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise InputError(f"{pair!r} in {text!r} has no '='", "Write name[key=value,...].")
@@ -132,3 +134,19 @@ def parse(text: str, what: str) -> tuple[str, dict[str, Any]]:
                 f"{pair!r} in {text!r} cannot be read", "Write name[key=value,...]."
             ) from None
     return name, settings
+
+
+def outside_brackets(text: str) -> list[str]:
+    """The parts of a text between the commas that are in no brackets.
+
+    >>> outside_brackets("a,b[x=1,y=[2,3]],c")
+    ['a', 'b[x=1,y=[2,3]]', 'c']
+    """
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

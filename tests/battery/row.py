@@ -139,6 +139,8 @@ class MethodRow(Row):
         alternatives: For each setting that matters here another value, which must change something.
         adaptive: Whether earlier outputs decide what is measured later.
         sampled: Whether steps see samples of the records.
+        least: The part of the claim that some of the neighbours tried must cost, for a check of
+            neighbours to have been one.
         batched: ``(made, source)``: reports on equal records by batch, (batches, n) numbers.
         public_audit: How it is audited from outside; None where the audits of its sums say more.
     """
@@ -153,6 +155,7 @@ class MethodRow(Row):
     alternatives: Mapping[str, Any] = field(default_factory=dict)
     adaptive: bool = False
     sampled: bool = False
+    least: float = 0.5
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
     public_audit: PublicAudit | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from battery.data import PEOPLE
 from battery.row import MethodRow, Row
-from battery.rows import dpsgd, finetune, images
+from battery.rows import dpsgd, finetune, images, points
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.diffusion import diffusion
@@ -102,6 +102,9 @@ METHODS: tuple[MethodRow, ...] = (
     finetune.head("learn.finetune: head"),
     finetune.body("learn.finetune: bias"),
     vmf("learn.vmf"),
+    points.output("learn.output"),
+    points.objective("learn.objective"),
+    points.reports("learn.input"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

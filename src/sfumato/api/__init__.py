@@ -6,15 +6,18 @@ from sfumato.api.auditing import Audit, audit
 from sfumato.api.comparing import Comparison, compare
 from sfumato.api.exporting import export
 from sfumato.api.judging import attack, measure, prepare
+from sfumato.api.points import PointsComparison, compare_points
 from sfumato.api.publishing import plan, publish, train
 from sfumato.api.sampling import sample
 
 __all__ = [
     "Audit",
     "Comparison",
+    "PointsComparison",
     "attack",
     "audit",
     "compare",
+    "compare_points",
     "export",
     "measure",
     "plan",

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sfumato.api.publishing import configure
-from sfumato.registry import parse
-
-_OUTSIDE = re.compile(r",(?![^\[]*\])")  # a comma that no closing bracket follows first
+from sfumato.registry import outside_brackets, parse
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Variant:
 
         >>> Variant.parse("tables.adaptive[allocation=uniform]", "cpu").method.allocation
         'uniform'
+        >>> Variant.parse("learn.dpsgd[hidden=[64,32],epochs=5]", "cpu").method.hidden
+        (64, 32)
         """
         name, settings = parse(text, "method")
         return cls(re.sub(r"\s", "", text), configure(name, settings, device))
@@ -49,4 +49,4 @@ def listed(text: str) -> list[str]:
     >>> listed("a, b[x=1,y=2],c")
     ['a', 'b[x=1,y=2]', 'c']
     """
-    return [part.strip() for part in _OUTSIDE.split(text) if part.strip()]
+    return [part.strip() for part in outside_brackets(text) if part.strip()]

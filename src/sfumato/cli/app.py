@@ -17,6 +17,7 @@ from sfumato.cli import (
     judge,
     ledger,
     methods,
+    points,
     publish,
     sample,
     schema,
@@ -66,6 +67,7 @@ sample.add_to(app)
 judge.add_to(app)
 audit.add_to(app)
 compare.add_to(app)
+points.add_to(app)
 app.add_typer(schema.app, name="schema")
 app.add_typer(ledger.app, name="ledger")
 methods.add_to(app)

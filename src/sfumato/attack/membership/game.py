@@ -264,6 +264,7 @@ def finding(
         details={
             "targets": len(inside),
             "tpr_at_fpr": roc.at_low_fpr(inside, outside, LOW_FPR, settings.confidence, ceiling),
+            "best_threshold": roc.at_best_threshold(inside, outside, settings.confidence, game.rng),
             "accuracy": {
                 "members": float(game.members.correct.mean()),
                 "non_members": float(game.others.correct.mean()),
