@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
-	bench-mcgen bench-scale clean
+	bench-mcgen bench-scale bench-reconstruction clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -74,6 +74,11 @@ bench-scale: $(VENV)/.core
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache
+
+# PEER: the interpreter of an environment with sfumato, adversarial-robustness-toolbox 1.20.1 and scikit-image 0.26.
+bench-reconstruction: $(VENV)/.core
+	$(BIN)/python benchmarks/reconstruction.py $(PEERED)
+	$(BIN)/python benchmarks/gradient_leakage.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,386 @@
+"""Reconstruction attacks at work: known strength without protection, none under DP-SGD's noise.
+
+    SFUMATO_DATA=... python benchmarks/reconstruction.py --peer ART/bin/python
+
+MNIST, Fashion-MNIST, digits, German credit and the census sample; models are trained here, without
+privacy, on 1,000 members. Every row is kept as soon as it is there, and not repeated.
+
+- ``gradients``: pictures from single gradients, at fresh and released weights, bare and under the
+  noise of a step of DP-SGD;
+- ``labels``: the three label games;
+- ``inversion``: pictures of classes and of people from a model;
+- ``secrets``: attribute inference from a model, against imputation;
+- ``stealing``: copies of models;
+- ``reidentification``: pixelated, noisy pictures;
+- ``peer``: the same game with the adversarial robustness toolbox on the same model and records, in
+  an environment that has both (``--peer``), and scikit-image's SSIM against ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato import registry
+from sfumato.attack import Evidence
+from sfumato.attack.gradients.likeness import ssim
+from sfumato.attack.representatives import asked_classes
+from sfumato.data import ImageSet, Table, datasets
+from sfumato.learn.architectures import build, weights
+from sfumato.learn.examples import labelled
+from sfumato.measure import cnn
+from sfumato.measure.intervals import clopper_pearson
+from sfumato.publish.models.network import architecture
+from sfumato.release.card import Card
+from sfumato.release.model import Model
+from sfumato.release.release import Artefact, Release
+from sfumato.versions import versions
+
+CACHE = Path(".cache/reconstruction")
+RESULTS = Path(__file__).parent / "results" / "reconstruction.json"
+MEMBERS, AUXILIARY, STRANGERS, SEED = 1000, 2000, 1000, 1
+NOISY = {"noise_multiplier": 1.0, "clipping": {"type": "Flat", "max_grad_norm": 0.1}}
+IMAGES = ("mnist", "fashion-mnist")
+PEER = Path(__file__).parent / "reconstruction_peer.py"
+
+
+class Results:
+    """Rows that are on the disk as soon as they are there.
+
+    Args:
+        path: The file.
+        seconds: No row is begun later than this after the start.
+    """
+
+    def __init__(self, path: Path, seconds: float = float("inf")) -> None:
+        self._path = path
+        self._until = time.perf_counter() + seconds
+        self.values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def row(self, part: str, key: dict[str, Any], make: Any) -> dict[str, Any]:
+        """The row of this key, made if it is missing."""
+        rows = self.values.setdefault(part, [])
+        for row in rows:
+            if all(row.get(name) == value for name, value in key.items()):
+                return row
+        began = time.perf_counter()
+        if began > self._until:
+            raise SystemExit("stopped by --seconds; the same command goes on")
+        row = key | make()
+        row["seconds"] = round(time.perf_counter() - began, 1)
+        rows.append(row)
+        self.values["machine"] = {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+        }
+        self._path.parent.mkdir(exist_ok=True)
+        self._path.write_text(json.dumps(self.values, indent=1) + "\n")
+        print(part, json.dumps(row)[:600], flush=True)
+        return row
+
+
+@cache
+def parts(name: str) -> Evidence:
+    """Members, strangers and the attacker's own records."""
+    data: Any = datasets.load(name, "train")
+    others: Any = datasets.load(name, "test")
+    if isinstance(data, Table):
+        return Evidence(data, others)
+    rows = np.random.default_rng(SEED).permutation(len(data))[: MEMBERS + AUXILIARY]
+    if len(rows) < MEMBERS + AUXILIARY:  # digits
+        half = len(rows) // 2
+        return Evidence(data.select(rows[:half]), others, data.select(rows[half:]))
+    strangers = others.select(np.arange(STRANGERS))
+    return Evidence(data.select(rows[:MEMBERS]), strangers, data.select(rows[MEMBERS:]))
+
+
+@cache
+def trained(name: str, network: str = "auto", hidden: tuple[int, ...] = ()) -> Model:
+    """A model of the members, trained without privacy until it knows them all."""
+    kept = CACHE / "-".join([name, network, *map(str, hidden)])
+    if kept.exists():
+        return Model.load(kept)
+    data: Any = parts(name).members
+    made = architecture(data.schema, network, hidden)
+    module = build(made, seed=SEED)
+    inputs, targets = labelled(data)
+    optimizer = torch.optim.Adam(module.parameters(), 2e-3)
+    random = torch.Generator().manual_seed(SEED)
+    for _ in range(30):
+        for rows in torch.randperm(len(targets), generator=random).split(64):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(module(inputs[rows]), targets[rows]).backward()
+            optimizer.step()
+    model = Model(data.schema, made, weights(module))
+    model.save(kept)
+    return Model.load(kept)
+
+
+def unproven(content: Any, **plan: Any) -> Release:
+    """A release that claims nothing, or the training that a plan describes."""
+    return Release(
+        Card(
+            release_id="0" * 32,
+            method={"name": "benchmark"},
+            guarantee={"kind": "empirical", "attacks": []},
+            figures={},
+            plan=plan,
+            facts=(),
+            ledger={},
+            noise={},
+            artefact={"kind": content.kind},
+            versions={},
+        ),
+        Artefact(content),
+    )
+
+
+def attacked(name: str, release: Release, evidence: Evidence, **settings: Any) -> dict[str, Any]:
+    """A finding's figures."""
+    found = registry.build("attack", name, settings)(release, evidence, seed=SEED)
+    kept = ("metric", "value", "interval", "chance", "baseline", "ceiling", "details", "summary")
+    row = {key: value for key, value in found.to_dict().items() if key in kept}
+    return row | {"beats_baseline": found.better_than_chance}
+
+
+def gradients(results: Results) -> None:
+    """Pictures from gradients."""
+    ways = [("auto", (), "cosine", 500, "fresh"), ("auto", (), "cosine", 500, "released")]
+    ways += [("auto", (), "idlg", 60, "fresh"), ("auto", (), "dlg", 60, "fresh")]
+    ways += [("dense", (64,), "analytic", 1, "fresh"), ("dense", (64,), "analytic", 1, "released")]
+    for name in IMAGES:
+        for network, hidden, way, iterations, at in ways:
+            for sent, plan in (("bare", {}), ("DP-SGD", NOISY)):
+                if sent != "bare" and at == "released":
+                    continue  # hidden at fresh weights, where it is easiest, it is hidden here
+                if sent != "bare" and way in ("dlg", "idlg"):
+                    continue
+                results.row(
+                    "gradients",
+                    {"data": name, "way": way, "weights": at, "gradient": sent},
+                    lambda n=name, k=network, h=hidden, w=way, i=iterations, a=at, p=plan: attacked(
+                        "gradient.inversion",
+                        unproven(trained(n, k, h), **p),
+                        parts(n),
+                        way=w,
+                        iterations=i,
+                        weights=a,
+                        restarts=2 if w == "cosine" else 1,
+                        success=0.5,
+                    ),
+                )
+
+
+def labels(results: Results) -> None:
+    """The three label games."""
+    for name in ("mnist", "german-credit"):
+        hidden = () if name == "mnist" else (32,)
+        for attack, settings in (
+            ("label.gradient", {"weights": "released"}),
+            ("label.gradient", {"weights": "fresh", "batch": 8}),
+            ("label.gradient", {"weights": "fresh", "batch": 32}),
+            ("label.update", {"weights": "released"}),
+            ("label.posterior", {}),
+        ):
+            for sent, plan in (("bare", {}), ("DP-SGD", NOISY)):
+                if sent != "bare" and ("batch" in settings or attack == "label.posterior"):
+                    continue
+                results.row(
+                    "labels",
+                    {"data": name, "attack": attack, "settings": settings, "gradient": sent},
+                    lambda n=name, h=hidden, a=attack, s=settings, p=plan: attacked(
+                        a, unproven(trained(n, hidden=h), **p), parts(n), **s
+                    ),
+                )
+
+
+def inversion(results: Results) -> None:
+    """Pictures of classes and of people."""
+    for name in IMAGES:
+        for attack in ("inversion.ascent", "inversion.prior", "inversion.learned"):
+            results.row(
+                "inversion",
+                {"data": name, "attack": attack},
+                lambda n=name, a=attack: attacked(a, unproven(trained(n)), parts(n)),
+            )
+
+
+def secrets(results: Results) -> None:
+    """Values of rows from a model that knows its members by heart."""
+    results.row(
+        "secrets",
+        {"data": "german-credit"},
+        lambda: attacked(
+            "attribute.model", unproven(credit()), parts("german-credit"), max_secrets=5
+        ),
+    )
+
+
+def credit() -> Model:
+    """A wide network of German credit, which learns its members by heart."""
+    return trained("german-credit", hidden=(128,))
+
+
+def stealing(results: Results) -> None:
+    """Copies by 1,000 questions."""
+    for name, hidden in (("mnist", ()), ("fashion-mnist", ()), ("german-credit", (128,))):
+        for answers in ("scores", "labels"):
+            results.row(
+                "stealing",
+                {"data": name, "answers": answers},
+                lambda n=name, h=hidden, a=answers: attacked(
+                    "stealing.surrogate", unproven(trained(n, hidden=h)), parts(n), answers=a
+                ),
+            )
+
+
+def reidentification(results: Results) -> None:
+    """Pictures of 7 x 7 blocks with noise on them, of weak and of strong."""
+    members: Any = parts("mnist").members
+    blocks = members.images.reshape(len(members), 1, 7, 4, 7, 4).mean(axis=(3, 5))
+    for noise in (0.1, 0.5, 2.0):
+        drawn = np.random.default_rng(SEED).standard_normal(blocks.shape)
+        shown = np.clip(blocks + noise * drawn, 0, 1).repeat(4, axis=2).repeat(4, axis=3)
+        released = ImageSet.from_arrays(
+            shown.astype(np.float32), members.labels, members.schema.classes
+        )
+        for attack in ("reidentification.siamese", "inversion.learned"):
+            results.row(
+                "reidentification",
+                {"data": "mnist", "blocks": 7, "noise": noise, "attack": attack},
+                lambda r=released, a=attack: attacked(a, unproven(r, aligned=True), parts("mnist")),
+            )
+
+
+def peer(results: Results, python: str) -> None:
+    """The toolbox's attacks on the same models and records, judged alike."""
+    for game in ("ssim", "secrets", "inversion", "stealing"):
+        results.row("peer", {"game": game}, lambda g=game: _compared(g, python))
+
+
+def _compared(game: str, python: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        given, model = _given(game)
+        model.save(folder / "model")
+        np.savez(folder / "given.npz", **given)
+        began = time.perf_counter()
+        subprocess.run([python, str(PEER), game, str(folder)], check=True)
+        seconds = round(time.perf_counter() - began, 1)
+        got = dict(np.load(folder / "got.npz"))
+        said = json.loads((folder / "said.json").read_text())
+    return said | {"peer_seconds": seconds} | _judged(game, model, given, got)
+
+
+def _given(game: str) -> tuple[dict[str, Any], Model]:
+    """What the peer is told: the same as our attack."""
+    if game == "secrets":
+        from sfumato.attack import auxiliary
+        from sfumato.measure import features
+
+        evidence, model = parts("german-credit"), credit()
+        _, held = auxiliary.parted(evidence, SEED)
+        schema: Any = model.schema
+        return {
+            "own": features.codes(held),
+            "members": features.codes(evidence.members),
+            "goal": schema.names.index(schema.target),
+            "at": [schema.names.index(c.name) for c in _few(schema)],
+            "sizes": [c.size for c in _few(schema)],
+        }, model
+    evidence, model = parts("mnist"), trained("mnist")
+    own, members, others = (
+        part for part in (evidence.auxiliary, evidence.members, evidence.non_members)
+    )
+    rng = np.random.default_rng(SEED)
+    asked = np.sort(rng.choice(len(own), 1000, replace=False))
+    return (
+        {
+            "own": own.images[asked],
+            "labels": own.labels[asked],
+            "asked": asked_classes(10, 5),
+            "truth": members.images[:100],
+            "blurred": np.clip(
+                members.images[:100] + 0.2 * rng.standard_normal((100, 1, 28, 28)),
+                0,
+                1,
+            ),
+            "test": others.images,
+            "test_labels": others.labels,
+        },
+        model,
+    )
+
+
+def _few(schema: Any) -> list[Any]:
+    """The columns that our attack guesses, in its order."""
+    few = [c for c in schema.features if c.size <= 64]
+    few.sort(key=lambda column: bool(column.ordered))
+    return few[:5]
+
+
+def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
+    """The peer's result by our measure."""
+    if game == "ssim":
+        ours = ssim(given["blurred"], given["truth"])
+        return {"largest_difference": float(np.abs(ours - got["ssim"]).max())}
+    if game == "inversion":
+        judge = cnn.classifier(
+            cnn.CONVOLUTIONAL, given["test"], given["test_labels"], 10, seed=SEED
+        ).predict
+        right = int(np.sum(judge(got["found"].astype(np.float32)).argmax(1) == given["asked"]))
+        return _share(right, len(given["asked"]))
+    if game == "stealing":
+        said = model.probabilities_from(given["test"]).argmax(axis=1)
+        return {name: _share(int(np.sum(got[name] == said)), len(said)) for name in got}
+    found = {}
+    for at, name in zip(given["at"], (c.name for c in _few(model.schema)), strict=True):
+        right = got[f"guess{at}"] == given["members"][:, at]
+        found[name] = _share(int(right.sum()), len(right))
+    return {"secrets": found}
+
+
+def _share(right: int, of: int) -> dict[str, Any]:
+    return {"value": right / of, "interval": list(clopper_pearson(right, of))}
+
+
+def main() -> None:
+    """Runs what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    every = {
+        "gradients": gradients,
+        "labels": labels,
+        "secrets": secrets,
+        "stealing": stealing,
+        "inversion": inversion,
+        "reidentification": reidentification,
+    }
+    parser.add_argument("--part", choices=[*every, "peer"], action="append")
+    parser.add_argument("--peer", help="Interpreter of an environment with sfumato and ART.")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Then stop.")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    results = Results(asked.results, asked.seconds)
+    for part in asked.part or every:
+        if part != "peer":
+            every[part](results)
+    if asked.peer and (asked.part is None or "peer" in asked.part):
+        peer(results, asked.peer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""One attack of the adversarial robustness toolbox (ART), in an environment that has it too.
+
+    PEER/bin/python benchmarks/reconstruction_peer.py inversion FOLDER
+
+Reads ``given.npz`` and the model in FOLDER; writes ``got.npz`` and ``said.json`` there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def main() -> None:
+    game, folder = sys.argv[1], Path(sys.argv[2])
+    given = dict(np.load(folder / "given.npz"))
+    if game == "ssim":
+        import skimage
+
+        got, said = likeness(given), {"peer": f"scikit-image {skimage.__version__}"}
+    else:
+        import art
+
+        from sfumato.release.model import Model
+
+        play = {"inversion": inversion, "stealing": stealing, "secrets": secrets}[game]
+        got = play(Model.load(folder / "model"), given)
+        said = {"peer": f"adversarial-robustness-toolbox {art.__version__}"}
+    np.savez(folder / "got.npz", **got)
+    (folder / "said.json").write_text(json.dumps(said))
+
+
+def likeness(given: Any) -> dict[str, Any]:
+    """SSIM as Wang et al. have it."""
+    from skimage.metrics import structural_similarity
+
+    pairs = zip(given["blurred"][:, 0], given["truth"][:, 0], strict=True)
+    found = [
+        structural_similarity(
+            np.float64(one), np.float64(other), gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False, data_range=1.0,
+        )
+        for one, other in pairs
+    ]  # fmt: skip
+    return {"ssim": found}
+
+
+def classifier(module: Any, shape: tuple[int, ...], classes: int, rate: float = 2e-3) -> Any:
+    """A torch module as the toolbox wants it, trainable by Adam."""
+    import torch
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(
+        module,
+        loss=torch.nn.CrossEntropyLoss(),
+        input_shape=shape,
+        nb_classes=classes,
+        optimizer=torch.optim.Adam(module.parameters(), rate),
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
+
+
+def with_softmax(module: Any) -> Any:
+    import torch
+
+    return torch.nn.Sequential(module, torch.nn.Softmax(dim=1)).eval()
+
+
+def inversion(model: Any, given: Any) -> dict[str, Any]:
+    """MI-Face from grey noise, with the toolbox's own settings but for fewer steps."""
+    from art.attacks.inference.model_inversion import MIFace
+
+    asked = given["asked"]
+    start = 0.5 + 0.1 * np.random.default_rng(1).standard_normal((len(asked), 1, 28, 28))
+    attack = MIFace(
+        classifier(with_softmax(model.module), (1, 28, 28), 10),
+        max_iter=1000, batch_size=len(asked), threshold=0.99, verbose=False,
+    )  # fmt: skip
+    return {"found": attack.infer(np.clip(start, 0, 1).astype(np.float32), y=asked)}
+
+
+def stealing(model: Any, given: Any) -> dict[str, Any]:
+    """Knockoff nets and CopycatCNN: the same questions, passes and copy as our attack."""
+    import torch
+    from art.attacks.extraction import CopycatCNN, KnockoffNets
+
+    from sfumato.measure import cnn
+
+    target = classifier(with_softmax(model.module), (1, 28, 28), 10)
+    own, got = given["own"].astype(np.float32), {}
+    common = {"batch_size_fit": 128, "batch_size_query": 128, "nb_epochs": 38}
+    common |= {"nb_stolen": len(own)}
+    for name, attack in (
+        ("KnockoffNets", KnockoffNets(target, sampling_strategy="random", use_probability=True,
+                                      **common)),
+        ("CopycatCNN", CopycatCNN(target, **common)),
+    ):  # fmt: skip
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002  (the toolbox draws from it)
+        copy = classifier(cnn._build(cnn.CONVOLUTIONAL, (1, 28, 28), 10), (1, 28, 28), 10)
+        labels = np.eye(10, dtype=np.float32)[given["labels"]]
+        stolen = attack.extract(own, labels, thieved_classifier=copy)
+        got[name] = stolen.predict(given["test"].astype(np.float32)).argmax(axis=1)
+    return got
+
+
+def secrets(model: Any, given: Any) -> dict[str, Any]:
+    """Black-box attribute inference by a forest of the other values and the model's answers."""
+    from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
+    from art.estimators.classification import BlackBoxClassifier
+
+    goal = int(given["goal"])
+    own, members = (np.delete(given[part], goal, axis=1) for part in ("own", "members"))
+    labels = given["own"][:, goal], given["members"][:, goal]
+    classes = len(model.classes)
+
+    def answers(rows: Any) -> Any:
+        return model.probabilities_from(np.ascontiguousarray(np.asarray(rows, np.int32)))
+
+    target = BlackBoxClassifier(answers, (own.shape[1],), classes)
+    got = {}
+    for at, size in zip(given["at"], given["sizes"], strict=True):
+        place = int(at) - int(at > goal)
+        attack = AttributeInferenceBlackBox(target, attack_model_type="rf", attack_feature=place)
+        attack.fit(own.astype(np.float32), y=np.eye(classes)[labels[0]])
+        rest = np.delete(members, place, axis=1).astype(np.float32)
+        found = attack.infer(
+            rest,
+            y=np.eye(classes)[labels[1]],
+            pred=answers(members).argmax(axis=1).reshape(-1, 1),
+            values=list(np.unique(own[:, place]).astype(float)),
+        )
+        got[f"guess{at}"] = np.asarray(found).reshape(-1).astype(int)
+        assert size > 1
+    return got
+
+
+if __name__ == "__main__":
+    main()
