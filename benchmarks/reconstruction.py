@@ -267,7 +267,7 @@ def reidentification(results: Results) -> None:
 
 def peer(results: Results, python: str) -> None:
     """The toolbox's attacks on the same models and records, judged alike."""
-    for game in ("inversion", "stealing", "secrets", "ssim"):
+    for game in ("ssim", "secrets", "inversion", "stealing"):
         results.row("peer", {"game": game}, lambda g=game: _compared(g, python))
 
 

@@ -94,7 +94,7 @@ def stealing(model: Any, given: Any) -> dict[str, Any]:
     target = classifier(with_softmax(model.module), (1, 28, 28), 10)
     own, got = given["own"].astype(np.float32), {}
     common = {"batch_size_fit": 128, "batch_size_query": 128, "nb_epochs": 38}
-    common |= {"nb_stolen": len(own), "verbose": False}
+    common |= {"nb_stolen": len(own)}
     for name, attack in (
         ("KnockoffNets", KnockoffNets(target, sampling_strategy="random", use_probability=True,
                                       **common)),
@@ -125,14 +125,14 @@ def secrets(model: Any, given: Any) -> dict[str, Any]:
     target = BlackBoxClassifier(answers, (own.shape[1],), classes)
     got = {}
     for at, size in zip(given["at"], given["sizes"], strict=True):
-        place = int(at) - (at > goal)
+        place = int(at) - int(at > goal)
         attack = AttributeInferenceBlackBox(target, attack_model_type="rf", attack_feature=place)
         attack.fit(own.astype(np.float32), y=np.eye(classes)[labels[0]])
         rest = np.delete(members, place, axis=1).astype(np.float32)
         found = attack.infer(
             rest,
             y=np.eye(classes)[labels[1]],
-            pred=answers(members),
+            pred=answers(members).argmax(axis=1).reshape(-1, 1),
             values=list(np.unique(own[:, place]).astype(float)),
         )
         got[f"guess{at}"] = np.asarray(found).reshape(-1).astype(int)

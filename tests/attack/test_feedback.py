@@ -22,7 +22,7 @@ def few_copies() -> tuple[Any, Evidence]:
 
 
 def attack(release: Any, evidence: Evidence, **settings: Any) -> Any:
-    quick = {"steps": 250, "generated": 300, **settings}
+    quick = {"steps": 500, "generated": 500, **settings}
     return registry.build("attack", "feedback.generator", quick)(release, evidence)
 
 
@@ -55,7 +55,7 @@ def test_the_public_loop_takes_the_loosest_that_passes() -> None:
         images = np.clip(members.images + strength * noise, 0, 1).astype(np.float32)
         return unproven(ImageSet.from_arrays(images, members.labels, members.schema.classes))
 
-    judge = Generator(steps=200, generated=300)
+    judge = Generator(steps=400, generated=300)
     chosen = public_loop([30.0, 0.0], noisy, evidence, 0.8, attack=judge)
     assert chosen.candidate == 30.0
     assert len(chosen.findings) == 2
