@@ -40,6 +40,7 @@ leaves = st.one_of(
     ),
     st.builds(ev.PureDpEvent, positive, relation),
     st.builds(ev.VonMisesFisherDpEvent, positive, st.integers(3, 10**6)),
+    st.builds(ev.ObjectiveDpEvent, positive, fraction, st.integers(1, 100)),
     st.builds(ev.ApproximateDpEvent, positive, fraction, relation),
 )
 trees = st.recursive(
@@ -109,6 +110,15 @@ def test_a_namesake_of_a_known_event_cannot_be_written() -> None:
         ({"type": "PureDpEvent", "epsilon": 1.0, "neighbours": "friends"}, "friends"),
         ({"type": "VonMisesFisherDpEvent", "kappa": -2.0, "dimension": 9}, "-2.0"),
         ({"type": "VonMisesFisherDpEvent", "kappa": 2.0, "dimension": 2}, "dimension"),
+        (
+            {
+                "type": "ObjectiveDpEvent",
+                "noise_multiplier": 2.0,
+                "determinants": 0.1,
+                "dimensions": 0,
+            },
+            "dimensions",
+        ),
         ({"type": "PureDpEvent", "epsilon": -1.0, "neighbours": "add-remove"}, "-1.0"),
         (
             {"type": "ApproximateDpEvent", "epsilon": 1, "delta": 1.5, "neighbours": "add-remove"},

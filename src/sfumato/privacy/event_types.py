@@ -159,6 +159,29 @@ class VonMisesFisherDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is 
 
 
 @attr.s(frozen=True, slots=True, auto_attribs=True)
+class ObjectiveDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """The minimiser of a convex objective with a Gaussian linear term.
+
+    Claimed under replace-one alone; ``sfumato.learn.objective`` proves the loss.
+
+    Args:
+        noise_multiplier: Standard deviation of the term over the bound on a record's gradient.
+        determinants: The most that the two determinants of the change of variables can say.
+        dimensions: In which two records' gradients differ, at least 1.
+    """
+
+    noise_multiplier: float = attr.ib(validator=_at_least(0, strict=True))
+    determinants: float = attr.ib(validator=_at_least(0))
+    dimensions: int = attr.ib()
+
+    @dimensions.validator
+    def _check_dimensions(self, attribute: Any, value: Any) -> None:
+        ok = is_whole(value) and value >= 1
+        remedy = "Give a whole number of at least 1."
+        check_field(ok, type(self).__name__, "dimensions", value, remedy)
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
 class ParallelDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
     """Each of ``events`` on a part of the records of its own, later ones given earlier outputs.
 

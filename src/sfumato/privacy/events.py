@@ -3,7 +3,7 @@
 An event says everything that accounting needs and nothing else. All events follow one convention:
 noise is stated relative to the bound on one record's *contribution*, and the neighbouring relation,
 asked for later, decides how far two neighbours can be apart (twice the contribution when a record
-is replaced). Five events are ours, because ``dp_accounting`` has none for what they claim.
+is replaced). Seven events are ours, because ``dp_accounting`` has none for what they claim.
 
 Importing this module imports ``dp_accounting``; import it inside functions.
 """
@@ -35,6 +35,7 @@ from sfumato.privacy.event_types import (
     ApproximateDpEvent,
     DiscreteGaussianDpEvent,
     GroupDpEvent,
+    ObjectiveDpEvent,
     ParallelDpEvent,
     PureDpEvent,
     Shape,
@@ -55,6 +56,7 @@ __all__ = [
     "LaplaceDpEvent",
     "NoOpDpEvent",
     "NonPrivateDpEvent",
+    "ObjectiveDpEvent",
     "ParallelDpEvent",
     "PoissonSampledDpEvent",
     "PureDpEvent",
@@ -234,6 +236,10 @@ _FIELDS: dict[str, tuple[type[DpEvent], dict[str, _Check]]] = {
         (DiscreteGaussianDpEvent, dict.fromkeys(("stddev", "contribution", "shape"), _ITSELF)),
         (PureDpEvent, dict.fromkeys(("epsilon", "neighbours"), _ITSELF)),
         (ApproximateDpEvent, dict.fromkeys(("epsilon", "delta", "neighbours"), _ITSELF)),
+        (
+            ObjectiveDpEvent,
+            dict.fromkeys(("noise_multiplier", "determinants", "dimensions"), _ITSELF),
+        ),
         (VonMisesFisherDpEvent, dict.fromkeys(("kappa", "dimension"), _ITSELF)),
         (GroupDpEvent, {"event": _ITSELF, "size": _COUNT}),
         (PoissonSampledDpEvent, {"sampling_probability": _FRACTION, "event": _ITSELF}),

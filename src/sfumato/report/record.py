@@ -24,6 +24,7 @@ _EVENTS = {
     "ZCDpEvent": "a zero-concentrated DP mechanism",
     "PureDpEvent": "a pure ε-DP mechanism",
     "VonMisesFisherDpEvent": "von Mises–Fisher noise on a direction",
+    "ObjectiveDpEvent": "a Gaussian linear term in a convex objective",
     "ApproximateDpEvent": "an (ε, δ)-DP mechanism",
     "GroupDpEvent": "of several records at once",
     "PoissonSampledDpEvent": "of a Poisson sample of the records",

@@ -133,6 +133,11 @@ def _terms(event: DpEvent, neighbours: Neighbours) -> _Counted:
             if not replace:
                 raise _unsupported(event, neighbours, "a sum shows how many directions are in it")
             return [(terms.Direction(kappa, dimension), 1)] if kappa else []
+        case ev.ObjectiveDpEvent():
+            if not replace:
+                raise _unsupported(event, neighbours, "it is proven for a replaced record")
+            ratio = far / event.noise_multiplier
+            return [(terms.Tilted(ratio, event.determinants, event.dimensions), 1)]
         case ev.ParallelDpEvent():
             return _parallel(event, neighbours)
         case ev.GroupDpEvent(event=one, size=size):

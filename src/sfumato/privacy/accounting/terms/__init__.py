@@ -19,6 +19,7 @@ from sfumato.privacy.accounting.terms.group import Grouped
 from sfumato.privacy.accounting.terms.response import Response
 from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
 from sfumato.privacy.accounting.terms.term import Term
+from sfumato.privacy.accounting.terms.tilted import Tilted
 
 __all__ = [
     "Bounded",
@@ -34,6 +35,7 @@ __all__ = [
     "SampledGaussian",
     "Shown",
     "Term",
+    "Tilted",
     "TruncatedGaussian",
     "Worst",
     "discrete_gaussian",
