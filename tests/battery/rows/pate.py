@@ -147,6 +147,7 @@ def pate(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
             "teachers": 5,
             "queries": 7,
             "components": 2,
+            "features": "scattering",
             "voting": "lnmax" if voting == "gnmax" else "gnmax",
             "neighbours": "zero-out",
             "public_data": "nowhere",

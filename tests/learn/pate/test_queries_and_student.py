@@ -126,3 +126,12 @@ def test_a_student_of_equal_records_does_not_fail() -> None:
 def test_impossible_students_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Student(**settings)  # type: ignore[arg-type]
+
+
+def test_a_record_that_only_copies_surround_has_no_weight_and_spoils_nothing() -> None:
+    """Twelve equal records, and one so far that its weights to them are zero."""
+    points = torch.zeros(13, 2)
+    points[-1] = 1000.0
+    spread = Spreading(neighbours=3).spread(points, np.array([0, 1]), np.eye(2)[[0, 0]])
+    assert np.isfinite(spread).all()
+    assert (spread[:12].argmax(axis=1) == 0).all()

@@ -96,7 +96,9 @@ class Spreading:
             (weights.flatten().numpy(), (rows, nearest.flatten().numpy())), shape=(n, n)
         )
         edges = edges.maximum(edges.T)
-        scale = sparse.diags(1 / np.sqrt(np.asarray(edges.sum(axis=1)).ravel()))
+        # A record far from all others, beside their copies of each other, has no weight left.
+        degrees = np.maximum(np.asarray(edges.sum(axis=1)).ravel(), 1e-300)
+        scale = sparse.diags(1 / np.sqrt(degrees))
         normalised: csr_matrix = (scale @ edges @ scale).tocsr()
         return normalised
 

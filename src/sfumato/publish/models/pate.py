@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from sfumato.release.release import Artefact
 
 VOTINGS = ("gnmax", "confident", "lnmax")
+FEATURES = ("auto", "scattering", "raw")
 _SHARD = 100
 """Records a teacher has, on average, unless the number of teachers is set."""
 _TEACHERS = (10, 1000)
+_PIXEL_VARIANCE = 0.1
+"""About that of a pixel in [0, 1], where features are expected to have a variance of 1."""
 _SMALLEST = 8
 """Pixels a side below which images are too small to be scattered."""
 
@@ -58,6 +61,8 @@ class PateMethod:
         answers: For ``"confident"``: the most that are answered; None: half of the queries.
         threshold: For ``"confident"``: the part of the teachers that must agree.
         test_ratio: For ``"confident"``: noise of the test over that of an answer.
+        features: What teachers and student see of images: ``"scattering"``, ``"raw"`` pixels, or
+            ``"auto"``: scattering, but of images too small for it.
         components: Principal components of the public features, in which queries are chosen and
             labels spread.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
@@ -80,6 +85,7 @@ class PateMethod:
     answers: int | None = None
     threshold: float = 0.8
     test_ratio: float = 3.75
+    features: str = "auto"
     components: int = 200
     neighbours: str = "add-remove"
     seed: int | None = None
@@ -97,6 +103,7 @@ class PateMethod:
 
     def __post_init__(self) -> None:
         checks.one_of("voting", self.voting, VOTINGS)
+        checks.one_of("features", self.features, FEATURES)
         checks.one_of("neighbours", self.neighbours, ("add-remove", "replace-one"))
         if not (self.public_data is None or (isinstance(self.public_data, str))):
             raise InputError(f"public_data is {self.public_data!r}", "Give a path or dataset:NAME.")
@@ -137,7 +144,7 @@ class PateMethod:
                 "Set public_data=PATH (records like the private ones, labels not needed), or use "
                 "learn.recipe or learn.dpsgd, which need none.",
             )
-        made = _architecture(facts)
+        made = _architecture(facts, self.features)
         pool = load_pool(self.public_data, facts, self.public_records)
         relation = Neighbours(self.neighbours)
         pate = self._pate(budget, facts, len(pool.inputs))
@@ -180,7 +187,7 @@ class PateMethod:
             answers=self.answers,
             threshold=self.threshold,
             test_ratio=self.test_ratio,
-            teacher=KernelRidge(classes, width=_width(facts)),
+            teacher=KernelRidge(classes, width=_width(facts, self.features)),
             components=self.components,
         )
 
@@ -259,7 +266,7 @@ class Run:
         )
 
 
-def _architecture(facts: ImageSchema | Schema) -> dict[str, Any]:
+def _architecture(facts: ImageSchema | Schema, features: str) -> dict[str, Any]:
     """One linear layer on public features: scattering of images, pixels of tiny ones, rows."""
     from sfumato.learn.architectures.scattering import feature_values
     from sfumato.learn.examples import classes_of, input_values
@@ -267,20 +274,28 @@ def _architecture(facts: ImageSchema | Schema) -> dict[str, Any]:
 
     values = {**input_values(facts), "classes": len(classes_of(facts))}
     if "columns" in values:
+        if features == "scattering":
+            raise InputError("rows of a table have no scattering features", "Use auto or raw.")
         return {"family": "table-dense", **values}
-    if min(values["shape"][1:]) < _SMALLEST:
+    small = min(values["shape"][1:]) < _SMALLEST
+    if small and features == "scattering":
+        raise InputError(
+            f"images of {values['shape'][1:]} pixels are too small to be scattered",
+            f"Use auto, or images of {_SMALLEST} pixels a side.",
+        )
+    if small or features == "raw":
         return {"family": "dense", **values}
     return {"family": "scatter-linear", **values, "features": feature_values(ScatterLinear(2))}
 
 
-def _width(facts: ImageSchema | Schema) -> float:
-    """The teachers' kernel, for features that are scattered or, in a row, mostly 0."""
+def _width(facts: ImageSchema | Schema, features: str) -> float:
+    """The teachers' kernel, for features that are scattered, pixels or, in a row, mostly 0."""
     from sfumato.learn.architectures.dense import CodesToFeatures
     from sfumato.learn.examples import input_values
 
     values = input_values(facts)
     if "columns" not in values:
-        return 0.5
+        return 0.5 if features != "raw" else 0.5 / _PIXEL_VARIANCE
     encoder = CodesToFeatures([(int(c["size"]), c["grid"]) for c in values["columns"]])
     return 0.5 * encoder.width / len(values["columns"])
 
