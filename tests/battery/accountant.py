@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from dp_accounting import NeighboringRelation
+from scipy import stats
 from scipy.special import logsumexp
 
 RELATIONS = {
@@ -66,6 +67,16 @@ class Parts:
         """
         far = round(min(distance, 2.0), 6)  # a multiple of what float32 resolves
         return self._with(kappa * far, ("direction", kappa, dimension, far, rate), count)
+
+    def tilted(self, ratio: float, determinants: float, dimensions: int, count: int = 1) -> Parts:
+        """A minimiser of an objective with a random linear term.
+
+        The loss is ``determinants + ratio chi + ratio^2 / 2`` at most, with as many degrees of
+        freedom as ``dimensions``.
+        """
+        if ratio == 0:
+            return self
+        return self._with(math.inf, ("tilted", ratio, determinants, dimensions), count)
 
     def laplace(self, distance: float, scale: float, count: int = 1) -> Parts:
         """Continuous Laplace noise on one number moved by ``distance``."""
@@ -124,6 +135,8 @@ def _loss(key: tuple[Any, ...]) -> Any:
         )
     if kind == "direction":
         return pld.from_two_probability_mass_functions(*_directions(*numbers), **grid)
+    if kind == "tilted":
+        return pld.from_two_probability_mass_functions(*_tilted(*numbers), **grid)
     if kind == "bounded":
         return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(numbers[0]), **grid)
     if kind == "response":
@@ -155,6 +168,22 @@ def _directions(
             masses[-1] = math.log1p(-rate)
         both.append(masses)
     return both[0], both[1]
+
+
+def _tilted(
+    ratio: float, determinants: float, dimensions: int
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Log-masses of such a loss; -1 is an outcome of the other side alone."""
+    edges = np.linspace(0.0, 30.0, 4001)
+    log = stats.chi(dimensions).logpdf((edges[1:] + edges[:-1]) / 2)
+    log -= logsumexp(log)
+    losses = determinants + ratio * (edges[1:] + edges[:-1]) / 2 + ratio**2 / 2
+    other = log - losses
+    rest = -np.expm1(min(float(logsumexp(other)), -1e-300))
+    return (
+        {i: float(v) for i, v in enumerate(other) if v > -700} | {-1: math.log(max(rest, 1e-300))},
+        {i: float(v) for i, v in enumerate(log) if v > -700},
+    )
 
 
 def of_card(guarantee: Mapping[str, Any], delta: float | None = None) -> float:
@@ -204,6 +233,10 @@ def _of_event(parts: Parts, event: Mapping[str, Any], far: int, relation: str, n
         case "RandomizedResponseDpEvent":
             assert relation == "replace-one"
             return parts.response(event["noise_parameter"], event["num_buckets"], n)
+        case "ObjectiveDpEvent":
+            assert relation == "replace-one"
+            ratio = far / event["noise_multiplier"]
+            return parts.tilted(ratio, event["determinants"], event["dimensions"], n)
         case "PureDpEvent":
             steps = 1 if event["neighbours"] == relation else far
             return parts.bounded(event["epsilon"] * steps, n)

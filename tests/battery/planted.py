@@ -20,6 +20,7 @@ from battery.defects import (
     marginals,
     mechanisms,
     pate,
+    points,
     tables,
     taught,
     trained,
@@ -568,5 +569,50 @@ PLANTED: tuple[Planted, ...] = (
         vmf("learn.vmf"),  # of its own: rows remember what they calibrated
         ("check_realised_loss", "check_parts_sum"),
         trained.amplified_directions,
+    ),
+    Planted(
+        "one scalar of noise for all weights",
+        "DP-UTIL's output perturbation (a sampler called without a size)",
+        spoilt(points.OUTPUT, points.scalar_on_weights),
+        ("check_only_draws_leak", "check_coordinates_independent"),
+    ),
+    Planted(
+        "one scalar of noise for all records",
+        "DP-UTIL's input perturbation (a sampler called without a size)",
+        spoilt(points.INPUT, points.scalar_on_records),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "one scalar for the linear term of an objective",
+        "our own: DP-UTIL's fault, put where it did not have it",
+        HONEST[points.OBJECTIVE],
+        ("check_coordinates_independent",),
+        points.scalar_in_the_loss,
+    ),
+    Planted(
+        "features that are not clipped",
+        "DP-UTIL (a scaler fitted on all data, norms beyond 1)",
+        HONEST[points.OUTPUT],
+        ("check_norms",),
+        points.unclipped,
+    ),
+    Planted(
+        "features that are not clipped, in an objective",
+        "a logistic regression of a privacy library, given its bound without the clip",
+        HONEST[points.OBJECTIVE],
+        ("check_norms",),
+        points.unclipped,
+    ),
+    Planted(
+        "a standard deviation taken for a variance",
+        "DP-UTIL's input perturbation (one formula for the other)",
+        spoilt(points.INPUT, points.root_of_the_noise),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "labels in the clear beside noisy features",
+        "DP-UTIL's input perturbation",
+        spoilt(points.INPUT, points.label_in_the_clear),
+        ("check_only_draws_leak", "check_two_point"),
     ),
 )

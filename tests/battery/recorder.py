@@ -35,10 +35,12 @@ from sfumato.learn.correlated import CorrelatedNoise
 from sfumato.learn.directional import Directional
 from sfumato.learn.logistic import LogisticRegression
 from sfumato.learn.noise import add_gaussian
+from sfumato.learn.objective import ObjectivePerturbation, curvature_loss
 from sfumato.learn.relevance import RelevanceMean
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.von_mises_fisher import unit
 from sfumato.privacy import mechanisms
+from sfumato.privacy.noise.gaussian import grid_step
 
 SUMS = ("DiscreteLaplace", "DiscreteGaussian", "Laplace", "Gaussian")
 CHOICES = ("NoisyMax", "ExponentialMechanism")
@@ -95,6 +97,35 @@ class Directions:
 
 STEPS = (Gradients, Directions)
 """What a training step may draw."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The random linear term of an objective, seen in its minimiser.
+
+    Drawn with the records' gradients at zero weights as its values; what it costs is said by the
+    :class:`Slope` that follows.
+
+    Args:
+        stddev: Of each coordinate.
+    """
+
+    stddev: float
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The records' gradients at the minimiser that was drawn: where neighbours are told apart.
+
+    Args:
+        stddev: Of the linear term.
+        determinants: What the determinants can say at most.
+        dimensions: In which two records' gradients differ.
+    """
+
+    stddev: float
+    determinants: float
+    dimensions: int
 
 
 @dataclass(frozen=True)
@@ -159,6 +190,7 @@ class Recorder:
         self._lot: Lot | None = None
         self._last: type | tuple[type, ...] | None = None
         self._play = play
+        self._inside = False
         self._enough = enough
         self._stack = ExitStack()
         self._summed: list[NDArray[np.float64]] = []
@@ -171,6 +203,10 @@ class Recorder:
         for name in CHOICES:
             cls = getattr(mechanisms, name)
             self._patch(cls, "select", self._chosen(cls.select))
+        vector = mechanisms.LocalVector
+        self._patch(vector, "release", self._reported(vector.release))
+        minimise = ObjectivePerturbation.minimise
+        self._patch(ObjectivePerturbation, "minimise", self._minimised(minimise))
         self._patch(LogisticRegression, "clipped_sum", self._noted(LogisticRegression.clipped_sum))
         self._patch(sfumato.privacy.noise, "gaussian", self._step(sfumato.privacy.noise.gaussian))
         self._patch(sfumato.learn.noise, "add_gaussian", self._gradients(add_gaussian))
@@ -215,6 +251,33 @@ class Recorder:
 
         return call
 
+    def _reported(self, original: Any) -> Any:
+        def release(made: Any, vectors: Any, source: Any = sfumato.privacy.noise.SECURE) -> Any:
+            # Rounded alike whatever the grid, which follows from the noise.
+            clipped = np.round(made.clip(vectors) * grid_step(made.stddev), 6)
+            return self._log(made, clipped, lambda: original(made, vectors, source))
+
+        return release
+
+    def _minimised(self, original: Any) -> Any:
+        def minimise(made: Any, problem: Any, source: Any) -> Any:
+            at_zero = problem.gradient_sum(np.zeros(problem.shape))
+
+            def draw() -> Any:
+                self._inside = True  # the term is seen in the minimiser
+                try:
+                    return original(made, problem, source)
+                finally:
+                    self._inside = False
+
+            found = self._log(Linear(made.stddev), at_zero, draw)
+            determinants = curvature_loss(made.classes, made.records * made.ridge)
+            slope = Slope(made.stddev, determinants, 2 * (made.classes - 1))
+            self._log(slope, problem.gradient_sum(found), lambda: np.zeros(problem.shape))
+            return found
+
+        return minimise
+
     def _chosen(self, original: Any) -> Any:
         """A choice is logged as a row with a one where it fell."""
 
@@ -236,6 +299,8 @@ class Recorder:
 
     def _step(self, original: Any) -> Any:
         def gaussian(stddev: float, n: int, source: Any) -> Any:
+            if self._inside:
+                return original(stddev, n, source)
             total = np.ravel(sum(self._summed)) if self._summed else np.zeros(n)
             self._summed = []
             return (
@@ -395,7 +460,7 @@ def realised(
             continue
         for shift, count in zip(*np.unique(apart[apart > 0], return_counts=True), strict=True):
             parts = _one_number(parts, one, float(shift), int(count))
-        if isinstance(one.mechanism, mechanisms.Gaussian | Step):
+        if isinstance(one.mechanism, mechanisms.Gaussian | mechanisms.LocalVector | Step):
             apart /= one.mechanism.stddev
         elif isinstance(one.mechanism, Gradients):
             apart /= one.mechanism.stddevs
@@ -403,6 +468,11 @@ def realised(
             kappa, dimension = one.mechanism.kappa, one.mechanism.dimension
             rate = one.lot.rate if one.lot else 1.0
             parts = parts.direction(kappa, dimension, float(np.linalg.norm(apart)), rate)
+            continue
+        elif isinstance(one.mechanism, Slope):
+            slope = one.mechanism
+            ratio = float(np.linalg.norm(apart)) / slope.stddev
+            parts = parts.tilted(ratio, slope.determinants, slope.dimensions)
             continue
         else:
             continue
@@ -447,6 +517,8 @@ def _one_number(parts: Parts, draw: Draw, shift: float, count: int) -> Parts:
             return parts.discrete_laplace(shift, number.scale, count)
         case mechanisms.LocalNumeric() as number:
             return parts.discrete_gaussian(shift, number.scale, count)
-        case mechanisms.Gaussian() | Step() | Gradients() | Directions():
+        case mechanisms.Gaussian() | Step() | Gradients() | Directions() | mechanisms.LocalVector():
             return parts  # joint, in L2
+        case Linear() | Slope():
+            return parts  # joint, by the slope
     raise AssertionError(f"the recorder does not know {draw.mechanism}; teach it")

@@ -122,6 +122,8 @@ class MethodRow(Row):
         alternatives: For each setting that matters here another value, which must change something.
         adaptive: Whether earlier outputs decide what is measured later.
         sampled: Whether steps see samples of the records.
+        least: The part of the claim that some of the neighbours tried must cost, for a check of
+            neighbours to have been one.
         batched: ``(made, source)``: reports on equal records by batch, (batches, n) numbers.
     """
 
@@ -135,6 +137,7 @@ class MethodRow(Row):
     alternatives: Mapping[str, Any] = field(default_factory=dict)
     adaptive: bool = False
     sampled: bool = False
+    least: float = 0.5
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
 
     def event(self, made: Calibrated) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from battery.data import PEOPLE
 from battery.row import MethodRow, Row
-from battery.rows import dpsgd, finetune
+from battery.rows import dpsgd, finetune, points
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
@@ -77,6 +77,9 @@ METHODS: tuple[MethodRow, ...] = (
     finetune.head("learn.finetune: head"),
     finetune.body("learn.finetune: bias"),
     vmf("learn.vmf"),
+    points.output("learn.output"),
+    points.objective("learn.objective"),
+    points.reports("learn.input"),
 )
 
 ROWS: tuple[Row, ...] = (*MECHANISMS, *METHODS)

@@ -13,15 +13,24 @@ from sfumato.learn.architectures import family
 
 
 @family("dense")
-def dense(*, shape: Sequence[int], classes: int, hidden: Sequence[int] = ()) -> nn.Module:
+def dense(
+    *,
+    shape: Sequence[int],
+    classes: int,
+    hidden: Sequence[int] = (),
+    max_norm: float | None = None,
+) -> nn.Module:
     """Dense layers with ReLU on flattened images; with no hidden layer, logistic regression.
 
     Args:
         shape: ``(channels, height, width)``.
         classes: K.
         hidden: Widths of the hidden layers.
+        max_norm: Images with a longer vector of pixels are shortened to it; None for none.
     """
-    return nn.Sequential(nn.Flatten(), *_layers(prod(shape), hidden, classes))
+    return nn.Sequential(
+        nn.Flatten(), *_shortened(max_norm), *_layers(prod(shape), hidden, classes)
+    )
 
 
 @family("projected-dense")
@@ -62,7 +71,11 @@ class Projection(nn.Module):
 
 @family("table-dense")
 def table_dense(
-    *, columns: Sequence[Mapping[str, Any]], classes: int, hidden: Sequence[int] = ()
+    *,
+    columns: Sequence[Mapping[str, Any]],
+    classes: int,
+    hidden: Sequence[int] = (),
+    max_norm: float | None = None,
 ) -> nn.Module:
     """Dense layers with ReLU on the rows of a table; with no hidden layer, logistic regression.
 
@@ -70,9 +83,29 @@ def table_dense(
         columns: ``size`` and ``grid`` of each, as :class:`~sfumato.learn.features.Column` has.
         classes: K.
         hidden: Widths of the hidden layers.
+        max_norm: Rows whose features are longer are shortened to it; None for none.
     """
     encoder = CodesToFeatures([(int(c["size"]), c.get("grid")) for c in columns])
-    return nn.Sequential(encoder, *_layers(encoder.width, hidden, classes))
+    return nn.Sequential(encoder, *_shortened(max_norm), *_layers(encoder.width, hidden, classes))
+
+
+class Shortened(nn.Module):
+    """Rows longer than a public bound are shortened to it, each by itself; nothing is learnt.
+
+    Args:
+        bound: Above 0.
+    """
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        if not bound > 0:
+            raise ValueError(f"the bound of a row's norm is {bound}")
+        self.bound = float(bound)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """rows: (n, width) of norm at most ``bound``."""
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        return rows * (self.bound / norms.clamp(min=self.bound))
 
 
 class CodesToFeatures(nn.Module):
@@ -108,6 +141,10 @@ class CodesToFeatures(nn.Module):
             scaled = 2 * codes[:, j] / (grid - 1) - 1 if grid > 1 else torch.zeros_like(value[:, j])
             value[:, j] = torch.where(missing, 1.0, scaled)
         return torch.zeros(len(codes), self.width, device=codes.device).scatter_(1, index, value)
+
+
+def _shortened(max_norm: float | None) -> list[nn.Module]:
+    return [] if max_norm is None else [Shortened(max_norm)]
 
 
 def _layers(width: int, hidden: Sequence[int], classes: int) -> list[nn.Module]:
