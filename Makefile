@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
-	bench-mcgen bench-scale clean
+	bench-mcgen bench-points bench-scale clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -59,6 +59,10 @@ bench-step: $(VENV)/.bench
 
 bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
+
+# About 25 minutes on one core; it goes on where it stopped.
+bench-points: $(VENV)/.core
+	$(BIN)/python benchmarks/perturbation_points.py
 
 bench-images: $(VENV)/.core
 	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sfumato import data as data
     from sfumato.api import attack as attack
     from sfumato.api import compare as compare
+    from sfumato.api import compare_points as compare_points
     from sfumato.api import measure as measure
     from sfumato.api import publish as publish
     from sfumato.api import train as train
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "compare": "sfumato.api",
+    "compare_points": "sfumato.api",
     "train": "sfumato.api",
     "Budget": "sfumato.privacy.budget",
     "ImageSchema": "sfumato.data",

@@ -70,3 +70,27 @@ def test_a_point_breaks_the_guarantee_only_beyond_both_uncertainties() -> None:
     few = np.full(20, 2.0), np.linspace(0, 1, 20)
     loose = Ceiling.of_curve(lambda fpr: min(1.0, 20 * fpr))
     assert not roc.at_low_fpr(*few, (0.01,), 0.95, loose)[0]["breaks_guarantee"]
+
+
+def test_the_best_threshold_is_not_judged_where_it_was_chosen() -> None:
+    """Of scores that say nothing, the best gap of 40 looks like 0.2; an honest one is 0."""
+    gaps, covered = [], 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        found = roc.at_best_threshold(rng.random(40), rng.random(40), 0.95, rng)
+        gaps.append(found["advantage"])
+        covered += found["interval"][0] <= 0 <= found["interval"][1]
+    assert abs(np.mean(gaps)) < 0.06  # five standard errors
+    assert covered >= 175
+
+
+def test_sides_that_separate_are_all_revealed() -> None:
+    rng = np.random.default_rng(0)
+    found = roc.at_best_threshold(np.arange(50) + 100.0, np.arange(60), 0.95, rng)
+    assert (found["revealed"], found["members"], found["accused"], found["others"]) == (
+        50,
+        50,
+        0,
+        60,
+    )
+    assert found["advantage"] == 1.0

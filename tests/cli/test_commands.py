@@ -176,10 +176,29 @@ def test_compare_writes_a_table_and_a_page(sfumato: Command, people: Path, tmp_p
     assert sfumato("compare", people, "--epsilon", "x", "--method", "a", "--out", out).code == 2
 
 
+def test_compare_points_writes_a_table_and_a_page(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "points"
+    asked = ("compare-points", people, "--mu", "1,4", "--seeds", "0", "--out", out)
+    chosen = ("--points", "output,prediction", "--set", "output:regularisation=0.5")
+    ran = sfumato(*asked, *chosen)
+    assert ran.code == 0, ran.err
+    assert "Not compared: prediction" in ran.out
+    rows = json.loads((out / "points.json").read_text("utf-8"))["rows"]
+    assert [(row["point"], row["mu"]) for row in rows] == [
+        ("none", None),
+        ("output", 1.0),
+        ("output", 4.0),
+    ]
+    assert "regularisation=0.5" in rows[1]["method"]
+    assert sfumato(*asked, "--set", "output").code == 2
+
+
 def test_help_names_every_command_and_the_exit_codes(sfumato: Command) -> None:
     shown = sfumato("--help").out
     for command in (
-        *("publish", "attack", "measure", "compare", "schema", "ledger"),
+        *("publish", "attack", "measure", "compare", "compare-points", "schema", "ledger"),
         *("methods", "data", "doctor"),
     ):
         assert command in shown

@@ -12,7 +12,6 @@ from sfumato.api.publishing import configure
 from sfumato.errors import InputError
 
 _NAMED = re.compile(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\])?\s*")
-_OUTSIDE = re.compile(r",(?![^\[]*\])")  # a comma that no closing bracket follows first
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,15 @@ class Variant:
 
         >>> Variant.parse("tables.adaptive[allocation=uniform]", "cpu").method.allocation
         'uniform'
+        >>> Variant.parse("learn.dpsgd[hidden=[64,32],epochs=5]", "cpu").method.hidden
+        (64, 32)
         """
         found = _NAMED.fullmatch(text)
         if found is None:
             raise InputError(f"the method {text!r} cannot be read", "Write name[key=value,...].")
         name, inside = found.groups()
         settings = {}
-        for pair in inside.split(",") if inside else ():
+        for pair in _split(inside) if inside else ():
             key, equals, value = pair.partition("=")
             if not equals or not key.strip():
                 raise InputError(f"{pair!r} in {text!r} has no '='", "Write name[key=value,...].")
@@ -66,4 +67,16 @@ def listed(text: str) -> list[str]:
     >>> listed("a, b[x=1,y=2],c")
     ['a', 'b[x=1,y=2]', 'c']
     """
-    return [part.strip() for part in _OUTSIDE.split(text) if part.strip()]
+    return [part.strip() for part in _split(text) if part.strip()]
+
+
+def _split(text: str) -> list[str]:
+    """At the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

@@ -61,6 +61,7 @@ class Loss(Settings):
         details: dict[str, Any] = {
             "targets": len(score[0]),
             "tpr_at_fpr": roc.at_low_fpr(score[0], score[1], LOW_FPR, self.confidence, ceiling),
+            "best_threshold": roc.at_best_threshold(score[0], score[1], self.confidence, rng),
             "accuracy": {"members": right[0], "non_members": right[1]},
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.measure.intervals import clopper_pearson
+from sfumato.measure.intervals import clopper_pearson, difference
 
 if TYPE_CHECKING:
     from sfumato.attack.ceilings import Ceiling
@@ -88,3 +88,49 @@ def at_low_fpr(
             }
         )
     return points
+
+
+def at_best_threshold(
+    positives: NDArray[Any],
+    negatives: NDArray[Any],
+    confidence: float,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The largest difference of true- and false-positive rate, with an honest interval.
+
+    The best threshold on some records looks better there than it is. Each half of the records is
+    judged by the threshold that is best on the other half.
+
+    Args:
+        positives: (m,) scores of members, m at least 2; higher means likelier a member.
+        negatives: (n,) scores of non-members, n at least 2.
+        confidence: Of the interval.
+        rng: Parts the records in halves.
+
+    Returns:
+        ``advantage`` and its ``interval``; how many members are ``revealed`` (pointed at, and
+        members) of how many ``members``, and how many others are ``accused`` of how many
+        ``others``.
+    """
+    halves = [np.array_split(rng.permutation(scores), 2) for scores in (positives, negatives)]
+    revealed = accused = 0
+    for own, other in ((0, 1), (1, 0)):
+        threshold = _best(halves[0][other], halves[1][other])
+        revealed += int(np.sum(halves[0][own] >= threshold))
+        accused += int(np.sum(halves[1][own] >= threshold))
+    m, n = len(positives), len(negatives)
+    return {
+        "advantage": revealed / m - accused / n,
+        "interval": list(difference(revealed, m, accused, n, confidence)),
+        "revealed": revealed,
+        "members": m,
+        "accused": accused,
+        "others": n,
+    }
+
+
+def _best(positives: NDArray[Any], negatives: NDArray[Any]) -> float:
+    thresholds = np.unique(np.concatenate([positives, negatives]))
+    at = int(np.argmax(_reached(positives, thresholds) - _reached(negatives, thresholds)))
+    # Half-way to the next lower score: where other records fall, nobody knows.
+    return float((thresholds[at] + thresholds[max(at - 1, 0)]) / 2)

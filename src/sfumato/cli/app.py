@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli import compare, data, doctor, judge, ledger, methods, publish, schema, train
+from sfumato.cli import (
+    compare,
+    data,
+    doctor,
+    judge,
+    ledger,
+    methods,
+    points,
+    publish,
+    schema,
+    train,
+)
 from sfumato.cli.output import note
 from sfumato.errors import SfumatoError
 
@@ -51,6 +62,7 @@ publish.add_to(app)
 train.add_to(app)
 judge.add_to(app)
 compare.add_to(app)
+points.add_to(app)
 app.add_typer(schema.app, name="schema")
 app.add_typer(ledger.app, name="ledger")
 methods.add_to(app)

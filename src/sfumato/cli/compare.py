@@ -69,7 +69,7 @@ def compare(
     with output.progress_bar(quiet=as_json) as progress:
         comparison = api.compare(
             data,
-            epsilons=_numbers(epsilon, "epsilon"),
+            epsilons=numbers(epsilon, "epsilon"),
             methods=None if method is None else listed(method),
             target=target,
             delta=delta,
@@ -78,7 +78,7 @@ def compare(
             engine=engine,
             unit=unit,
             rows_per_unit=rows_per_unit,
-            seeds=_seeds(seeds),
+            seeds=whole_numbers(seeds),
             attacks=attack,
             out=out,
             device=device,
@@ -90,7 +90,8 @@ def compare(
     output.plain(f"Compared {len(comparison.rows)} runs. Keep: {out}/report.html")
 
 
-def _seeds(text: str) -> list[int]:
+def whole_numbers(text: str) -> list[int]:
+    """The seeds in a list with commas between."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -99,7 +100,8 @@ def _seeds(text: str) -> list[int]:
         ) from None
 
 
-def _numbers(text: str, name: str) -> list[float]:
+def numbers(text: str, name: str) -> list[float]:
+    """The numbers in a list with commas between."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

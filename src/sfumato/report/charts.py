@@ -396,8 +396,9 @@ def lines(
     floor: float | None = None,
     top: float | None = None,
     ends: tuple[float, float],
+    across: str = "ε",
 ) -> Markup:
-    """Figures against epsilon on a logarithmic axis, one line a method.
+    """Figures against epsilon, or another such measure, on a logarithmic axis, a line a method.
 
     Args:
         series: At most six are told apart by dash and marker.
@@ -405,6 +406,7 @@ def lines(
         floor: A dotted line: chance or the baseline.
         top: A dashed line: what is reached without privacy.
         ends: Of the vertical scale.
+        across: What the horizontal axis is.
     """
     budgets = sorted({point[0] for one in series for point in one.points})
     x = Axis(budgets[0] / 1.25, budgets[-1] * 1.25, 46, 304, log=True)
@@ -422,9 +424,9 @@ def lines(
             )
     for budget in budgets:
         parts.append(
-            tag("text", f"{budget:g}", x=x(budget), y=205, text_anchor="middle", class_="tick")
+            tag("text", f"{budget:.4g}", x=x(budget), y=205, text_anchor="middle", class_="tick")
         )
-    parts.append(tag("text", "ε", x=175, y=222, text_anchor="middle", class_="label"))
+    parts.append(tag("text", across, x=175, y=222, text_anchor="middle", class_="label"))
     said = []
     for one in series:
         kind = f"s{one.index % 6}"
