@@ -60,7 +60,7 @@ bench-step: $(VENV)/.bench
 bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%: $(VENV)/.core
 	$(BIN)/python benchmarks/$*.py
 
-# About 25 minutes on one core; it goes on where it stopped.
+# About a quarter of an hour on one core; it goes on where it stopped.
 bench-points: $(VENV)/.core
 	$(BIN)/python benchmarks/perturbation_points.py
 
