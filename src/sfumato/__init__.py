@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfumato import data as data
     from sfumato.api import attack as attack
+    from sfumato.api import audit as audit
     from sfumato.api import compare as compare
     from sfumato.api import measure as measure
     from sfumato.api import publish as publish
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "audit": "sfumato.api",
     "compare": "sfumato.api",
     "train": "sfumato.api",
     "Budget": "sfumato.privacy.budget",

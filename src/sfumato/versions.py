@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 
 CORE = (
@@ -20,6 +21,7 @@ CORE = (
 )
 
 
+@cache
 def installed(distribution: str) -> str | None:
     """The installed version of a distribution, or None; nothing is imported."""
     try:

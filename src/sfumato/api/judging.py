@@ -50,7 +50,7 @@ def attack(
     from sfumato.attack.evidence import Evidence
 
     opened = _open(release)
-    evidence = Evidence(_fit(members, opened), _fit(non_members, opened))
+    evidence = Evidence(fit(members, opened), fit(non_members, opened))
     return suite.run(opened, evidence, attacks=attacks, seed=seed, progress=progress)
 
 
@@ -82,8 +82,8 @@ def measure(
     opened = _open(release)
     return evaluate(
         opened,
-        _fit(train, opened),
-        _fit(test, opened),
+        fit(train, opened),
+        fit(test, opened),
         attacks=(),
         seed=seed,
         progress=progress,
@@ -94,7 +94,7 @@ def _open(release: Release | str | Path) -> Release:
     return release if isinstance(release, Release) else Release.load(release)
 
 
-def _fit(data: DataLike, release: Release) -> Data:
+def fit(data: DataLike, release: Release) -> Data:
     """Private rows in the release's own terms."""
     facts: Any = release.facts.with_records(None)
     if isinstance(data, str | Path) and not str(data).startswith("dataset:"):

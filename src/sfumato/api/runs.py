@@ -1,4 +1,4 @@
-"""The finished runs of a comparison on disk: one line each, so that an interruption loses none."""
+"""Finished runs on disk, of a comparison or an audit: an interruption loses none of them."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ class Runs:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, what: Mapping[str, Any]) -> Iterator[Runs]:
+    def open(
+        cls, folder: Path, what: Mapping[str, Any], noun: str = "comparison"
+    ) -> Iterator[Runs]:
         """The runs in a folder, which is made, for its owner only, if it is missing.
 
         Args:
-            folder: Of the comparison.
+            folder: Of the comparison or audit.
             what: What all its runs share, as JSON values: data, facts, records, attacks.
+            noun: What it is.
 
         Raises:
-            InputError: If the folder holds something else, a comparison of something else, or
-                one that another process is working on.
+            InputError: If the folder holds something else, runs of something else, or runs that
+                another process is working on.
         """
         path = folder / FILE
         if folder.exists() and not path.is_file():
             raise InputError(
-                f"{folder} already exists and holds no comparison", "Choose another folder."
+                f"{folder} already exists and holds no {noun}", "Choose another folder."
             )
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,10 +59,11 @@ class Runs:
         try:
             if not locked(file):
                 raise InputError(
-                    f"another process is working on the comparison in {folder}",
+                    f"another process is working on the {noun} in {folder}",
                     "Wait for it, or choose another folder.",
                 )
-            yield cls(file, _read(path, file, _plain({"sfumato_comparison": FORMAT, **what})))
+            header = _plain({f"sfumato_{noun}": FORMAT, **what})
+            yield cls(file, _read(path, file, header, noun))
         finally:
             os.close(file)
 
@@ -73,11 +77,11 @@ class Runs:
         self._done[key] = _plain(values)
 
 
-def _read(path: Path, file: int, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _read(path: Path, file: int, header: dict[str, Any], noun: str) -> dict[str, dict[str, Any]]:
     """Runs by key; a line that an interruption tore is cut off.
 
     Raises:
-        InputError: If the first line is of another comparison.
+        InputError: If the first line is of other runs.
     """
     whole, _, torn = path.read_bytes().rpartition(b"\n")
     if torn:
@@ -88,8 +92,9 @@ def _read(path: Path, file: int, header: dict[str, Any]) -> dict[str, dict[str, 
         return {}
     if lines[0] != header:
         differ = [k for k in header if lines[0].get(k) != header[k]]
+        wording = "an audit" if noun == "audit" else f"a {noun}"
         raise InputError(
-            f"{path.parent} holds a comparison of other {', '.join(differ)}",
+            f"{path.parent} holds {wording} of other {', '.join(differ)}",
             "Repeat the command that began it, or choose another folder.",
         )
     return {line["key"]: line["run"] for line in lines[1:]}

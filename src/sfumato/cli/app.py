@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sfumato.cli import compare, data, doctor, judge, ledger, methods, publish, schema, train
+from sfumato.cli import audit, compare, data, doctor, judge, ledger, methods, publish, schema, train
 from sfumato.cli.output import note
 from sfumato.errors import SfumatoError
 
@@ -20,7 +20,8 @@ app = typer.Typer(
         "DATA is a file, a glob, a folder, dataset:NAME (see `sfumato data list`), or a table of a "
         "database: duckdb:///FILE?table=NAME.\n\n"
         "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
-        "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · 130 interrupted."
+        "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · "
+        "5 an audit found a claim false · 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -50,6 +51,7 @@ def _root(
 publish.add_to(app)
 train.add_to(app)
 judge.add_to(app)
+audit.add_to(app)
 compare.add_to(app)
 app.add_typer(schema.app, name="schema")
 app.add_typer(ledger.app, name="ledger")

@@ -11,7 +11,12 @@ has to hold for a choice that saw its own data.
 
 from __future__ import annotations
 
-from sfumato.measure.audit.learners import learn_linear, learn_ratio, learn_ratio_of_levels
+from sfumato.measure.audit.learners import (
+    learn_column,
+    learn_linear,
+    learn_ratio,
+    learn_ratio_of_levels,
+)
 from sfumato.measure.audit.one_run import guessed, one_run, one_run_bound
 from sfumato.measure.audit.one_run_curve import (
     Tabulated,
@@ -28,6 +33,7 @@ __all__ = [
     "best_rates",
     "excess",
     "guessed",
+    "learn_column",
     "learn_linear",
     "learn_ratio",
     "learn_ratio_of_levels",

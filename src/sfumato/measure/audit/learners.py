@@ -60,6 +60,21 @@ def learn_ratio_of_levels(a: Features, b: Features) -> Callable[[Features], Samp
     return lambda features: ratio(levels(features))
 
 
+def learn_column(a: Features, b: Features) -> Callable[[Features], Samples]:
+    """The one column whose means differ most, by Welch's statistic: right where pilots are few.
+
+    Args:
+        a: (n, k) numbers.
+        b: (n, k), the same of the other input.
+    """
+    one, other = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    moved = one.mean(axis=0) - other.mean(axis=0)
+    spread = np.sqrt(one.var(axis=0) + other.var(axis=0))
+    best = int(np.argmax(np.abs(moved) / np.maximum(spread, 1e-12)))
+    sign = 1.0 if moved[best] >= 0 else -1.0
+    return lambda features: sign * np.asarray(features, np.float64)[:, best]
+
+
 def learn_linear(a: Features, b: Features) -> Callable[[Features], Samples]:
     """The direction in which two Gaussian clouds of one shape differ most (Fisher, 1936).
 

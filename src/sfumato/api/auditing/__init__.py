@@ -1,0 +1,268 @@
+"""Audit: a lower bound on the epsilon of a method or a release, held against its claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.api.auditing.record import Audit, Claim
+from sfumato.errors import InputError
+from sfumato.publish.method import Progress, silent
+
+if TYPE_CHECKING:
+    from sfumato.api.inputs import DataLike, SchemaLike
+    from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Release
+
+__all__ = ["Audit", "Claim", "audit"]
+
+RECORD, PAGE = "audit.json", "report.html"
+
+
+def audit(
+    subject: str | Path | Release | Any,
+    *,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: DataLike | None = None,
+    schema: SchemaLike | None = None,
+    target: str | None = None,
+    runs: int | None = None,
+    records: int | None = None,
+    canaries: int | None = None,
+    members: DataLike | None = None,
+    non_members: DataLike | None = None,
+    confidence: float = 0.99,
+    folder: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    source: Callable[[int], NoiseSource] | None = None,
+    progress: Progress = silent,
+) -> Audit:
+    """A lower bound on what a method or a release leaks, and whether its claim survives it.
+
+    A *method* is run through its public contract, on data made up from public facts: many times on
+    two neighbouring data sets, or, with ``canaries``, once. Every run draws the method's own,
+    secure noise on a ledger that is thrown away; nobody's data are read and nothing is spent.
+
+    A *release* is audited with records that were and were not in it. That is computed on private
+    rows and stays with the custodian.
+
+    Args:
+        subject: The name of a method or a configured one; or a release or its folder.
+        epsilon: The budget of a method.
+        delta: Its other half; None takes the method's default.
+        settings: The method's public choices by name.
+        data: Data of which the *facts* are taken for a method; nothing else is read.
+        schema: Facts, in place of ``data``.
+        target: The column to predict.
+        runs: On each of two data sets; 1000 unless said otherwise.
+        records: In each of them; 40 unless said otherwise.
+        canaries: How many, for an audit by one run.
+        members: Records that a release was made from.
+        non_members: Records of the same population that it was not made from; who was a member
+            must have been decided at random.
+        confidence: Of the bounds together.
+        folder: For ``audit.json`` and ``report.html``, and for finished runs: the same call goes
+            on where an interrupted one stopped.
+        seed: Of canaries and coins; never of privacy noise.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        source: The noise of a run by its number: for tests of audits. The record says so.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: If anything named is unknown, missing, out of range or does not belong.
+
+    Guarantee: if the claim holds, ``broken`` is False with probability ``confidence``.
+    """
+    from sfumato.release.release import Release
+
+    where = None if folder is None else Path(folder).expanduser().absolute()
+    opened = subject if isinstance(subject, Release) else _opened(subject)
+    if opened is not None:
+        _refuse(
+            "a release has its own",
+            epsilon=epsilon,
+            delta=delta,
+            settings=settings,
+            runs=runs,
+            records=records,
+            canaries=canaries,
+            data=data,
+            schema=schema,
+        )
+        found = _release(opened, members, non_members, confidence, seed, progress)
+        if where is not None:
+            _new(where)
+    else:
+        _refuse("they are for releases", members=members, non_members=non_members)
+        found = _method(
+            subject,
+            epsilon,
+            delta,
+            settings,
+            _facts(data, schema, target),
+            runs=runs,
+            records=records,
+            canaries=canaries,
+            confidence=confidence,
+            folder=where,
+            seed=seed,
+            device=device,
+            source=source,
+            progress=progress,
+        )
+    if where is not None:
+        save(found, where)
+    return found
+
+
+def save(found: Audit, folder: Path) -> None:
+    """Writes ``audit.json`` and ``report.html``."""
+    from sfumato.publish.workspace import write
+    from sfumato.report import audit_page
+
+    write(folder / RECORD, found.to_json())
+    write(folder / PAGE, audit_page(found))
+
+
+def _release(
+    release: Release,
+    members: DataLike | None,
+    non_members: DataLike | None,
+    confidence: float,
+    seed: int,
+    progress: Progress,
+) -> Audit:
+    from sfumato.api.auditing.releases import audit_release
+    from sfumato.api.judging import fit
+
+    if members is None or non_members is None:
+        raise InputError(
+            "a release is audited with members and non-members", "Give records of both."
+        )
+    return audit_release(
+        release,
+        fit(members, release),
+        fit(non_members, release),
+        confidence=confidence,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _method(
+    subject: Any,
+    epsilon: float | None,
+    delta: float | None,
+    settings: Mapping[str, Any] | None,
+    facts: Any,
+    *,
+    runs: int | None,
+    records: int | None,
+    canaries: int | None,
+    folder: Path | None,
+    seed: int,
+    device: str,
+    **shared: Any,
+) -> Audit:
+    from sfumato.api.auditing import canaries as by_canaries
+    from sfumato.api.auditing import methods, neighbours
+    from sfumato.api.publishing import configure
+    from sfumato.privacy.budget import Budget
+
+    method = configure(subject, settings, device) if isinstance(subject, str) else subject
+    if epsilon is None:
+        raise InputError("a method is audited at a budget", "Give epsilon.")
+    budget = Budget(epsilon, method.default_delta if delta is None else delta)
+    if facts is not None and _kind(facts) not in method.kinds:
+        raise InputError(
+            f"{method.name} takes {' or '.join(method.kinds)}, the facts are of {_kind(facts)}",
+            "Give other data.",
+        )
+    if canaries is not None:
+        _refuse("they are for audits by many runs", runs=runs, records=records)
+        if folder is not None:
+            _new(folder)
+        if facts is None and "images" in method.kinds:
+            facts = neighbours.PICTURES
+        return by_canaries.one_run(method, budget, facts, canaries=canaries, seed=seed, **shared)
+    return methods.two_points(
+        method,
+        budget,
+        neighbours.usual(method.kinds) if facts is None else facts,
+        runs=1000 if runs is None else runs,
+        records=neighbours.RECORDS if records is None else records,
+        folder=folder,
+        **shared,
+    )
+
+
+def _opened(subject: Any) -> Release | None:
+    """The release that a text names; None where it names a method.
+
+    Raises:
+        InputError: If it names neither.
+    """
+    from sfumato import registry
+    from sfumato.release.release import Release
+
+    if not isinstance(subject, str | Path):
+        return None
+    if str(subject) in registry.load("method"):
+        return None
+    if Path(subject).expanduser().exists():
+        return Release.load(Path(subject).expanduser())
+    try:
+        registry.find("method", str(subject))
+    except InputError as error:
+        raise InputError(
+            f"{subject} is neither a method nor the folder of a release", error.remedy
+        ) from None
+    return None
+
+
+def _facts(data: DataLike | None, schema: SchemaLike | None, target: str | None) -> Any:
+    from sfumato.api.inputs import load
+    from sfumato.data.load import load_schema
+
+    if data is not None:
+        return load(data, schema=schema, target=target).schema.with_records(None)
+    if schema is None:
+        _refuse("there is no column to look for", target=target)
+        return None
+    facts: Any = load_schema(schema) if isinstance(schema, str | Path) else schema
+    return facts if target is None else facts.with_target(target)
+
+
+def _kind(facts: Any) -> str:
+    return "table" if hasattr(facts, "columns") else "images"
+
+
+def _new(folder: Path) -> None:
+    """Makes a folder of an audit that has nothing to go on from.
+
+    Raises:
+        InputError: If it is there already, or cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise InputError(f"{folder} already exists", "Choose another folder.") from None
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder} ({error.strerror})", "Choose another folder."
+        ) from None
+
+
+def _refuse(why: str, **given: Any) -> None:
+    """Refuses arguments that do not belong.
+
+    Raises:
+        InputError: Naming the first that was given.
+    """
+    for name, value in given.items():
+        if value is not None and value != {}:
+            raise InputError(f"{name.replace('_', '-')} was given, but {why}", "Leave it out.")

@@ -1,0 +1,236 @@
+"""Many canaries in one game: each is in, or is not, by a fair coin of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.api.auditing import looks
+from sfumato.api.auditing.methods import Source, calibrated, named, once
+from sfumato.api.auditing.record import (
+    Audit,
+    Claim,
+    check_confidence,
+    gaussian_epsilon,
+    worst_case,
+)
+from sfumato.data import Categorical, ImageSchema, ImageSet, Schema, Table
+from sfumato.errors import InputError
+from sfumato.measure import audit as bounds
+from sfumato.measure.features import Design, pixels
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish.method import Progress, settings
+from sfumato.versions import versions
+
+if TYPE_CHECKING:
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.guarantee import Guarantee
+    from sfumato.release.release import Release
+
+FEWEST = 40
+DELTA = 1e-9
+"""Where epsilon is read off: the bound is of no use unless canaries times delta is tiny."""
+
+SHARES = (0.1, 0.3, 1.0)
+
+
+def one_run(
+    method: Any,
+    budget: Budget,
+    facts: Any,
+    *,
+    canaries: int,
+    confidence: float,
+    seed: int,
+    source: Source | None,
+    progress: Progress,
+) -> Audit:
+    """Runs a method once on made-up canaries and bounds its epsilon from guessing which were in.
+
+    A second run, without the canaries, tells what a release looks like anyway; it is not judged.
+
+    Args:
+        method: Configured.
+        budget: What it is calibrated to.
+        facts: Public facts; None for a table on which every canary has a value of its own.
+        canaries: How many.
+        confidence: Of the bounds together.
+        seed: Of canaries and coins; never of privacy noise.
+        source: The noise; None for the method's own.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: If the method or a number is refused.
+    """
+    check_confidence(confidence)
+    if isinstance(canaries, bool) or not isinstance(canaries, int) or canaries < FEWEST:
+        raise InputError(f"canaries is {canaries!r}", f"Give a whole number from {FEWEST}.")
+    started = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    included = rng.random(canaries) < 0.5
+    probe = calibrated(method, budget, facts or _wide(canaries), canaries)
+    neighbours = worst_case(probe.guarantee).neighbours
+    if neighbours is Neighbours.ZERO_OUT:
+        raise InputError(
+            "the guarantee is under zero-out, and no canaries are known for that",
+            "Audit the method under add-remove or replace-one.",
+        )
+    swapped = neighbours is Neighbours.REPLACE_ONE
+    facts = facts or (_small() if swapped else _wide(canaries))
+    sides = _canaries(facts, canaries, rng)
+    made = calibrated(method, budget, facts, canaries)
+    progress(0, 2, f"{method.name}: one run with canaries")
+    release = once(made, _mixed(sides, included, swapped), 0, source)
+    progress(1, 2, f"{method.name}: one run without them")
+    reference = once(made, _canaries(facts, canaries, rng)[0], 1, source)
+    scores = _scores(release, reference, sides, swapped)
+    progress(2, 2, "audited")
+    return judged(
+        method.name,
+        made.guarantee,
+        scores,
+        included,
+        confidence,
+        assumption="Each canary was in or out by a fair coin that the method does not know.",
+        noise=release.card.noise,
+        settings=settings(method),
+        facts=f"{canaries} canaries, {named(facts)}",
+        started=started,
+    )
+
+
+def judged(
+    subject: str,
+    guarantee: Guarantee,
+    scores: NDArray[np.float64],
+    included: NDArray[np.bool_],
+    confidence: float,
+    *,
+    assumption: str,
+    noise: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    facts: str,
+    started: float,
+) -> Audit:
+    """The bounds that the guesses at some coins give."""
+    from sfumato.api.auditing.methods import plain
+
+    proven = worst_case(guarantee)
+    claim = Claim.of(guarantee, min(proven.delta, DELTA))
+    m = len(scores)
+    guesses = bounds.guessed(scores, included, SHARES)
+    # Three statements for each share of guesses; the alarm is divided between them.
+    level = (1 - confidence) / (3 * len(guesses))
+    curve = bounds.Tabulated.of(proven.advantage_ceiling)
+    epsilon = max(bounds.one_run_bound(m, r, v, claim.delta, level) for r, v in guesses)
+    mu = max(bounds.one_run_mu(m, r, v, level) for r, v in guesses)
+    best = max(
+        guesses, key=lambda guess: bounds.one_run_bound(m, guess[0], guess[1], claim.delta, level)
+    )
+    return Audit(
+        subject=subject,
+        game="one run",
+        claim=claim,
+        epsilon=epsilon,
+        mu=mu,
+        gaussian_epsilon=gaussian_epsilon(mu, claim.delta),
+        refuted=any(bounds.refutes(m, r, v, curve, level) for r, v in guesses),
+        confidence=confidence,
+        counts={
+            "canaries": m,
+            "included": int(included.sum()),
+            "guesses": best[0],
+            "right": best[1],
+        },
+        assumption=assumption,
+        noise={"source": noise["source"], "secure": noise["secure"]},
+        settings=plain(settings),
+        facts=facts,
+        seconds=time.perf_counter() - started,
+        versions=versions(),
+    )
+
+
+def _wide(canaries: int) -> Schema:
+    """A table on which every canary is alone in a class of its own."""
+    names = tuple(f"v{i}" for i in range(canaries))
+    return Schema((Categorical("c", ("a", "b")), Categorical("who", names)), target="who")
+
+
+def _small() -> Schema:
+    return Schema(
+        (
+            Categorical("c", tuple("abcd")),
+            Categorical("d", tuple("abcd")),
+            Categorical("t", ("x", "y")),
+        ),
+        target="t",
+    )
+
+
+def _canaries(facts: Any, count: int, rng: np.random.Generator) -> list[Any]:
+    """Two values for every canary: the one that is in, and the one that is there in its place."""
+    if isinstance(facts, ImageSchema):
+        k = len(facts.classes)
+        images = rng.integers(0, 2, (2, count, *facts.shape)).astype(np.float32)
+        first = rng.integers(0, k, count)
+        labels = [first, (first + 1) % k]
+        return [ImageSet.from_arrays(images[i], labels[i], facts.classes) for i in (0, 1)]
+    if facts.target == "who":
+        codes = {"c": np.ones(count, np.int64), "who": np.arange(count)}
+        return [Table.from_codes(codes, facts)] * 2
+    low = {c.name: rng.integers(0, max(1, c.size // 2), count) for c in facts}
+    high = {c.name: c.size - 1 - low[c.name] for c in facts}
+    return [Table.from_codes(values, facts) for values in (high, low)]
+
+
+def _mixed(sides: list[Any], included: NDArray[np.bool_], swapped: bool) -> Any:
+    """The data that the method is run on."""
+    inside, instead = sides
+    if isinstance(inside, ImageSet):
+        if not swapped:
+            return inside.select(np.flatnonzero(included))
+        shown = included[:, None, None, None]
+        images = np.where(shown, inside.images, instead.images)
+        labels = np.where(included, inside.labels, instead.labels)
+        return ImageSet.from_arrays(images, labels, inside.schema.classes)
+    own, other = inside.codes(), instead.codes()
+    if not swapped:
+        return Table.from_codes({n: c[included] for n, c in own.items()}, inside.schema)
+    mixed = {n: np.where(included, own[n], other[n]) for n in own}
+    return Table.from_codes(mixed, inside.schema)
+
+
+def _scores(
+    release: Release, reference: Release, sides: list[Any], swapped: bool
+) -> NDArray[np.float64]:
+    """For each canary, how much the release speaks for it."""
+    score = [_score(release, reference, side) for side in (sides if swapped else sides[:1])]
+    return score[0] - score[1] if swapped else score[0]
+
+
+def _score(release: Release, reference: Release, side: Any) -> NDArray[np.float64]:
+    kind = release.artefact.kind
+    if kind == "model":
+        moved = looks.weights(release.model) - looks.weights(reference.model)
+        pulls = (looks.gradient(reference.model, side, i) for i in range(len(side)))
+        return np.array([float(moved @ pull) for pull in pulls])
+    if kind == "images":
+        shown, seen = pixels(side), pixels(release.artefact.content)  # type: ignore[arg-type]
+        return np.asarray((shown @ seen.T).max(axis=1), np.float64)
+    codes, released = side.codes(), release.data.codes()  # type: ignore[union-attr]
+    if release.card.plan.get("aligned") is True:  # each row has a place of its own
+        return np.asarray(sum((codes[n] == released[n]) * 1.0 for n in codes), np.float64)
+    columns = tuple(side.schema.columns)
+    design = Design(columns)
+
+    def matrix(values: Any) -> Any:
+        return design.matrix(np.stack([values[c.name] for c in columns], axis=1).astype(np.int32))
+
+    # How many released rows share each value; where values are a canary's own, it is a count.
+    totals = np.asarray(matrix(released).sum(axis=0)).ravel()
+    return np.asarray(matrix(codes) @ totals, np.float64).ravel()

@@ -1,0 +1,136 @@
+"""``sfumato audit``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sfumato.cli import output
+from sfumato.cli.output import AsJson, Delta, Device, SchemaFile, Seed, Settings, Target
+
+BROKEN = 5
+"""The exit code where a claim is false."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("audit")(audit)
+
+
+def audit(
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="METHOD|RELEASE", help="From `sfumato methods`, or a folder."),
+    ],
+    epsilon: Annotated[
+        float | None, typer.Option("--epsilon", help="The budget of a method; above 0.")
+    ] = None,
+    delta: Delta = None,
+    runs: Annotated[
+        int | None,
+        typer.Option("--runs", help="Runs on each of two data sets. Default: 1000."),
+    ] = None,
+    records: Annotated[
+        int | None, typer.Option("--records", help="Records in each of them. Default: 40.")
+    ] = None,
+    canaries: Annotated[
+        int | None,
+        typer.Option("--canaries", help="Audit by one run with so many canaries instead."),
+    ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option("--members", help="Records that a release was made from.", metavar="DATA"),
+    ] = None,
+    non_members: Annotated[
+        str | None,
+        typer.Option(
+            "--non-members",
+            help="Records it was not made from; who was in must have been decided at random.",
+            metavar="DATA",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Data whose schema a method is audited with; their rows are not used.",
+            metavar="DATA",
+        ),
+    ] = None,
+    target: Target = None,
+    schema: SchemaFile = None,
+    set_: Settings = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Of the bounds together.")
+    ] = 0.99,
+    folder: Annotated[
+        str | None,
+        typer.Option(
+            "--folder",
+            help="For the record, a page and finished runs; the same command goes on there.",
+            metavar="DIR",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Bound from below what a METHOD or RELEASE leaks, and hold it against its claim.
+
+    A method runs many times on made-up data; nobody's data are read, nothing is spent. Exit code 5
+    means that the claim is false.
+    """
+    import sfumato.api as api
+
+    with output.progress_bar(quiet=as_json) as progress:
+        found = api.audit(
+            subject,
+            epsilon=epsilon,
+            delta=delta,
+            settings=output.parse_settings(set_),
+            data=data,
+            schema=schema,
+            target=target,
+            runs=runs,
+            records=records,
+            canaries=canaries,
+            members=members,
+            non_members=non_members,
+            confidence=confidence,
+            folder=folder,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        output.emit(found.to_dict())
+    else:
+        _print(found, folder)
+    if found.broken:
+        raise typer.Exit(BROKEN)
+
+
+def _print(found: object, folder: str | None) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sfumato.api import Audit
+
+    assert isinstance(found, Audit)
+    table = Table("", "claimed", "at least")
+    table.add_row(
+        f"ε at δ = {found.claim.delta:g}", _figure(found.claim.epsilon), _figure(found.epsilon)
+    )
+    table.add_row("the same, if Gaussian", "", _figure(found.gaussian_epsilon))
+    table.add_row("µ", _figure(found.claim.mu), _figure(found.mu))
+    output.say(table)
+    colour = "bold red" if found.broken else "green"
+    output.say(f"[{colour}]{'✗' if found.broken else '✓'} {escape(found.summary)}[/]")
+    output.plain(found.assumption)
+    if folder is not None:
+        output.plain(f"Keep: {folder}/report.html")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

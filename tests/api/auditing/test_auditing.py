@@ -1,0 +1,300 @@
+"""Audits through the public contract: honest methods stand, planted defects fall, always."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from sfumato.api import audit, publish
+from sfumato.api.auditing import neighbours
+from sfumato.data import Categorical, ImageSchema, ImageSet, Schema, Table
+from sfumato.errors import InputError
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.guarantee import Central
+from sfumato.privacy.mechanisms import Gaussian
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.noise import SECURE, SeededSource
+from sfumato.publish.method import Calibrated
+from sfumato.release.release import Artefact
+
+PIXEL = ImageSchema(1, 1, 1, ("a", "b"))
+ONE_COLUMN = Schema((Categorical("who", ("a", "b", "c")), Categorical("t", ("x", "y"))), target="t")
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """The noisy sum of every image's mean, published as one grey pixel.
+
+    Args:
+        noise: Planted: the noise that is drawn, over the noise that is claimed.
+    """
+
+    noise: float = 1.0
+
+    name: ClassVar[str] = "test.brightness"
+    kinds: ClassVar[tuple[str, ...]] = ("images",)
+    gives: ClassVar[str] = "images"
+    source: ClassVar[str] = "none"
+    relation: ClassVar[str] = "central"
+    default_delta: ClassVar[float] = 1e-5
+    needs_records: ClassVar[bool] = False
+
+    def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
+        honest = Gaussian.calibrate(budget, 1.0, Neighbours.ADD_REMOVE, None, 1)
+        drawn = replace(honest, stddev=honest.stddev * self.noise)
+
+        def run(data: ImageSet, source: Any, progress: Any) -> Artefact:
+            total = float(data.images.mean(axis=(1, 2, 3), dtype=np.float64).sum())
+            pixel = expit(drawn.release([total], source) / 10).reshape(1, 1, 1, 1)
+            return Artefact(ImageSet.from_arrays(pixel.astype(np.float32), [0], facts.classes))
+
+        return Calibrated(self, budget, facts, Central(honest.event, budget.delta), {}, run)
+
+
+def seeded(start: int) -> Callable[[int], Any]:
+    return lambda number: SeededSource(start + number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_plain_gaussian_mechanism_at_epsilon_4_audits_at_3_or_more(seed: int) -> None:
+    found = audit(Brightness(), schema=PIXEL, epsilon=4, runs=3000, source=seeded(seed << 20))
+    assert not found.broken
+    assert 3.0 <= found.gaussian_epsilon <= 4.0
+    assert found.epsilon <= found.claim.epsilon == pytest.approx(4.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_honest_mechanism_stands_and_one_with_a_third_of_its_noise_falls(seed: int) -> None:
+    options: dict[str, Any] = {
+        "schema": PIXEL,
+        "epsilon": 4,
+        "runs": 300,
+        "source": seeded(seed << 20),
+    }
+    honest, planted = audit(Brightness(), **options), audit(Brightness(0.33), **options)
+    assert not honest.broken
+    assert 1.0 < honest.gaussian_epsilon <= 4.0
+    assert planted.broken
+    assert planted.refuted
+    assert "The claim is false" in planted.summary
+
+
+def test_an_audit_draws_the_methods_own_noise_and_never_the_seeded_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(self: Any, seed: int) -> None:
+        raise AssertionError("seeded noise in an audit that nobody asked it of")
+
+    monkeypatch.setattr(SeededSource, "__init__", refused)
+    found = audit("tables.independent", epsilon=2, runs=40, schema=ONE_COLUMN)
+    assert found.noise == {"source": SECURE.name, "secure": True}
+    again = audit("tables.independent", epsilon=2, runs=40, schema=ONE_COLUMN)
+    assert (found.epsilon, found.mu) != (again.epsilon, again.mu) or found.epsilon == 0
+
+
+def test_a_record_says_that_its_noise_was_seeded() -> None:
+    found = audit(Brightness(), schema=PIXEL, epsilon=1, runs=40, source=seeded(0))
+    assert found.noise["secure"] is False
+
+
+def test_an_interrupted_audit_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"schema": PIXEL, "epsilon": 2, "runs": 60, "source": seeded(7)}
+    whole = audit(Brightness(), **options)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int, label: str) -> None:
+        if done == 30:
+            raise Stop
+
+    folder = tmp_path / "audit"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sfumato.api.auditing.methods._SECONDS", 0.0)
+        with pytest.raises(Stop):
+            audit(Brightness(), **options, folder=folder, progress=stop)
+    assert len((folder / "runs.jsonl").read_text().splitlines()) == 31
+    begun: list[int] = []
+    gone_on = audit(
+        Brightness(), **options, folder=folder, progress=lambda done, *_: begun.append(done)
+    )
+    assert begun[0] == 30
+    assert replace(gone_on, seconds=0.0) == replace(whole, seconds=0.0)
+    record = json.loads((folder / "audit.json").read_text())
+    assert record["epsilon"] == whole.epsilon
+    assert "https://" not in (folder / "report.html").read_text().replace("http://www.w3.org", "")
+    with pytest.raises(InputError, match="holds an audit of other budget, event"):
+        audit(Brightness(), **options | {"epsilon": 3}, folder=folder)
+
+
+def test_more_runs_are_added_to_those_that_are_there(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "schema": PIXEL,
+        "epsilon": 2,
+        "source": seeded(7),
+        "folder": tmp_path / "a",
+    }
+    audit(Brightness(), **options, runs=40)
+    found = audit(Brightness(), **options, runs=50)
+    assert found.counts["runs"] == 100
+    alone = audit(Brightness(), schema=PIXEL, epsilon=2, source=seeded(7), runs=50)
+    assert (found.epsilon, found.mu) == (alone.epsilon, alone.mu)
+
+
+@pytest.mark.parametrize("to_train", [True, False])
+@pytest.mark.parametrize(
+    "facts", [neighbours.PEOPLE, neighbours.PICTURES, ImageSchema(3, 4, 5, ("a",))]
+)
+@pytest.mark.parametrize("relation", [Neighbours.ADD_REMOVE, Neighbours.REPLACE_ONE])
+def test_a_pair_is_of_neighbours(facts: Any, relation: Neighbours, to_train: bool) -> None:
+    pair = neighbours.pair(facts, relation, 9, to_train=to_train)
+    one, other = (np.asarray(_rows(side)) for side in (pair.one, pair.other))
+    assert len(other) == 9
+    if relation is Neighbours.ADD_REMOVE:
+        assert np.array_equal(one, np.delete(other, pair.at, axis=0))
+        assert not (one == other[pair.at]).all(axis=1).any()
+    else:
+        differ = np.flatnonzero((one != other).any(axis=1))
+        assert differ.tolist() == [pair.at]
+
+
+def _rows(data: Any) -> Any:
+    if isinstance(data, ImageSet):
+        return np.concatenate([data.images.reshape(len(data), -1), data.labels[:, None]], axis=1)
+    return np.stack(list(data.codes().values()), axis=1)
+
+
+# -- one run -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_canaries_in_one_run_of_an_honest_method_leave_the_claim_standing(seed: int) -> None:
+    found = audit(
+        "tables.independent", epsilon=4, delta=0, canaries=400, seed=seed, source=seeded(seed << 9)
+    )
+    assert not found.broken
+    assert found.epsilon > 0.5
+    assert found.counts["canaries"] == 400
+
+
+def test_canaries_see_counts_that_have_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sfumato.privacy.mechanisms import DiscreteLaplace
+
+    monkeypatch.setattr(DiscreteLaplace, "release", lambda made, values, source=None: values)
+    found = audit("tables.independent", epsilon=1, delta=0, canaries=400)
+    assert found.broken
+
+
+def test_canaries_of_a_model_by_replaced_records() -> None:
+    found = audit(
+        "learn.dpsgd",
+        epsilon=8,
+        canaries=60,
+        settings={
+            "neighbours": "replace-one",
+            "network": "dense",
+            "epochs": 1,
+            "expected_batch_size": 60,
+            "momentum": 0.0,
+            "averaging": None,
+        },
+        source=seeded(3),
+    )
+    assert not found.broken
+    assert found.claim.neighbours == "replace-one"
+
+
+# -- releases ----------------------------------------------------------------------------------
+
+
+def halves(seed: int) -> tuple[Table, Table]:
+    """Members and others by a fair coin."""
+    rng = np.random.default_rng(seed)
+    columns = tuple(Categorical(name, tuple("abcdefghij")) for name in "uvwxyz")
+    schema = Schema((*columns, Categorical("t", ("no", "yes"))), target="t")
+    codes = {c.name: rng.integers(0, c.size, 600) for c in schema}
+    coins = rng.random(600) < 0.5
+    inside, outside = (
+        Table.from_codes({n: c[side] for n, c in codes.items()}, schema) for side in (coins, ~coins)
+    )
+    return inside, outside
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_honest_release_stands_and_one_of_the_rows_themselves_falls(seed: int) -> None:
+    members, others = halves(seed)
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    evidence: dict[str, Any] = {"members": members, "non_members": others}
+    assert not audit(release, **evidence).broken
+    leaky = replace(release, artefact=replace(release.artefact, content=members))
+    found = audit(leaky, **evidence)
+    assert found.broken
+    assert found.epsilon > 1
+    assert "decided at random" in found.assumption
+
+
+def test_a_record_and_a_page_of_a_release_hold_no_private_record(tmp_path: Path) -> None:
+    members, others = halves(0)
+    columns = tuple(
+        Categorical(c.name, tuple(f"secret-{v}" for v in range(c.size))) for c in members.schema
+    )
+    schema = Schema(columns, target="t")
+    members, others = (Table.from_codes(side.codes(), schema) for side in (members, others))
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    audit(release, members=members, non_members=others, folder=tmp_path / "a")
+    for name in ("audit.json", "report.html"):
+        assert "secret-" not in (tmp_path / "a" / name).read_text()
+    assert "Keep inside" in (tmp_path / "a" / "report.html").read_text()
+    with pytest.raises(InputError, match="already exists"):
+        audit(release, members=members, non_members=others, folder=tmp_path / "a")
+
+
+def _ledger() -> Any:
+    from sfumato.privacy.ledger import Ledger
+
+    return Ledger.in_memory()
+
+
+# -- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subject", "options", "problem"),
+    [
+        ("tables.independant", {"epsilon": 1}, "neither a method nor the folder of a release"),
+        ("tables.independent", {}, "audited at a budget"),
+        ("tables.independent", {"epsilon": 1, "runs": 5}, "runs is 5"),
+        ("tables.independent", {"epsilon": 1, "runs": True}, "runs is True"),
+        ("tables.independent", {"epsilon": -1}, "epsilon"),
+        ("tables.independent", {"epsilon": 1, "confidence": 1.0}, "confidence is 1.0"),
+        ("tables.independent", {"epsilon": 1, "records": 1}, "records is 1"),
+        ("tables.independent", {"epsilon": 1, "canaries": 3}, "canaries is 3"),
+        ("tables.independent", {"epsilon": 1, "canaries": 50, "runs": 50}, "runs was given"),
+        ("tables.independent", {"epsilon": 1, "members": "x.csv"}, "members was given"),
+        ("tables.independent", {"epsilon": 1, "settings": {"bin": 3}}, "has no setting 'bin'"),
+        ("tables.independent", {"epsilon": 1, "schema": neighbours.PICTURES}, "takes table"),
+        ("tables.independent", {"epsilon": 1, "data": "nowhere.csv"}, "nowhere.csv"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused_in_one_line(
+    subject: str, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        audit(subject, **options)
+
+
+def test_a_release_takes_no_budget_and_needs_both_sides() -> None:
+    members, others = halves(0)
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    with pytest.raises(InputError, match="epsilon was given, but a release has its own"):
+        audit(release, epsilon=1, members=members, non_members=others)
+    with pytest.raises(InputError, match="members and non-members"):
+        audit(release, members=members)
