@@ -1,4 +1,4 @@
-"""The tables of ``docs/battery.md``, made from the battery itself.
+"""The tables of ``docs/battery.md`` and ``docs/planted-defects.md``, made from the battery itself.
 
 Run ``python tests/battery/pages.py`` to write them anew; a test fails when those of checks and
 defects are out of date. With ``--audits`` the audits are run at length (some minutes), too.
@@ -15,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from battery.check import CHECKS
 from battery.checks import audits
 from battery.planted import PLANTED
+from battery.sources import source_of
 from battery.table import ROWS
 
-PAGE = Path(__file__).parents[2] / "docs" / "battery.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "battery.md"
+FAULTS = DOCS / "planted-defects.md"
 
 
 def checks_table() -> str:
@@ -44,6 +47,23 @@ def defects_table() -> str:
     return "\n".join(lines)
 
 
+def faults_table() -> str:
+    """One line a planted fault of published code or claims: its source, what catches it."""
+    lines = ["| fault | as published | source | caught by |", "| --- | --- | --- | --- |"]
+    for planted in PLANTED:
+        source = source_of(planted.seen_in)
+        if source is None:
+            continue
+        homes = {
+            name: CHECKS[name].call.__module__.rsplit(".", 1)[-1] for name in planted.caught_by
+        }
+        caught = ", ".join(f"`{home}.{name}`" for name, home in homes.items())
+        lines.append(
+            f"| {planted.name} (in {planted.row.name}) | {planted.seen_in} | {source} | {caught} |"
+        )
+    return "\n".join([*lines, "", f"{len(lines) - 2} published faults."])
+
+
 def audits_table() -> str:
     """One line a row: what it claims at its audit's budget, and what the audits found."""
     lines = [
@@ -64,15 +84,22 @@ def audits_table() -> str:
 
 
 def rendered(text: str, **more: str) -> str:
-    """The page with its tables as they should be."""
-    for name, table in {"checks": checks_table(), "defects": defects_table(), **more}.items():
+    """The battery's page with its tables as they should be."""
+    return filled(text, checks=checks_table(), defects=defects_table(), **more)
+
+
+def filled(text: str, **tables: str) -> str:
+    """A page with tables in the places that are marked for them."""
+    for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        filled = f"\\1{table}\n\\2"
-        text, found = re.subn(pattern, filled, text, flags=re.DOTALL)
-        assert found == 1, f"docs/battery.md has no place for the {name}"
+        made = f"\\1{table}\n\\2"
+        text, found = re.subn(pattern, made, text, flags=re.DOTALL)
+        assert found == 1, f"the page has no place for the {name}"
     return text
 
 
 if __name__ == "__main__":
     found = {"audits": audits_table()} if "--audits" in sys.argv else {}
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), **found), encoding="utf-8")
+    faults = filled(FAULTS.read_text(encoding="utf-8"), faults=faults_table())
+    FAULTS.write_text(faults, encoding="utf-8")

@@ -57,3 +57,19 @@ def test_the_page_of_the_battery_is_up_to_date() -> None:
 
     text = pages.PAGE.read_text(encoding="utf-8")
     assert pages.rendered(text) == text, "run python tests/battery/pages.py"
+
+
+def test_the_page_of_published_faults_is_up_to_date_and_has_at_least_twenty() -> None:
+    from battery import pages
+
+    text = pages.FAULTS.read_text(encoding="utf-8")
+    assert pages.filled(text, faults=pages.faults_table()) == text, "run tests/battery/pages.py"
+    assert pages.faults_table().count("\n| ") >= 21  # a line of the table's own
+
+
+def test_every_source_of_a_fault_is_named_by_a_planted_defect() -> None:
+    from battery.planted import PLANTED
+    from battery.sources import SOURCES
+
+    unused = [name for name in SOURCES if not any(name in planted.seen_in for planted in PLANTED)]
+    assert not unused
