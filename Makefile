@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
-	bench-mcgen bench-scale clean
+	bench-mcgen bench-scale bench-audit clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -74,6 +74,9 @@ bench-scale: $(VENV)/.core
 
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache
+
+bench-audit: $(VENV)/.core
+	$(BIN)/python benchmarks/audit.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,244 @@
+"""Every central method of the registry, audited from outside: claimed beside audited.
+
+    python benchmarks/audit.py               # about 25 minutes on one core; goes on after a stop
+    python benchmarks/audit.py --minutes 10  # as much of it as there is time for
+    python benchmarks/audit.py --page        # docs/audits.md from the results alone
+
+Each method is run through ``sfumato.audit``: many times on two neighbouring data sets that are made
+up, with the noise of the operating system, at settings under which what is released shows much of
+one record (few steps on all records, one column), because a bound says little where it cannot.
+Finished runs lie in ``.cache/audit``; results are written after each method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfumato.api import Audit, audit
+from sfumato.api.auditing import neighbours
+from sfumato.data import Categorical, Schema
+from sfumato.versions import versions
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "audit.json"
+PAGE = ROOT / "docs" / "audits.md"
+CONFIDENCE = 0.99
+
+ONE = Schema((Categorical("who", tuple("abcd")), Categorical("t", ("x", "y"))), target="t")
+"""One column by a target: the whole budget is on the cells that the canary is in."""
+
+FULL: dict[str, Any] = {"expected_batch_size": 20, "max_grad_norm": 1.0, "seed": 1}
+STEPS: dict[str, Any] = {**FULL, "network": "dense", "momentum": 0.0, "averaging": None}
+DRAWN: dict[str, Any] = {"samples": 24, "latent": 2, "hidden": 4, "width": 2, "seed": 1}
+PICTURED: dict[str, Any] = {
+    **FULL,
+    **DRAWN,
+    "epochs": 2.0,
+    "class_prior": "uniform",
+    "averaging": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One audit.
+
+    Args:
+        label: In the table.
+        method: Registered name.
+        epsilon: Of the budget.
+        runs: On each of the two data sets.
+        settings: Of the method.
+        records: In each data set.
+        schema: Facts; None for those of the product.
+        delta: None for the method's default.
+    """
+
+    label: str
+    method: str
+    epsilon: float
+    runs: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    records: int = 20
+    schema: Any = None
+    delta: float | None = None
+
+
+def cases(cache: Path) -> tuple[Case, ...]:
+    """All of them; ``learn.pate`` needs a file of public pictures."""
+    return (
+        Case("pure", "tables.independent", 2, 2500, {"seed": 1}, schema=ONE, delta=0.0),
+        Case("gaussian", "tables.independent", 4, 2000, {"seed": 1}, schema=ONE, delta=1e-2),
+        Case("", "tables.marginals", 4, 2000, {"seed": 1}, schema=ONE),
+        Case("", "tables.mcgen", 4, 2000, {"seed": 1, "set_size": 1}, schema=ONE),
+        Case("importance paid", "tables.adaptive", 4, 1200, {"importance": "paid"}, schema=ONE),
+        Case("one step", "learn.dpsgd", 4, 2500, {**STEPS, "epochs": 1.0, "learning_rate": 0.1}),
+        Case(
+            "8 steps, half of the records each",
+            "learn.dpsgd",
+            4,
+            1500,
+            {**STEPS, "epochs": 4.0, "expected_batch_size": 10, "learning_rate": 0.02},
+        ),
+        Case("", "learn.dynamic", 4, 1500, {**STEPS, "epochs": 4.0, "learning_rate": 0.02}),
+        Case("", "learn.adlm", 4, 1000, {**STEPS, "epochs": 4.0, "learning_rate": 0.02}),
+        Case("", "learn.recipe", 4, 1000, {"sample_rate": 1.0, "steps": 4, "learning_rate": 0.1}),
+        Case(
+            "head, random weights",
+            "learn.finetune",
+            4,
+            120,
+            {"weights": "random", "side": 32, "sample_rate": 1.0, "steps": 2},
+        ),
+        Case(
+            "",
+            "learn.pate",
+            4,
+            1000,
+            {"public_data": _public(cache), "teachers": 2, "queries": 4, "components": 3},
+        ),
+        Case("metric", "learn.vmf", 4, 800, {"network": "dense", "steps": 2, "seed": 1}),
+        Case("", "generators.merf", 4, 200, {**DRAWN, "features": 40, "steps": 20}),
+        Case("", "generators.taught", 4, 300, {"samples": 24, "steps": 4, "seed": 1}),
+        Case("", "generators.cvae", 4, 300, PICTURED),
+        Case("", "generators.dpgan", 4, 300, {**PICTURED, "critic_steps": 2, "batch": 24}),
+    )
+
+
+def main() -> None:
+    """Runs what is not in the results yet."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60.0, help="stop after about so many")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "audit")
+    parser.add_argument("--only", help="cases of one method")
+    parser.add_argument("--page", action="store_true", help="write docs/audits.md and no more")
+    asked = parser.parse_args()
+    if not asked.page:
+        _run(asked.cache, time.monotonic() + 60 * asked.minutes, asked.only)
+    if not RESULTS.exists():
+        return  # the first audit was stopped; its runs are kept
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+
+
+def _run(cache: Path, until: float, only: str | None) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    done = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"audits": []}
+    held = {(a["subject"], a["label"]): a for a in done["audits"]}
+    wanted = [c for c in cases(cache) if only is None or c.method == only]
+    for case in wanted:
+        if (case.method, case.label) in held:
+            continue
+        if time.monotonic() > until:
+            break
+        found = _audit(case, cache, until)
+        if found is None:
+            break
+        held[case.method, case.label] = {"label": case.label, **found.to_dict()}
+        print(case.method, case.label, found.summary, f"{found.seconds:.0f} s", flush=True)
+        order = [(c.method, c.label) for c in cases(cache)]
+        audits = sorted(held.values(), key=lambda a: order.index((a["subject"], a["label"])))
+        machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+        text = json.dumps({**machine, "versions": versions(), "audits": audits}, indent=1)
+        RESULTS.write_text(text + "\n", encoding="utf-8")
+
+
+class _Time(Exception):
+    """There is none left; finished runs are on disk."""
+
+
+def _audit(case: Case, cache: Path, until: float) -> Audit | None:
+    def told(done: int, total: int, label: str) -> None:
+        if time.monotonic() > until and done < total:
+            raise _Time
+
+    folder = cache / re.sub(r"\W+", "-", f"{case.method} {case.label}").strip("-")
+    try:
+        return audit(
+            case.method,
+            epsilon=case.epsilon,
+            delta=case.delta,
+            settings=case.settings,
+            schema=case.schema or _facts(case.method),
+            runs=case.runs,
+            records=case.records,
+            confidence=CONFIDENCE,
+            folder=folder,
+            device="cpu",
+            progress=told,
+        )
+    except _Time:
+        return None
+
+
+def _facts(method: str) -> Any:
+    from sfumato import registry
+
+    kinds: tuple[str, ...] = registry.find("method", method).kinds  # type: ignore[attr-defined]
+    return neighbours.usual(kinds)
+
+
+def _public(cache: Path) -> str:
+    """Pictures that nobody protects, in a file."""
+    file = cache / "public.npz"
+    if not file.exists():
+        rng = np.random.default_rng(77)
+        facts = neighbours.PICTURES
+        images = rng.random((200, *facts.shape)).astype(np.float32)
+        with tempfile.NamedTemporaryFile(dir=cache, suffix=".npz", delete=False) as scratch:
+            np.savez(
+                scratch,
+                images=images,
+                labels=rng.integers(0, len(facts.classes), 200),
+                classes=np.array(facts.classes),
+            )
+        os.replace(scratch.name, file)
+    return str(file)
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The results as a table of the page."""
+    lines = [
+        "| method | claimed ε | δ | audited: ε at least | if Gaussian | claimed µ | µ at least "
+        "| runs | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for one in found["audits"]:
+        claim, label = one["claim"], f" ({one['label']})" if one["label"] else ""
+        mu = "–" if claim["mu"] is None else f"{claim['mu']:.2f}"
+        mark = " **false**" if one["broken"] else ""
+        lines.append(
+            f"| `{one['subject']}`{label} | {claim['epsilon']:.2f}{mark} | {claim['delta']:g} "
+            f"| {one['epsilon']:.2f} | {one['gaussian_epsilon']:.2f} | {mu} | {one['mu']:.2f} "
+            f"| {one['counts']['runs']} | {one['seconds']:.0f} |"
+        )
+    shown = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return "\n".join([*lines, "", f"At {CONFIDENCE:.0%} each. {shown}."])
+
+
+def rendered(text: str, found: Mapping[str, Any]) -> str:
+    """The page with its table as it should be."""
+    filled, places = re.subn(
+        r"(<!-- audits -->\n).*?(<!-- /audits -->)",
+        lambda match: f"{match[1]}{table(found)}\n{match[2]}",
+        text,
+        flags=re.DOTALL,
+    )
+    assert places == 1, "docs/audits.md has no place for the audits"
+    return filled
+
+
+if __name__ == "__main__":
+    main()
