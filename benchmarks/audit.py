@@ -127,6 +127,8 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.page:
         _run(asked.cache, time.monotonic() + 60 * asked.minutes, asked.only)
+    if not RESULTS.exists():
+        return  # the first audit was stopped; its runs are kept
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
 
