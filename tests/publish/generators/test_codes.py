@@ -36,14 +36,15 @@ def test_an_images_code_hangs_on_itself_alone(shape: tuple[int, int, int]) -> No
 
 def test_steps_bring_a_code_nearer_to_its_image() -> None:
     shape = (1, 8, 8)
-    public, images = coder(shape, epochs=80), draw(40, shape, 9)
+    public = coder(shape, epochs=5)
+    wanted = 2 * torch.randn(40, 5, generator=torch.Generator().manual_seed(4))
+    images = public.decoder(wanted)[:, :, :8, :8]  # such as there are codes for
 
     def error(steps: int) -> float:
         shown = public.decoder(invert(public, images, steps, 0.1, 100.0))[:, :, :8, :8]
         return float((shown - images).square().mean())
 
-    assert error(0) < 0.12  # it has learnt something
-    assert error(30) < 0.95 * error(0)
+    assert error(60) < 0.5 * error(0)
 
 
 def test_what_is_no_number_has_a_code_all_the_same() -> None:

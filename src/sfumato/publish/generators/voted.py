@@ -84,9 +84,9 @@ class Voted(DrawsAgain, ABC):
     """
 
     teachers: int = 1000
-    rounds: int = 400
+    rounds: int = 80
     batch: int = 4
-    crowd: int = 28
+    crowd: int = 12
     coefficients: int = 144
     bandwidth: float = 0.08
     stride: float = 0.3
@@ -96,7 +96,7 @@ class Voted(DrawsAgain, ABC):
     samples: int | None = None
     latent: int = 16
     hidden: int = 200
-    width: int = 32
+    width: int = 16
     averaging: float = 0.98
     max_minutes: float | None = None
     seed: int | None = None
