@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from battery.audit import two_point
 
 import sfumato.api as api
 from sfumato import registry
