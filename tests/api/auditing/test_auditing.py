@@ -81,7 +81,7 @@ def test_an_honest_mechanism_stands_and_one_with_a_third_of_its_noise_falls(seed
     }
     honest, planted = audit(Brightness(), **options), audit(Brightness(0.33), **options)
     assert not honest.broken
-    assert 1.0 < honest.gaussian_epsilon <= 4.0
+    assert 0.0 < honest.gaussian_epsilon <= 4.0  # so few runs promise no more
     assert planted.broken
     assert planted.refuted
     assert "The claim is false" in planted.summary
