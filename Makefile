@@ -61,7 +61,7 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 	$(BIN)/python benchmarks/$*.py
 
 bench-images: $(VENV)/.core
-	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.augm \
+	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf \
 		generators.vaegm generators.dp2vae
 
 bench-adaptive: $(VENV)/.bench

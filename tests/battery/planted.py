@@ -389,13 +389,6 @@ PLANTED: tuple[Planted, ...] = (
         gradient_trained.unclipped,
     ),
     Planted(
-        "private images sent through a private autoencoder",
-        "readings of DP-AuGM (a holder that publishes its own records' codes)",
-        HONEST[gradient_trained.AUGM],
-        ("check_only_draws_leak",),
-        gradient_trained.private_reconstructed,
-    ),
-    Planted(
         "decoders that begin at the classes' exact means",
         "our own: an output's bias set from the data, as is usual without privacy",
         HONEST[gradient_trained.VAEGM],

@@ -13,7 +13,7 @@ from battery.rows import dpsgd, finetune
 from battery.rows.adaptive import adaptive
 from battery.rows.adlm import adlm
 from battery.rows.dynamic import dynamic
-from battery.rows.gradient_trained import augm, cvae, dp2vae, dpgan, vaegm
+from battery.rows.gradient_trained import cvae, dp2vae, dpgan, vaegm
 from battery.rows.independent import independent
 from battery.rows.marginals import marginals
 from battery.rows.mcgen import mcgen
@@ -57,7 +57,6 @@ METHODS: tuple[MethodRow, ...] = (
     cvae("generators.cvae"),
     cvae("generators.cvae: classes counted", counted=True),
     dpgan("generators.dpgan"),
-    augm("generators.augm"),
     vaegm("generators.vaegm"),
     dp2vae("generators.dp2vae"),
     taught("generators.taught"),

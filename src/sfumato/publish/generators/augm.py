@@ -6,6 +6,8 @@ images of ``public_data``, or, where there are none, of procedural strokes with 
 or public shares. Private images are never sent through: what a network makes of one image is a
 function of that image, whatever budget the network was trained under.
 
+Not registered: it has neither passed the battery nor been measured.
+
 Source: Chen et al. 2018 (arXiv 1812.02274); generative.md 3.3.
 """
 
@@ -22,7 +24,6 @@ from sfumato.errors import InputError
 from sfumato.publish import checks
 from sfumato.publish.generators.coded import Coded, check_like, sent
 from sfumato.publish.generators.gradient_trained import PUBLIC, GradientTrained, Run, Work
-from sfumato.registry import method
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from sfumato.release.release import Artefact
 
 
-@method("generators.augm")
 @dataclass(frozen=True)
 class Augm(GradientTrained):
     """A private autoencoder, and what it makes of public or procedural images.
@@ -58,6 +58,7 @@ class Augm(GradientTrained):
     encoder_hidden: int = 100
     public_data: str | None = None
 
+    name: ClassVar[str] = "generators.augm"
     source: ClassVar[str] = "Chen et al. 2018 (arXiv 1812.02274), by DP-SGD (Abadi et al. 2016)"
     generator_norm: ClassVar[str] = "group"
 
