@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.ndimage import zoom
 
-from sfumato.data import ImageSet, datasets
+from sfumato.data import ImageSet, Table, datasets
 from sfumato.learn.architectures import build, weights
 from sfumato.learn.examples import labelled
 from sfumato.publish.models.network import architecture
@@ -63,3 +64,11 @@ def unproven(content: Any, **plan: Any) -> Release:
         versions={},
     )
     return Release(card=card, artefact=Artefact(content))
+
+
+@cache
+def census(split: str) -> Table:
+    """Some 700 rows of the bundled census, of which the sex is to be predicted."""
+    data = datasets.load("census-sample", split)
+    assert isinstance(data, Table)
+    return data.sample(700, 0).with_target("sex")

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.attack.overfitted import digits, fitted, unproven
+from tests.attack.overfitted import census, digits, fitted, unproven
 
 from sfumato import registry
 from sfumato.attack import Evidence
 from sfumato.attack.attribute_model import paired
 from sfumato.attack.finding import Finding
-from sfumato.data import Table, datasets
+from sfumato.data import Table
 from sfumato.errors import InputError
 from sfumato.release.release import Release
-
-
-@cache
-def credit(split: str) -> Table:
-    data = datasets.load("german-credit", split)
-    assert isinstance(data, Table)
-    return data
 
 
 def attack(release: Release, evidence: Evidence, **settings: Any) -> Finding:
@@ -52,18 +44,18 @@ def test_a_model_that_learnt_its_members_by_heart_tells_their_secrets(make_peopl
 
 
 def test_secrets_default_to_columns_of_few_values() -> None:
-    release = unproven(fitted(credit("train"), steps=5))
-    finding = attack(release, Evidence(credit("train"), credit("test")), max_targets=100)
+    release = unproven(fitted(census("train"), steps=5))
+    finding = attack(release, Evidence(census("train"), census("test")), max_targets=100)
     assert len(finding.details["secrets"]) == 3
-    target = credit("train").schema.target
+    target = census("train").schema.target
     assert target not in [row["secret"] for row in finding.details["secrets"]]
 
 
 def test_what_cannot_be_tried_is_refused() -> None:
-    release = unproven(fitted(credit("train"), steps=0))
-    evidence = Evidence(credit("train"), credit("test"))
+    release = unproven(fitted(census("train"), steps=0))
+    evidence = Evidence(census("train"), census("test"))
     with pytest.raises(InputError, match="trying its values"):
-        attack(release, evidence, secrets=(str(credit("train").schema.target),))
+        attack(release, evidence, secrets=(str(census("train").schema.target),))
     pictures = digits("train", 0, 60)
     with pytest.raises(InputError, match="takes pictures"):
         attack(unproven(fitted(pictures, steps=0)), Evidence(pictures, digits("test", 0, 60)))

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.attack.overfitted import NOISY, digits, fitted, unproven
+from tests.attack.overfitted import NOISY, census, digits, fitted, unproven
 
 from sfumato import registry
 from sfumato.attack import Evidence
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradients.labels import counts_of_bias
 from sfumato.attack.label import score
-from sfumato.data import datasets
 from sfumato.errors import InputError
 from sfumato.release.model import Model
 
@@ -75,7 +74,7 @@ def test_an_update_gives_the_label_to_whoever_may_only_ask() -> None:
 
 
 def test_rows_have_labels_too() -> None:
-    members, others = (datasets.load("german-credit", s) for s in ("train", "test"))
+    members, others = census("train"), census("test")
     release = unproven(fitted(members, hidden=(16,), steps=0))
     for name in ("label.gradient", "label.update"):
         built = registry.build("attack", name, {"max_targets": 100})

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.attack.overfitted import digits, fitted, unproven
+from tests.attack.overfitted import census, digits, fitted, unproven
 
 from sfumato import registry
 from sfumato.attack import Evidence
 from sfumato.attack.finding import Finding
-from sfumato.data import ImageSet, datasets
+from sfumato.data import ImageSet
 from sfumato.errors import InputError
 from sfumato.release.release import Release
 
@@ -23,7 +23,7 @@ def attack(release: Release, evidence: Evidence, **settings: Any) -> Finding:
 
 
 def test_a_logistic_regression_is_solved_for_its_weights() -> None:
-    members, others = (datasets.load("german-credit", s) for s in ("train", "test"))
+    members, others = census("train"), census("test")
     finding = attack(unproven(fitted(members, steps=100)), Evidence(members, others))
     assert finding.value > 0.9
     assert finding.better_than_chance
@@ -49,7 +49,7 @@ def test_a_model_of_pictures_is_copied_and_labels_alone_suffice() -> None:
 
 def test_a_model_without_a_pattern_is_not_copied() -> None:
     """Control: answers that follow from nothing in the record teach nothing about others."""
-    members, others = (datasets.load("german-credit", s) for s in ("train", "test"))
+    members, others = census("train"), census("test")
     release = unproven(fitted(members, steps=100))
     model = release.model
     rng = np.random.default_rng(0)

@@ -599,5 +599,5 @@ def test_the_style_serves_dark_screens_narrow_screens_and_paper(editions: dict[s
     assert used <= set_here
 
 
-def test_the_package_exports_the_two_pages() -> None:
-    assert sfumato.report.__all__ == ["comparison_page", "page"]
+def test_the_package_exports_its_pages() -> None:
+    assert sfumato.report.__all__ == ["audit_page", "comparison_page", "page"]
