@@ -14,4 +14,10 @@ def cases(check: Check) -> Any:
     """``pytest.mark.parametrize`` over these rows."""
     rows = [row for row in ROWS if check.applies(row)]
     assert rows, f"{check.name} speaks of no row"
-    return pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in rows])
+    return pytest.mark.parametrize(
+        "row",
+        [
+            pytest.param(row, id=row.name, marks=[] if row.everyday else pytest.mark.slow)
+            for row in rows
+        ],
+    )

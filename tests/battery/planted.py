@@ -53,6 +53,7 @@ class Planted:
         row: The defective row.
         caught_by: Names of the checks that must fail on it.
         patched: What is wrong outside of the row while a check runs.
+        slow: Whether it takes so long to catch that it is a slow test.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Planted:
     row: Row
     caught_by: tuple[str, ...]
     patched: Callable[[], AbstractContextManager[Any]] = nullcontext
+    slow: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -728,6 +730,7 @@ PLANTED: tuple[Planted, ...] = (
         with_runs("learn.dpsgd: flat", 700),
         ("check_public_audit",),
         trained.half_the_batch_accounted,
+        slow=True,
     ),
     Planted(
         "the gradients' own multiplier accounted for an adaptive step",

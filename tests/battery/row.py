@@ -55,6 +55,7 @@ class Row:
         one_run: ``(row, included, source)``: a score for each canary, from one run in which those
             included are present (or changed).
         canaries: How many.
+        everyday: False for a further setting of a method: its checks are slow tests.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Row:
     identity: Callable[[Any, NoiseSource], tuple[Array, Array]] | None = None
     huge: Budget = HUGE
     tolerance: float = 0.0
+    everyday: bool = True
     one_run: Callable[[Any, NDArray[np.bool_], NoiseSource], Array] | None = None
     canaries: int = 4000
 

@@ -9,7 +9,11 @@ from battery.check import CHECKS
 from battery.planted import PLANTED, Planted
 
 CASES = [
-    pytest.param(planted, name, id=f"{planted.name}: {name}")
+    pytest.param(
+        *(planted, name),
+        id=f"{planted.name}: {name}",
+        marks=[pytest.mark.slow] if planted.slow else [],
+    )
     for planted in PLANTED
     for name in planted.caught_by
 ]

@@ -77,8 +77,15 @@ def augm(name: str) -> MethodRow:
     return coder(
         name,
         Augm,
-        {"encoder_width": 2, "encoder_hidden": 5, "samples": None},
-        {"encoder_width": 4, "encoder_hidden": 4, "public_data": public_records()},
+        {
+            "encoder_width": 4,
+            "encoder_hidden": 12,
+            "samples": None,
+            "hidden": 30,
+            "width": 16,
+            "latent": 8,
+        },
+        {"encoder_width": 2, "encoder_hidden": 5, "public_data": public_records()},
         numbers=numbers,
     )
 

@@ -78,7 +78,7 @@ def trained(
         way = along(made)
         return np.array(
             [
-                sum(float(step.output @ way) for step in steps_of(made, private, source, real=True))
+                float(_sum(steps_of(made, private, source, real=True), way) @ way)
                 for _ in range(runs)
             ]
         )
@@ -91,9 +91,9 @@ def trained(
         if neighbours is Neighbours.REPLACE_ONE:
             return one_of_two(made, canaries, included, source)
         present = canaries.select(np.flatnonzero(included))
-        noisy = sum(step.output for step in steps_of(made, present, source, real=True))
-        alone = (canaries.select(np.array([i])) for i in range(count))
-        return np.array([float(first(made, canary).values @ noisy) for canary in alone])
+        alone = [first(made, canaries.select(np.array([i]))).values for i in range(count)]
+        noisy = _sum(steps_of(made, present, source, real=True), alone[0])
+        return np.array([float(canary @ noisy) for canary in alone])
 
     def one_of_two(
         made: Calibrated, canaries: ImageSet, included: Array, source: NoiseSource
@@ -105,8 +105,8 @@ def trained(
         labels = np.stack([side.labels for side in both])
         classes = canaries.schema.classes
         private = ImageSet.from_arrays(images[chosen], labels[chosen], classes)
-        noisy = sum(step.output for step in steps_of(made, private, source, real=True))
         none = first(made, ImageSet.from_arrays(images[0], labels[0], classes)).values
+        noisy = _sum(steps_of(made, private, source, real=True), none)
         scores = []
         for i in range(len(canaries)):
             swapped = np.array([1 if j == i else 0 for j in range(len(canaries))])
@@ -197,6 +197,12 @@ def steps_of(
             recorder.stop_after(STEPS)
         made.run(private, source, silent)
     return [draw for draw in recorder.draws if isinstance(draw.mechanism, STEPS) and draw.lot]
+
+
+def _sum(steps: list[Draw], like: Array) -> Array:
+    """What the steps that train the same weights as ``like`` come to."""
+    same = [step.output for step in steps if step.output.shape == like.shape]
+    return np.sum(same, axis=0) if same else np.zeros(like.shape)
 
 
 def _extremes(base: ImageSet, neighbours: Neighbours) -> tuple[ImageSet, ImageSet]:

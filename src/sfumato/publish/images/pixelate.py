@@ -159,7 +159,8 @@ class Pixelate:
         step = _STEP if _STEP * 2.0**20 <= scale < _STEP * 2.0**44 else power_below(scale) * _FINE
         # Rounding toward zero may part two images by a step in each cell that differs.
         padded = distance + step * self.pixels * channels
-        noise = Laplace.calibrate(Budget(left), padded / 2, Neighbours.REPLACE_ONE, step)
+        hair = 1 - 2.0**-48  # what rounding in the accounting may add
+        noise = Laplace.calibrate(Budget(left * hair), padded / 2, Neighbours.REPLACE_ONE, step)
         event = noise.event if label is None else events.compose(noise.event, label.event)
         whole = left * height * width / self.pixels + budget.epsilon - left
         plan: dict[str, Any] = {
