@@ -210,7 +210,7 @@ def _extremes() -> tuple[ImageSet, ImageSet]:
     import torch
 
     from sfumato.learn.pate.critics import owners
-    from sfumato.publish.generators.seeds import seeds_of
+    from sfumato.publish.seeds import seeds_of
 
     parts = seeds_of(SMALL["seed"], "parts", "weights", "training", "drawing")["parts"]
     away = np.ones((1, 4, 4), np.float32)

@@ -24,9 +24,9 @@ from sfumato.publish.generators.dpmi import Dpmi
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.per_class import Encoder as OfOneClass
 from sfumato.publish.generators.priors import Counted
-from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.generators.vaegm import VaeGm
 from sfumato.publish.method import Calibrated
+from sfumato.publish.seeds import seeds_of
 from sfumato.release.release import Release
 
 FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)

@@ -19,14 +19,14 @@ import numpy as np
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish import checks
-from sfumato.publish.generators import priors, rehearsal
+from sfumato.publish import checks, rehearsal
+from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import DrawsAgain, publishable
-from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.generators.steps import FirstDraws, PrivateSteps
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.models.run import caveats
+from sfumato.publish.seeds import seeds_of
 from sfumato.publish.workspace import once
 from sfumato.release.release import Artefact
 

@@ -13,9 +13,9 @@ from sfumato.publish.generators.embedding import NoisyEmbedding
 from sfumato.publish.generators.features import FourierFeatures
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
-from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.generators.training import Training, train
 from sfumato.publish.method import Progress
+from sfumato.publish.seeds import seeds_of
 from sfumato.release.release import Artefact
 
 if TYPE_CHECKING:

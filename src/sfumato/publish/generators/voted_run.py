@@ -14,8 +14,8 @@ import numpy as np
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
-from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.method import Progress
+from sfumato.publish.seeds import seeds_of
 from sfumato.release.release import Artefact
 
 if TYPE_CHECKING:

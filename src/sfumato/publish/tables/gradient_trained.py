@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish import checks
-from sfumato.publish.generators import rehearsal
+from sfumato.publish import checks, rehearsal
 from sfumato.publish.generators.gradient_trained import Work
-from sfumato.publish.generators.seeds import seeds_of
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.models.run import caveats
+from sfumato.publish.seeds import seeds_of
 from sfumato.publish.tables.bins import check_binning
 from sfumato.publish.tables.counted import (
     TARGET_BINS,
