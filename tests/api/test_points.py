@@ -77,18 +77,38 @@ def test_every_point_learns_at_a_large_mu_and_says_how_it_is_compared(public: st
     assert leak["fpr_target"] == 0.001
 
 
-def test_at_next_to_no_budget_every_point_knows_no_more_than_the_majority(public: str) -> None:
-    """DP-UTIL's vote stayed at full accuracy here. False alarms below 1e-6: the mean accuracy of
-    weights that are noise is a third, and none of five exceeds 0.4 by 5 standard errors."""
+def bars(records: int, seed: int) -> ImageSet:
+    """Twelve classes that anybody can tell apart: each row or column of a picture lit up."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(12, records, p=(0.12, *[0.08] * 11))
+    images = rng.random((records, 1, 6, 6)).astype(np.float32) * 0.3
+    for label in range(6):
+        images[labels == label, 0, label] += 0.6
+        images[labels == label + 6, 0, :, label] += 0.6
+    return ImageSet.from_arrays(images, labels, tuple("abcdefghijkl"))
+
+
+def test_at_next_to_no_budget_every_point_knows_no_more_than_the_majority(tmp_path: Path) -> None:
+    """DP-UTIL's vote stayed at full accuracy here. False alarms below 1e-5: weights that are noise
+    call each of twelve heaps by a name of twelve; nine or more are right with probability 1e-6."""
+    pool = bars(300, 9)
+    public = tmp_path / "public.npz"
+    np.savez(public, images=pool.images, labels=pool.labels, classes=np.array(pool.schema.classes))
     tiny = {**SMALL, "input": "epochs=3,max_norm=3.0"}
-    found = compared(mus=[1e-3], delta=1e-6, public_data=public, settings=tiny, seeds=[0, 1])
+    found = compared(
+        bars(RECORDS, 1),
+        mus=[1e-3],
+        delta=1e-6,
+        public_data=str(public),
+        settings=tiny,
+        seeds=[0, 1],
+    )
     assert not found.refused
-    for row in found.rows:
-        if row.point != "none":
-            assert row.accuracy <= found.majority[str(row.seed)] + 0.3, row.point
-    for point in POINTS:
-        mean = np.mean([row.accuracy for row in found.rows if row.point == point])
-        assert mean <= np.mean(list(found.majority.values())) + 0.15, point
+    told = [row for row in found.rows if row.point != "none"]
+    assert {row.point for row in told} == set(POINTS) - {"none"}
+    assert all(row.accuracy < 0.7 for row in told)
+    assert np.mean([row.accuracy for row in told]) < np.mean(list(found.majority.values())) + 0.25
+    assert min(row.accuracy for row in found.rows if row.point == "none") > 0.95
 
 
 def test_one_scalar_of_noise_for_all_weights_would_be_seen_there(

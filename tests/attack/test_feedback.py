@@ -47,6 +47,7 @@ def test_a_gan_makes_pictures_of_the_shape_it_learnt() -> None:
     assert made.max() <= 1
 
 
+@pytest.mark.slow
 def test_the_public_loop_takes_the_loosest_that_passes() -> None:
     members, evidence = few_copies()
 

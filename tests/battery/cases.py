@@ -17,7 +17,11 @@ def cases(check: Check) -> Any:
     return pytest.mark.parametrize(
         "row",
         [
-            pytest.param(row, id=row.name, marks=[] if row.everyday else pytest.mark.slow)
+            pytest.param(
+                row,
+                id=row.name,
+                marks=[pytest.mark.slow] if not row.everyday or check.name in row.long else [],
+            )
             for row in rows
         ],
     )

@@ -543,6 +543,7 @@ PLANTED: tuple[Planted, ...] = (
         HONEST[gradient_trained.DP2VAE],
         ("check_realised_loss",),
         gradient_trained.quiet_encoder,
+        slow=True,
     ),
     Planted(
         "the encoder's steps left out of the total",

@@ -56,6 +56,8 @@ class Row:
             included are present (or changed).
         canaries: How many.
         everyday: False for a further setting of a method: its checks are slow tests.
+        long: Names of checks that are slow tests for this row alone: another row's daily one draws
+            the same noise.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Row:
     huge: Budget = HUGE
     tolerance: float = 0.0
     everyday: bool = True
+    long: frozenset[str] = frozenset()
     one_run: Callable[[Any, NDArray[np.bool_], NoiseSource], Array] | None = None
     canaries: int = 4000
 
