@@ -56,17 +56,18 @@ def _list(as_json: bool) -> None:
     if as_json:
         output.emit({"methods": found["method"], "attacks": found["attack"]})
         return
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
-    table = Table("method", "takes", "gives", "guarantee", "purpose")
-    for values in found["method"]:
-        keys = ("name", "takes", "gives", "guarantee", "purpose")
-        table.add_row(*(values[key] for key in keys))
-    output.say(table)
-    table = Table("attack", "takes", "purpose")
-    for values in found["attack"]:
-        table.add_row(values["name"], values["takes"], values["purpose"])
-    output.say(table)
+    for kind, about in (("method", "guarantee"), ("attack", "takes")):
+        # Names are what people copy: they are never cut, however narrow the window.
+        table = Table(Column(kind, no_wrap=True), about, "purpose", box=SIMPLE_HEAD)
+        for values in found[kind]:
+            way = f"{values['takes']} → {values['gives']}, {values['guarantee']}"
+            table.add_row(
+                values["name"], way if kind == "method" else values["takes"], values["purpose"]
+            )
+        output.say(table)
 
 
 def _describe(name: str, cls: Any) -> dict[str, Any]:
