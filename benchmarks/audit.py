@@ -186,8 +186,8 @@ def _audit(case: Case, cache: Path, until: float) -> Audit | None:
 def _facts(method: str) -> Any:
     from sfumato import registry
 
-    kinds: tuple[str, ...] = registry.find("method", method).kinds  # type: ignore[attr-defined]
-    return neighbours.usual(kinds)
+    cls: Any = registry.find("method", method)
+    return neighbours.usual(cls.kinds)
 
 
 def _public(cache: Path) -> str:
@@ -218,25 +218,16 @@ def table(found: Mapping[str, Any]) -> str:
     for one in found["audits"]:
         claim, label = one["claim"], f" ({one['label']})" if one["label"] else ""
         mu = "–" if claim["mu"] is None else f"{claim['mu']:.2f}"
+        known = one["gaussian_epsilon"]
+        as_gaussian = "–" if known is None else f"{known:.2f}"
         mark = " **false**" if one["broken"] else ""
         lines.append(
             f"| `{one['subject']}`{label} | {claim['epsilon']:.2f}{mark} | {claim['delta']:g} "
-            f"| {one['epsilon']:.2f} | {_if_gaussian(one)} | {mu} | {one['mu']:.2f} "
+            f"| {one['epsilon']:.2f} | {as_gaussian} | {mu} | {one['mu']:.2f} "
             f"| {one['counts']['runs']} | {one['seconds']:.0f} |"
         )
     shown = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return "\n".join([*lines, "", f"At {CONFIDENCE:.0%} each. {shown}."])
-
-
-def _if_gaussian(one: Mapping[str, Any]) -> str:
-    """The bound on µ as an epsilon, where the claim is that of a Gaussian mechanism."""
-    from sfumato.privacy.accounting import gaussian
-
-    claim = one["claim"]
-    if claim["mu"] is None or claim["delta"] == 0:
-        return "–"
-    same = gaussian.epsilon(claim["delta"], claim["mu"]) <= 1.05 * claim["epsilon"]
-    return f"{one['gaussian_epsilon']:.2f}" if same else "–"
 
 
 def rendered(text: str, found: Mapping[str, Any]) -> str:

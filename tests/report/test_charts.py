@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sfumato.report import charts
+from sfumato.report import charts, line_charts
 from sfumato.report.svg import Axis, number, path, tag
 
 CEILING = ((0.0, 0.0), (0.001, 0.004), (0.01, 0.03), (0.1, 0.2), (1.0, 1.0))
@@ -143,9 +143,10 @@ def test_histogram_bins_are_as_tall_as_their_shares() -> None:
 
 def test_lines_tell_methods_apart_by_more_than_colour() -> None:
     series = [
-        charts.Series(f"m{i}", [(0.5, 0.1, 0.2, 0.3), (2.0, 0.4, 0.4, 0.4)], i) for i in range(6)
+        line_charts.Series(f"m{i}", [(0.5, 0.1, 0.2, 0.3), (2.0, 0.4, 0.4, 0.4)], i)
+        for i in range(6)
     ]
-    drawn = charts.lines(series, title="t", floor=0.1, top=0.9, ends=(0.0, 1.0))
+    drawn = line_charts.lines(series, title="t", floor=0.1, top=0.9, ends=(0.0, 1.0))
     shapes = Shapes(drawn)
     marks = {
         (name, len(points(a)) if "d" in a else 0, "hollow" in a["class"])
@@ -157,7 +158,7 @@ def test_lines_tell_methods_apart_by_more_than_colour() -> None:
     assert len(spans) == 1  # only where runs differ
     assert float(spans[0]["y1"]) == pytest.approx(190 - 17.8)
     assert "m0: 0.200 at 0.5, 0.400 at 2" in drawn
-    assert "m5" in charts.key(5, "m5")
+    assert "m5" in line_charts.key(5, "m5")
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,9 @@ class Inference(Settings):
             total = features.size(evidence.auxiliary)
             held = targets.read(evidence.auxiliary, features.choose(total, self.max_targets, rng))
         if release.data.kind == "table":
-            rows = self._columns(inside, outside, published, held, release.data.schema, seed)  # type: ignore[arg-type]
+            rows = self._columns(inside, outside, published, held, release.facts, seed)
         else:
-            classes = len(release.data.schema.classes)  # type: ignore[union-attr]
+            classes = len(release.facts.classes)
             labels = self._label(inside, published), self._label(outside, published)
             known = _imputed_labels(inside, outside, held, classes, seed)
             rows = [self._row(LABEL, labels[0], labels[1], known, 1)]

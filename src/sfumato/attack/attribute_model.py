@@ -65,11 +65,12 @@ class FromModel(Settings):
                              "Leave it out.")  # fmt: skip
         rng = np.random.default_rng(seed)
         judged, held = auxiliary.parted(evidence, seed)
+        tables: list[Any] = [evidence.members, judged, held]
         members, others = (
-            features.codes(data, features.choose(len(data), self.max_targets, rng))  # type: ignore[arg-type]
-            for data in (evidence.members, judged)
+            features.codes(data, features.choose(len(data), self.max_targets, rng))
+            for data in tables[:2]
         )
-        own = features.codes(held, features.choose(len(held), self.max_released, rng))  # type: ignore[arg-type]
+        own = features.codes(tables[2], features.choose(len(held), self.max_released, rng))
         names = self._names(model)
         each = 1 - (1 - self.confidence) / len(names)
         rows = [self._secret(model, name, members, others, own, each, seed) for name in names]

@@ -65,7 +65,7 @@ class ProtocolInference(Settings):
         sides = targets.read(evidence.members, chosen), targets.read(evidence.non_members, others)
         published = targets.released(release, self.max_released, rng)
         published = published[rng.permutation(len(published))]  # the first of equals is taken
-        names = self._names(release.data.schema)  # type: ignore[arg-type]
+        names = self._names(release.facts)
         confidence = 1 - (1 - self.confidence) / len(names)
         rows = self._rows(sides, published, names, confidence, rng)
         worst = max(rows, key=lambda row: float(row["interval"][0]))

@@ -122,7 +122,8 @@ def _print(found: object, folder: str | None) -> None:
     table.add_row(
         f"ε at δ = {found.claim.delta:g}", _figure(found.claim.epsilon), _figure(found.epsilon)
     )
-    table.add_row("the same, if Gaussian", "", _figure(found.gaussian_epsilon))
+    if found.gaussian_epsilon is not None:
+        table.add_row("the same, as Gaussian noise leaks", "", _figure(found.gaussian_epsilon))
     table.add_row("µ", _figure(found.claim.mu), _figure(found.mu))
     output.say(table)
     colour = "bold red" if found.broken else "green"

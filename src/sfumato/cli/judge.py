@@ -132,17 +132,20 @@ def attack(
     if as_json:
         output.emit([finding.to_dict() for finding in findings])
         return
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
-    table = Table("attack", "metric", "value", "interval", "baseline", "chance", "ceiling")
+    # Names are what people copy: they are never cut, however narrow the window.
+    table = Table(
+        *(Column("attack", no_wrap=True), "value", "interval", "without access", "ceiling"),
+        box=SIMPLE_HEAD,
+    )
     for finding in findings:
         table.add_row(
             finding.attack,
-            finding.metric,
             f"{finding.value:.3f}",
             f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f} ({finding.confidence:.1%})",
-            _figure(finding.baseline),
-            _figure(finding.chance),
+            f"{_figure(finding.baseline)}, chance {_figure(finding.chance)}",
             _figure(finding.ceiling),
         )
     output.say(table)

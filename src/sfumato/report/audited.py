@@ -57,7 +57,7 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
         "Claimed ε": _figure(claim["epsilon"]),
         "at δ": f"{claim['delta']:g}",
         "ε is at least": _figure(values["epsilon"]),
-        "the same, if it leaks as Gaussian noise does": _figure(values["gaussian_epsilon"]),
+        "the same, as Gaussian noise leaks": _figure(values["gaussian_epsilon"]),
         "Claimed µ": _figure(claim["mu"]),
         "µ is at least": _figure(values["mu"]),
         "Claimed trade-off curve": "refuted" if values["refuted"] else "not refuted",
@@ -78,8 +78,9 @@ def _bars(values: Mapping[str, Any]) -> Markup:
     bars = [
         ("claimed", values["claim"]["epsilon"], "currentColor"),
         ("at least", values["epsilon"], "#b3261e" if values["broken"] else "#2e7d4f"),
-        ("if Gaussian", values["gaussian_epsilon"], "#8a8a8a"),
     ]
+    if values["gaussian_epsilon"] is not None:
+        bars.append(("if Gaussian", values["gaussian_epsilon"], "#8a8a8a"))
     shown = [(name, value or 0.0, colour) for name, value, colour in bars]
     largest = max(0.1, *(value for _, value, _ in shown))
     scale = (_WIDTH - _LEFT - _RIGHT) / largest

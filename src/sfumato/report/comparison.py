@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sfumato.report import charts, wording
+from sfumato.report import line_charts, wording
 from sfumato.report.inside import headline_metric, nice_range
 from sfumato.report.page import render
 
@@ -80,7 +80,7 @@ def comparison_page(comparison: Comparison) -> str:
             "unlike": "Fréchet distance"
             if any(row.fidelity is not None for row in rows)
             else "Marginal error",
-            "keys": [charts.key(methods.index(m), m) for m in _methods(rows)],
+            "keys": [line_charts.key(methods.index(m), m) for m in _methods(rows)],
             "rows": [
                 _line(row) for row in sorted(rows, key=lambda r: (r.method, r.epsilon, r.seed))
             ],
@@ -176,14 +176,16 @@ def _chart(
 ) -> dict[str, Any]:
     known = [(row, value) for row, value in values if value is not None]
     series = [
-        charts.Series(method, points, index)
+        line_charts.Series(method, points, index)
         for index, method in enumerate(methods)
         if (points := _points(known, method))
     ]
     shown = [value for _, value in known] + [v for v in (floor, top) if v is not None]
     return {
         "title": title,
-        "drawing": charts.lines(series, title=title, floor=floor, top=top, ends=nice_range(shown))
+        "drawing": line_charts.lines(
+            series, title=title, floor=floor, top=top, ends=nice_range(shown)
+        )
         if known
         else "",
     }

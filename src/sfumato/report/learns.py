@@ -196,8 +196,10 @@ def _rates(row: Mapping[str, Any]) -> tuple[float, float]:
     """Success on members and on others."""
     if "accuracy" in row:
         return float(row["accuracy"]["members"]), float(row["accuracy"]["non_members"])
-    success = row["success"]
-    return tuple(float(success[s][0]) / float(success[s][1]) for s in ("members", "control"))  # type: ignore[return-value]
+    (right, tried), (others_right, others_tried) = (
+        row["success"][s] for s in ("members", "control")
+    )
+    return float(right) / float(tried), float(others_right) / float(others_tried)
 
 
 _SPOKEN: Mapping[str, Callable[[Finding], str]] = {

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from sfumato.errors import InputError, SfumatoError
-from sfumato.report import charts, record, released, wording
+from sfumato.report import charts, facts, record, released, wording
 from sfumato.report.bounds import Bounds, bounds
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from sfumato.data.facts import Fact
     from sfumato.measure.evaluation import Evaluation
     from sfumato.release.card import Card
     from sfumato.release.model import Model
@@ -153,7 +152,7 @@ def public_view(release: Release, figures: Bounds) -> dict[str, Any]:
         "pictures": seen["pictures"],
         "distributions": seen["distributions"],
         "layers": seen["layers"],
-        "fact_groups": list(_fact_groups(card)),
+        "fact_groups": list(facts.groups(card)),
         "method": {"source": "", **card.method},
         "plan": card.plan,
         "record": record.rows(card, figures),
@@ -326,63 +325,6 @@ def _contest(card: Card, unit: str) -> str:
     if card.guarantee.get("neighbours") == "replace-one":
         return f"which of two values {wording.article(unit)} had"
     return f"whether {wording.article(unit)} was in the data"
-
-
-def _fact_groups(card: Card) -> Iterator[dict[str, Any]]:
-    declared = [fact for fact in card.facts if fact.provenance == "public"]
-    sourced = [fact for fact in card.facts if fact.provenance.startswith("public:")]
-    paid = [fact for fact in card.facts if fact.provenance.startswith("ledger:")]
-    other = [f for f in card.facts if f not in declared and f not in sourced and f not in paid]
-    entry = str(card.ledger.get("entry", ""))
-    yield {
-        "title": "Paid for from the budget",
-        "text": "The release itself, by ledger entry no. "
-        f"{card.ledger.get('sequence')} ({entry[:12]}…)"
-        + (", and what follows." if paid else "; nothing else."),
-        "facts": _facts(paid),
-        "sources": True,
-    }
-    if sourced:
-        yield {
-            "title": "From public sources",
-            "text": "Declared to come from the sources named, not from the private rows.",
-            "facts": _facts(sourced),
-            "sources": True,
-        }
-    yield {
-        "title": "Declared public",
-        "text": f"{wording.plural(len(declared), 'fact')}, declared by the publisher without "
-        "looking at the rows. Nobody can check that from here: ask where they come from."
-        if declared
-        else "Nothing.",
-        "facts": _facts(declared),
-        "sources": False,
-    }
-    if other:
-        yield {
-            "title": "Of unknown origin",
-            "text": "Their provenance is not one this project writes.",
-            "facts": _facts(other),
-            "sources": True,
-        }
-
-
-def _facts(facts: list[Fact]) -> list[dict[str, str]]:
-    return [
-        {
-            "name": fact.name,
-            "value": wording.fact_value(fact.value),
-            "source": _source(fact.provenance),
-        }
-        for fact in facts
-    ]
-
-
-def _source(provenance: str) -> str:
-    entry = provenance.removeprefix("ledger:")
-    if entry != provenance:
-        return f"ledger entry {entry[:12]}…" if len(entry) > 16 else f"ledger entry {entry}"
-    return provenance.removeprefix("public: ")
 
 
 def _private_in(value: Any, at: str = "") -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sfumato.report import charts, wording
+from sfumato.report import line_charts, wording
 from sfumato.report.inside import nice_range
 from sfumato.report.page import render
 
@@ -92,7 +92,7 @@ def points_page(comparison: Comparison) -> str:
         mus=", ".join(f"{mu:.3g}" for mu in mus),
         seeds=len(comparison.majority),
         majority=wording.figure(majority),
-        keys=[charts.key(index, point) for index, point in enumerate(points)],
+        keys=[line_charts.key(index, point) for index, point in enumerate(points)],
         charts=[one for one in drawn if one["drawing"]],
         lines=[_line(group) for group in groups if group],
         proven=[
@@ -129,11 +129,13 @@ def _chart(
         ]
         shown += [value for runs in by_mu.values() for value in runs]
         if line:
-            series.append(charts.Series(point, line, index))
+            series.append(line_charts.Series(point, line, index))
     drawing = ""
     if series:
         ends = nice_range(shown)
-        drawing = charts.lines(series, title=title, floor=floor, top=top, ends=ends, across="μ")
+        drawing = line_charts.lines(
+            series, title=title, floor=floor, top=top, ends=ends, across="μ"
+        )
     return {"title": title, "drawing": drawing}
 
 

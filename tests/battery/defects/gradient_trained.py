@@ -19,8 +19,9 @@ from sfumato.publish.generators import codes
 from sfumato.publish.generators.augm import Augm
 from sfumato.publish.generators.coded import Coded
 from sfumato.publish.generators.dp2vae import Dp2Vae
-from sfumato.publish.generators.gradient_trained import Run, Work
+from sfumato.publish.generators.step_run import Run
 from sfumato.publish.generators.vaegm import VaeGm
+from sfumato.publish.generators.work import Work
 from sfumato.publish.method import Calibrated
 
 AUGM, VAEGM, DP2VAE = "generators.augm", "generators.vaegm", "generators.dp2vae"

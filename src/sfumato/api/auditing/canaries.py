@@ -137,7 +137,7 @@ def judged(
         claim=claim,
         epsilon=epsilon,
         mu=mu,
-        gaussian_epsilon=gaussian_epsilon(mu, claim.delta),
+        gaussian_epsilon=gaussian_epsilon(mu, claim),
         refuted=any(bounds.refutes(m, r, v, curve, level) for r, v in guesses),
         confidence=confidence,
         counts={
@@ -215,14 +215,15 @@ def _scores(
 
 def _score(release: Release, reference: Release, side: Any) -> NDArray[np.float64]:
     kind = release.artefact.kind
+    content: Any = release.artefact.content
     if kind == "model":
         moved = looks.weights(release.model) - looks.weights(reference.model)
         pulls = (looks.gradient(reference.model, side, i) for i in range(len(side)))
         return np.array([float(moved @ pull) for pull in pulls])
     if kind == "images":
-        shown, seen = pixels(side), pixels(release.artefact.content)  # type: ignore[arg-type]
+        shown, seen = pixels(side), pixels(content)
         return np.asarray((shown @ seen.T).max(axis=1), np.float64)
-    codes, released = side.codes(), release.data.codes()  # type: ignore[union-attr]
+    codes, released = side.codes(), content.codes()
     if release.card.plan.get("aligned") is True:  # each row has a place of its own
         return np.asarray(sum((codes[n] == released[n]) * 1.0 for n in codes), np.float64)
     columns = tuple(side.schema.columns)

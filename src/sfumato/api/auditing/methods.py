@@ -128,7 +128,7 @@ def two_points(
         claim=claim,
         epsilon=epsilon,
         mu=mu,
-        gaussian_epsilon=gaussian_epsilon(mu, proven.delta),
+        gaussian_epsilon=gaussian_epsilon(mu, claim),
         refuted=over > 0,
         confidence=confidence,
         counts={

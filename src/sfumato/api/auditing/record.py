@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FEWEST_RUNS = 40
+_AS_GAUSSIAN = 1.05  # how near a claim is to a Gaussian's: sampled steps, say, are not quite one
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Audit:
         claim: What is held against the bound.
         epsilon: At least, at the claim's delta; assumes nothing.
         mu: At least, for the mechanism to be mu-GDP at all.
-        gaussian_epsilon: ``mu`` read as an epsilon at the claim's delta: what a mechanism leaks
-            whose trade-off curve is a Gaussian's.
+        gaussian_epsilon: ``mu`` read as an epsilon at the claim's delta, where the claim's
+            trade-off curve is a Gaussian's; None elsewhere, where it would mean nothing.
         refuted: Whether the claimed trade-off curve allows less than was surely seen.
         confidence: Of all of this together.
         counts: Runs or canaries, how many were judged, and how many guesses were right.
@@ -89,7 +90,7 @@ class Audit:
     claim: Claim
     epsilon: float
     mu: float
-    gaussian_epsilon: float
+    gaussian_epsilon: float | None
     refuted: bool
     confidence: float
     counts: Mapping[str, int]
@@ -113,8 +114,8 @@ class Audit:
         claimed = "none" if self.claim.epsilon is None else f"{self.claim.epsilon:.2f}"
         sure = f"with {100 * self.confidence:g} % confidence"
         found = f"ε is at least {self.epsilon:.2f} at δ = {self.claim.delta:g}"
-        if self.gaussian_epsilon > self.epsilon:
-            found += f" (at least {self.gaussian_epsilon:.2f} if it leaks as Gaussian noise does)"
+        if self.gaussian_epsilon is not None and self.gaussian_epsilon > self.epsilon:
+            found += f" (at least {self.gaussian_epsilon:.2f} as Gaussian noise leaks)"
         if self.broken:
             return (
                 f"The claim is false, {sure}: {self.subject} claims ε = {claimed} at δ = "
@@ -152,7 +153,8 @@ def worst_case(guarantee: Guarantee) -> Central | Local:
             f"the guarantee is {guarantee.kind} and claims nothing of every record",
             "There is no claim to audit; attack it instead.",
         )
-    return proven  # type: ignore[no-any-return]
+    found: Central | Local = proven
+    return found
 
 
 def check_confidence(confidence: float) -> float:
@@ -166,8 +168,12 @@ def check_confidence(confidence: float) -> float:
     return float(confidence)
 
 
-def gaussian_epsilon(mu: float, delta: float) -> float:
-    """The epsilon at ``delta`` of a Gaussian mechanism; 0 where no delta is granted."""
+def gaussian_epsilon(mu: float, claim: Claim) -> float | None:
+    """``mu`` as an epsilon at the claim's delta, if that is how the claim's own two are related."""
     from sfumato.privacy.accounting import gaussian
 
-    return float(gaussian.epsilon(delta, mu)) if mu > 0 and delta > 0 else 0.0
+    if claim.mu is None or claim.epsilon is None or claim.delta == 0:
+        return None
+    if gaussian.epsilon(claim.delta, claim.mu) > _AS_GAUSSIAN * claim.epsilon:
+        return None
+    return float(gaussian.epsilon(claim.delta, mu)) if mu > 0 else 0.0

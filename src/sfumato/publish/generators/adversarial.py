@@ -24,7 +24,7 @@ from sfumato.learn.engine import Engine
 from sfumato.learn.loop import PrivateLoop
 
 if TYPE_CHECKING:
-    from sfumato.publish.generators.gradient_trained import Work
+    from sfumato.publish.generators.work import Work
 
 _BETAS = (0.0, 0.99)
 

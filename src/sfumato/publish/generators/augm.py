@@ -21,7 +21,8 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish import checks
 from sfumato.publish.generators.coded import Coded, check_like, sent
-from sfumato.publish.generators.gradient_trained import PUBLIC, GradientTrained, Work
+from sfumato.publish.generators.gradient_trained import PUBLIC, GradientTrained
+from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:

@@ -115,7 +115,7 @@ def reconstruct(release: Release, data: ImageSet) -> ImageSet:
 
     architecture = Coded.from_dict(release.artefact.architecture)
     module = architecture.load(release.artefact.tensors)
-    classes = release.data.schema.classes  # type: ignore[union-attr]
+    classes = release.facts.classes
     check_like(data, architecture.shape, classes)
     return ImageSet.from_arrays(sent(architecture, module, data), data.labels, classes)
 

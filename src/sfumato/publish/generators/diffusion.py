@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
 from sfumato.publish import checks
-from sfumato.publish.generators.gradient_trained import StepTrained, Work, publish_generator
+from sfumato.publish.generators.gradient_trained import StepTrained, publish_generator
 from sfumato.publish.generators.sampling import DrawsAgain
+from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 from sfumato.release.release import Artefact
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.publish import checks
-from sfumato.publish.generators.gradient_trained import GradientTrained, Work
+from sfumato.publish.generators.gradient_trained import GradientTrained
+from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish import checks
-from sfumato.publish.generators.gradient_trained import GradientTrained, Run, Work
+from sfumato.publish.generators.gradient_trained import GradientTrained
 from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.step_run import Run
+from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:

@@ -6,38 +6,31 @@ counts and what a method measures beforehand, is accounted here in one event.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish import checks, rehearsal
+from sfumato.publish import checks
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import DrawsAgain, publishable
+from sfumato.publish.generators.step_run import Run
 from sfumato.publish.generators.steps import FirstDraws, PrivateSteps
-from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.generators.work import Work
+from sfumato.publish.method import Calibrated
 from sfumato.publish.models.run import caveats
-from sfumato.publish.seeds import seeds_of
-from sfumato.publish.workspace import once
 from sfumato.release.release import Artefact
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from sfumato.data import ImageSchema, ImageSet
+    from sfumato.data import ImageSchema
     from sfumato.learn.clipping import Clipping
-    from sfumato.learn.mechanism import DpSgd
     from sfumato.privacy.budget import Budget
-    from sfumato.privacy.noise import NoiseSource
 
 
 PUBLIC = "public records"
@@ -46,46 +39,6 @@ PUBLIC_CAVEAT = (
     "The public records are not protected at all: that no private record, and nobody who expects "
     "protection, is among them is the custodian's declaration."
 )
-
-
-@dataclass(frozen=True)
-class Work:
-    """One training: what a method's :meth:`GradientTrained.train` is given.
-
-    Args:
-        architecture: Of what is trained, as the method gives it.
-        images: (n, c, h, w) private.
-        labels: (n,) private class numbers.
-        steps: What may be drawn from them; the mechanism is to be run, and nothing else.
-        prior: (K,) public or noisy shares of the classes.
-        seeds: ``"weights"`` and ``"training"``.
-        source: Sampling and noise.
-        device: As torch names it.
-        progress: Told steps done and steps in all.
-        workspace: Where checkpoints lie; None keeps none.
-        most: So many steps are taken, decided before any private image is looked at; None: all.
-        start: What a method made of its first draws, see :meth:`StepTrained.warm_up`.
-        prepared: What the method needs beside private images: nothing private.
-    """
-
-    architecture: Any
-    images: Tensor
-    labels: Tensor
-    steps: PrivateSteps
-    prior: Tensor
-    seeds: Mapping[str, int]
-    source: NoiseSource
-    device: str
-    progress: Callable[[int, int], None]
-    workspace: Path | None = None
-    most: int | None = None
-    start: Any = None
-    prepared: Any = None
-
-    @property
-    def planned(self) -> int:
-        """Steps that were paid for."""
-        return self.steps.mechanism.steps
 
 
 @dataclass(frozen=True)
@@ -286,143 +239,3 @@ def publish_generator(
         samples or work.steps.records,
         work.seeds,
     )
-
-
-@dataclass(frozen=True)
-class Run:
-    """Class counts, if they are paid for; first draws; training; the release.
-
-    Args:
-        method: The public choices.
-        facts: Of the images.
-        records: The public number of images.
-        steps: What is drawn from them.
-        prior: (K,) declared shares of the classes, or None.
-        device: As torch names it.
-        prepared: What the method needs beside the private images.
-    """
-
-    method: StepTrained
-    facts: ImageSchema
-    records: int
-    steps: PrivateSteps
-    prior: priors.Shares | None
-    device: str
-    prepared: Any = None
-    resumable: bool = field(default=True, init=False)
-
-    @property
-    def architecture(self) -> Any:
-        """Of what is trained."""
-        return self.method.architecture(self.facts)
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """As JSON values for a card."""
-        plan = {**self.steps.plan, self.method.trains: self.architecture.to_dict()}
-        if hasattr(self.method, "samples"):
-            plan["samples"] = self.method.samples or self.records
-        return {**plan, **self.method.planned(self.steps.mechanism.steps, self.prepared)}
-
-    def __call__(
-        self,
-        data: ImageSet,
-        source: NoiseSource,
-        progress: Progress,
-        workspace: Path | None = None,
-    ) -> Artefact:
-        """Trains on private images; what it has drawn is kept in ``workspace``."""
-        import torch
-
-        from sfumato.learn.examples import labelled
-
-        method = self.method
-        seeds = once(
-            workspace, "seeds", lambda: seeds_of(method.seed, "weights", "training", "drawing")
-        )
-        images, labels = labelled(data)
-        prior = self.prior
-        if prior is None:
-            assert self.steps.counted is not None
-            counted = self.steps.counted
-            drawn = once(
-                workspace,
-                "class_prior",
-                lambda: counted.release(labels.numpy(), source).tolist(),
-                drawn=True,
-            )
-            prior = np.asarray(drawn)
-        progress(0, 1, "preparing")
-        method.prepare(self, seeds)
-        work = Work(
-            self.architecture,
-            images,
-            labels,
-            self.steps,
-            torch.from_numpy(prior),
-            seeds,
-            source,
-            self.device,
-            lambda done, total: progress(done, total, f"training the {method.trains}"),
-            workspace,
-            prepared=self.prepared,
-        )
-        start, gone = self._start(data, work, progress)
-        work = replace(work, start=start)
-        most = None
-        if method.max_minutes is not None:
-            left, mechanism = method.max_minutes - gone / 60, self.steps.mechanism
-            most = once(
-                workspace,
-                "most_steps",
-                lambda: rehearsal.steps(left, mechanism, partial(self._rehearse, seeds)),
-            )
-        work = replace(work, most=most)
-        trained = method.train(work)
-        made = method.publish(trained, work, self.facts)
-        taken = most or self.steps.mechanism.steps
-        shares = dict(zip(self.facts.classes, prior.tolist(), strict=True))
-        return replace(made, notes={"class_prior": shares, **made.notes, "steps_taken": taken})
-
-    def _start(self, data: ImageSet, work: Work, progress: Progress) -> tuple[Any, float]:
-        """What the training starts with, and the seconds that took beyond the first draws.
-
-        A training that goes on has begun already.
-        """
-        from sfumato.learn import checkpoint
-        from sfumato.publish.generators.fitting import TRAINING
-
-        first, folder = self.steps.first, work.workspace
-        if first is None or (folder is not None and checkpoint.found(folder / TRAINING)):
-            return None, 0.0
-        drawn = once(folder, "first_draws", lambda: first.release(data, work, progress), drawn=True)
-        public = replace(
-            work,
-            images=work.images[:0],
-            labels=work.labels[:0],
-            progress=lambda done, total: progress(done, total, "warming up"),
-        )
-        began = time.perf_counter()  # no private image is looked at from here on
-        return self.method.warm_up(drawn, public), time.perf_counter() - began
-
-    def _rehearse(self, seeds: Mapping[str, int], mechanism: DpSgd, size: int) -> None:
-        """A training on pictures of noise."""
-        import torch
-
-        from sfumato.learn.noise import STREAM
-
-        generator = torch.Generator().manual_seed(seeds["training"])
-        classes = len(self.facts.classes)
-        work = Work(
-            self.architecture,
-            torch.rand(size, *self.facts.shape, generator=generator),
-            torch.randint(classes, (size,), generator=generator),
-            replace(self.steps, mechanism=mechanism),
-            torch.full((classes,), 1 / classes, dtype=torch.float64),
-            seeds,
-            STREAM,
-            self.device,
-            lambda done, total: None,
-            prepared=self.prepared,
-        )
-        self.method.train(work)

@@ -26,7 +26,7 @@ from sfumato.learn.checkpoint import pack_optimizer, unpack_optimizer
 from sfumato.learn.loop import PrivateLoop
 
 if TYPE_CHECKING:
-    from sfumato.publish.generators.gradient_trained import Work
+    from sfumato.publish.generators.work import Work
 
 _NETWORK_MOMENTUM = 0.9
 _TINY = 1e-6

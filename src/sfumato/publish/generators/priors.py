@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,3 +110,30 @@ class Counted:
         total = max(1.0, float(noisy.sum()))
         shares = np.maximum(noisy / total, _LEAST / self.classes)
         return np.asarray(shares / shares.sum())
+
+
+def drawn(
+    declared: Shares | None,
+    counted: Counted | None,
+    labels: NDArray[np.integer],
+    source: NoiseSource,
+    workspace: Path | None,
+) -> Shares:
+    """(K,) shares: those declared, or else noisy ones, drawn once in a workspace.
+
+    Args:
+        declared: What :func:`declared` gave.
+        counted: What is paid for; None where shares are declared.
+        labels: (n,) private class numbers.
+        source: Of the noise.
+        workspace: Where what was drawn is kept; None keeps nothing.
+    """
+    from sfumato.publish.workspace import once
+
+    if declared is not None:
+        return declared
+    assert counted is not None
+    noisy = once(
+        workspace, "class_prior", lambda: counted.release(labels, source).tolist(), drawn=True
+    )
+    return np.asarray(noisy)

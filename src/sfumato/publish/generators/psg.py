@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sfumato.publish import checks
-from sfumato.publish.generators.gradient_trained import StepTrained, Work
+from sfumato.publish.generators.gradient_trained import StepTrained
+from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 from sfumato.release.release import Artefact
 

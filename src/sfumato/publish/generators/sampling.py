@@ -51,7 +51,7 @@ def sample(release: Release, n: int, seed: int = 0) -> ImageSet:
     prior = np.asarray(artefact.architecture.get(PRIOR, ()), np.float64)
     if prior.shape != (architecture.classes,):
         raise InputError("the generator's class prior is missing", "The release is damaged.")
-    classes = release.data.schema.classes  # type: ignore[union-attr]
+    classes = release.facts.classes
     return draw(architecture, module, prior, classes, n, seed)
 
 

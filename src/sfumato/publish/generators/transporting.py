@@ -29,7 +29,7 @@ from sfumato.learn.class_stacks import Points, engine_of
 from sfumato.learn.loop import PrivateLoop
 
 if TYPE_CHECKING:
-    from sfumato.publish.generators.gradient_trained import Work
+    from sfumato.publish.generators.work import Work
 
 _BETAS = (0.5, 0.99)
 _SCALING = 0.6

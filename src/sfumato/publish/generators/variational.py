@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from sfumato.learn.records import Inputs
-    from sfumato.publish.generators.gradient_trained import Work
+    from sfumato.publish.generators.work import Work
 
 _SMALL = 7  # pixels a side at which the encoder stops halving
 _GROUPS = 8

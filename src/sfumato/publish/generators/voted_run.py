@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
@@ -98,17 +96,8 @@ class Run:
         names = ("parts", "weights", "training", "drawing")
         seeds = once(workspace, "seeds", lambda: seeds_of(self.method.seed, *names))
         images, labels = labelled(data)
-        prior = self.prior
-        if prior is None:
-            assert self.rounds.counted is not None
-            counted = self.rounds.counted
-            drawn = once(
-                workspace,
-                "class_prior",
-                lambda: counted.release(labels.numpy(), source).tolist(),
-                drawn=True,
-            )
-            prior = np.asarray(drawn)
+        counted = self.rounds.counted
+        prior = priors.drawn(self.prior, counted, labels.numpy(), source, workspace)
         most = None
         if self.method.max_minutes is not None:
             most = once(workspace, "most_steps", lambda: self._rehearsed(seeds))

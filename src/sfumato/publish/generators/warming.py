@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.denoiser import Denoiser
     from sfumato.publish.generators.embedding import NoisyEmbedding
     from sfumato.publish.generators.features import FourierFeatures
-    from sfumato.publish.generators.gradient_trained import Work
+    from sfumato.publish.generators.work import Work
     from sfumato.publish.method import Progress
 
 

@@ -187,7 +187,7 @@ class ConvexRun:
         found = np.array(once(workspace, "weights", drawn, drawn=True))
         weight, bias = convex.layer(found, self.architecture["max_norm"])
         module = build(self.architecture, seed=0)  # its weights are replaced
-        linear = module[-1]  # type: ignore[index]
+        linear: Any = list(module.children())[-1]
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight))
             linear.bias.copy_(torch.from_numpy(bias))

@@ -22,7 +22,7 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.publish import checks, rehearsal
-from sfumato.publish.generators.gradient_trained import Work
+from sfumato.publish.generators.work import Work
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.models.run import caveats
 from sfumato.publish.seeds import seeds_of

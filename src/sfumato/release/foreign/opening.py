@@ -155,8 +155,8 @@ def _data(
             facts = facts_of()
     # Whom a row is of is known of private rows only.
     named = facts if getattr(facts, "unit", None) is None else facts.released()
-    data = load_data(target, target=how.column, schema=named)
-    data.validate(data.schema)  # type: ignore[arg-type]
+    data: Any = load_data(target, target=how.column, schema=named)
+    data.validate(data.schema)
     return data, facts
 
 
