@@ -80,7 +80,7 @@ def cases(cache: Path) -> tuple[Case, ...]:
     """All of them; ``learn.pate`` needs a file of public pictures."""
     return (
         Case("pure", "tables.independent", 2, 2500, {"seed": 1}, schema=ONE, delta=0.0),
-        Case("gaussian", "tables.independent", 4, 2000, {"seed": 1}, schema=ONE, delta=1e-2),
+        Case("a delta given", "tables.independent", 4, 2000, {"seed": 1}, schema=ONE, delta=1e-2),
         Case("", "tables.marginals", 4, 2000, {"seed": 1}, schema=ONE),
         Case("", "tables.mcgen", 4, 2000, {"seed": 1, "set_size": 1}, schema=ONE),
         Case("importance paid", "tables.adaptive", 4, 1200, {"importance": "paid"}, schema=ONE),

@@ -57,7 +57,7 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
         "Claimed ε": _figure(claim["epsilon"]),
         "at δ": f"{claim['delta']:g}",
         "ε is at least": _figure(values["epsilon"]),
-        "the same, as Gaussian noise leaks": _figure(values["gaussian_epsilon"]),
+        **_as_gaussian(values),
         "Claimed µ": _figure(claim["mu"]),
         "µ is at least": _figure(values["mu"]),
         "Claimed trade-off curve": "refuted" if values["refuted"] else "not refuted",
@@ -67,6 +67,11 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
         "Noise": values["noise"]["source"],
     }
     return rows | {name.capitalize(): f"{count:,}" for name, count in values["counts"].items()}
+
+
+def _as_gaussian(values: Mapping[str, Any]) -> dict[str, str]:
+    known = values["gaussian_epsilon"]
+    return {} if known is None else {"the same, as Gaussian noise leaks": _figure(known)}
 
 
 def _figure(value: float | None) -> str:
