@@ -143,3 +143,23 @@ def test_too_little_regularisation_is_refused_before_anything_is_drawn() -> None
         )
     with pytest.raises(InputError, match="delta"):
         ObjectivePerturbation.calibrate(Budget(1.0), classes=3, records=100, ridge=1.0, width=3)
+
+
+@pytest.mark.parametrize(("ridge", "epsilon"), [(1.0, 10.0), (0.1, 50.0), (1e-4, 1.0)])
+def test_whether_weights_fit_the_grid_is_no_function_of_the_records(
+    ridge: float, epsilon: float
+) -> None:
+    """A million records of one class give weights far above the little noise that closes the run:
+    on the finest grid they were refused, after the debit."""
+    records, budget = 10**6, Budget(epsilon, 1e-7)
+    made = ObjectivePerturbation.calibrate(budget, classes=2, records=records, ridge=ridge, width=5)
+    most = np.full((5, 2), math.sqrt(2) / ridge + 30 * made.stddev / (records * ridge))
+    assert np.isfinite(made.closing.release(most, SeededSource(0))).all()
+
+
+@pytest.mark.parametrize("delta", [1e-15, 1e-16, 1e-25])
+def test_a_delta_that_cannot_be_accounted_is_refused(delta: float) -> None:
+    with pytest.raises(InputError, match="too small for the accounting"):
+        ObjectivePerturbation.calibrate(
+            Budget(1.0, delta), classes=2, records=1000, ridge=0.1, width=5
+        )

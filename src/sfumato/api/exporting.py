@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sfumato.errors import InputError
 from sfumato.release.release import Release, check_new
-
-if TYPE_CHECKING:
-    pass
 
 
 def export(release: Release | str | Path, to: str | Path) -> Path:
@@ -51,7 +47,6 @@ def export(release: Release | str | Path, to: str | Path) -> Path:
                 exporting.write_pictures(data, inside)
             os.rename(inside, final)
         except OSError as error:
-            shutil.rmtree(inside, ignore_errors=True)
             raise InputError(
                 f"cannot write {final} ({error.strerror or error})", "Choose another place."
             ) from None

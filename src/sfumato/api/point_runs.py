@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sfumato.api.reference import unprotected
@@ -28,6 +28,10 @@ LOGISTIC = "logistic"
 _LOW_FPR = 0.001
 
 
+class Refused(Exception):
+    """A point's method refuses the task; the others go on."""
+
+
 @dataclass(frozen=True)
 class PointRow:
     """One point at one mu with one seed.
@@ -39,7 +43,7 @@ class PointRow:
         epsilon: The budget with that mu at ``delta``.
         delta: Of all.
         seed: Of the split, the networks and the attack.
-        compared_by: ``"mu"`` where what ran is Gaussian and has that mu; ``"epsilon and delta"``
+        compared_by: ``"mu"`` where what ran is Gaussian-DP of that very mu; ``"epsilon and delta"``
             where its (epsilon, delta) is that of the mu.
         kind: Of the guarantee.
         proven: What the release proves, in one sentence.
@@ -135,16 +139,19 @@ class Seed:
         """One point at one mu.
 
         Raises:
-            InputError: If its method refuses the task.
+            Refused: If its method refuses the task, before anything is run.
         """
         members = self.inputs.members
         facts = self.inputs.facts.with_records(len(members))
 
         def run() -> PointRow:
             started = time.perf_counter()
-            budget.check_records(len(members))
-            method = Variant.parse(text, self.device).method
-            made = constraints.calibrate(method, budget, facts)
+            try:
+                budget.check_records(len(members))
+                method = _seeded(Variant.parse(text, self.device).method, self.seed)
+                made = constraints.calibrate(method, budget, facts)
+            except InputError as error:
+                raise Refused(str(error)) from None
             release = made(members, ledger=Ledger.in_memory(), progress=progress)
             by = _compared_by(made, mu)
             return self._judged(point, text, mu, budget, by, release, started, reference)
@@ -201,10 +208,18 @@ class Seed:
         )
 
 
+def _seeded(method: Any, seed: int) -> Any:
+    """The method with the seed of this run for what is no privacy noise, if it has none yet."""
+    named = {one.name for one in fields(method) if one.init}
+    if "seed" not in named or method.seed is not None:
+        return method
+    return replace(method, seed=seed)
+
+
 def _compared_by(made: Calibrated, mu: float) -> str:
     """Whether a calibrated run has the mu that was asked for, or its (epsilon, delta) alone."""
     own = made.guarantee.gdp_mu()
-    return "mu" if own is not None and own <= mu * (1 + 1e-3) else "epsilon and delta"
+    return "mu" if own is not None and abs(own / mu - 1) <= 1e-3 else "epsilon and delta"
 
 
 def leakage(finding: Any) -> dict[str, Any]:

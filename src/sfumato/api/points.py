@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.api.inputs import Inputs, resolve
-from sfumato.api.point_runs import LOGISTIC, NONE, PointRow, Seed, network_settings
+from sfumato.api.point_runs import LOGISTIC, NONE, PointRow, Refused, Seed, network_settings
 from sfumato.api.runs import Runs
 from sfumato.errors import InputError
 from sfumato.measure.progress import part
@@ -148,7 +148,14 @@ def compare_points(
     inputs = resolved(seeds[0])
     chosen = _chosen(points, inputs.members.kind, network, public_data, settings or {})
     folder = None if out is None else Path(out).expanduser().absolute()
-    kept = nullcontext(None) if folder is None else _kept(folder, inputs, holdout, network, attack)
+    what = {
+        "holdout": None if holdout is None else str(holdout),
+        "network": network,
+        "attack": attack,
+        "delta": delta,
+        "public data": public_data,
+    }
+    kept = nullcontext(None) if folder is None else _kept(folder, inputs, what)
     rows: list[PointRow] = []
     reasons: dict[tuple[str, str], list[str]] = {}
     majority: dict[str, float] = {}
@@ -166,7 +173,7 @@ def compare_points(
                     now = part(step, place, len(budgets))
                     try:
                         rows.append(one.point(point, text, mu, budget, reference, now))
-                    except InputError as error:
+                    except Refused as error:
                         reasons.setdefault((point, str(error)), []).append(f"{mu:.3g}")
     refused = _refusals(reasons, len(mus) * len(seeds))
     if all(row.point == NONE for row in rows):
@@ -241,9 +248,7 @@ def _refusals(reasons: Mapping[tuple[str, str], list[str]], runs: int) -> dict[s
 
 
 @contextmanager
-def _kept(
-    folder: Path, inputs: Inputs, holdout: Any, network: str, attack: str
-) -> Iterator[Runs | None]:
+def _kept(folder: Path, inputs: Inputs, settings: Mapping[str, Any]) -> Iterator[Runs | None]:
     """The finished runs of this comparison."""
     assert inputs.held_out is not None
     facts = json.dumps([asdict(fact) for fact in inputs.facts.as_facts()], sort_keys=True)
@@ -253,9 +258,7 @@ def _kept(
         "target": inputs.facts.target,
         "facts": hashlib.sha256(facts.encode()).hexdigest(),
         "records": len(inputs.members) + len(inputs.held_out),
-        "holdout": None if holdout is None else str(holdout),
-        "network": network,
-        "attack": attack,
+        **settings,
         "version": versions()["sfumato"],
     }
     with Runs.open(folder, what) as runs:

@@ -44,10 +44,10 @@ def sample(
     folder = None if out is None else check_new(out)
     known = release if isinstance(release, Release) else Release.load(release)
     drawn = secrets.randbits(31) if seed is None else seed
-    made = _drawn(known, n, drawn)
+    made, further = _drawn(known, n, drawn)
     card = replace(
         known.card,
-        plan={**known.card.plan, "drawn_again": n},
+        plan={**known.card.plan, **further},
         seeds={**known.card.seeds, "drawn again": drawn},
     )
     artefact = replace(known.artefact, content=made, seeds=card.seeds)
@@ -59,8 +59,8 @@ def sample(
     return again.save(folder, report=page)
 
 
-def _drawn(release: Release, n: int, seed: int) -> Any:
-    """The new ``Table`` or ``ImageSet``."""
+def _drawn(release: Release, n: int, seed: int) -> tuple[Any, dict[str, Any]]:
+    """The new ``Table`` or ``ImageSet``, and what its card says of it."""
     from sfumato.data import Table
     from sfumato.publish import constraints
 
@@ -77,7 +77,11 @@ def _drawn(release: Release, n: int, seed: int) -> Any:
         made = method.resample(release, n, seed)
     except KeyError as error:
         raise InputError(f"the generator lacks {error}", "The release is damaged.") from None
-    return constraints.possible(made, release.facts, seed) if isinstance(made, Table) else made
+    plan = release.card.plan
+    said = {"drawn_again": n, **{name: n for name in ("rows", "samples") if name in plan}}
+    if isinstance(made, Table) and release.facts.impossible:
+        made, said["impossible_rows_replaced"] = constraints.possible(made, release.facts, seed)
+    return made, said
 
 
 def _has_generator(artefact: Artefact) -> bool:

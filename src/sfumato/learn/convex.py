@@ -16,12 +16,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.errors import SfumatoError
+from sfumato.errors import InputError, SfumatoError
 from sfumato.learn.logistic import softmax
+from sfumato.privacy.neighbours import Neighbours
+
+if TYPE_CHECKING:
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.mechanisms import Gaussian
 
 Array = NDArray[np.float64]
 
@@ -31,6 +37,10 @@ CURVATURE = 0.5
 """The largest eigenvalue of one record's Hessian: of ``diag p - p p^T``, times ``|u|^2``."""
 _HAIR = 1 - 2.0**-40  # more than the rounding of a norm, less than anybody notices
 _QUASI_NEWTON = 400
+ROUNDING = 0.5
+"""The part of a tolerance that the optimiser is asked for; the rest is for the rounding of sums."""
+_GRID = 2.0**-24  # of the noise: fine enough to cost nothing, and coarse enough for large weights
+_MOST_STEPS = 2.0**61
 
 
 def unit_rows(features: NDArray[np.floating], bound: float) -> Array:
@@ -118,6 +128,35 @@ class Softmax:
         return loss, self.rows.T @ residuals
 
 
+def noise_on(budget: Budget, contribution: float, weights: int, largest: float) -> Gaussian:
+    """The least Gaussian noise on weights that meets the budget, under replace-one.
+
+    Its grid is chosen so that the weights of no records, however they lie, are beyond it: whether a
+    run succeeds must not be a function of them.
+
+    Args:
+        budget: Its delta above 0.
+        contribution: Half the distance of two neighbours' weights, as the house states it.
+        weights: How many there are.
+        largest: No weight is larger; public.
+
+    Raises:
+        InputError: If such weights and such little noise do not fit one grid.
+    """
+    from sfumato.privacy.calibration import calibrate_gaussian
+    from sfumato.privacy.mechanisms import Gaussian
+    from sfumato.privacy.mechanisms.grid import power_below
+
+    relation = Neighbours.REPLACE_ONE
+    step = power_below(calibrate_gaussian(budget, relation) * contribution) * _GRID
+    if largest > _MOST_STEPS * step:
+        raise InputError(
+            f"weights of up to {largest:.3g} and noise of some {step / _GRID:.3g} fit no grid",
+            "Give a larger regularisation, or a smaller budget.",
+        )
+    return Gaussian.calibrate(budget, contribution, relation, step, rounded_coordinates=weights)
+
+
 def minimise(problem: Softmax, tolerance: float) -> Array:
     """Weights at which the gradient's norm is at most ``tolerance``.
 
@@ -177,7 +216,8 @@ def _accelerated(problem: Softmax, start: Array, tolerance: float) -> Array:
         norm = float(np.linalg.norm(problem.value(weights)[1]))
     if norm <= tolerance:
         return weights
+    # How far it came is a function of the records, and is not told.
     raise SfumatoError(
-        f"the optimiser stands at a gradient of {norm:.3g}, {tolerance:.3g} is paid for",
+        f"floating-point numbers reach no gradient of {tolerance:.3g}, which is what is paid for",
         "Give a larger regularisation.",
     )

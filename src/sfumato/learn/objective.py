@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfumato.errors import InputError
-from sfumato.learn.convex import GRADIENT, Array, Softmax, minimise
+from sfumato.learn.convex import GRADIENT, ROUNDING, Array, Softmax, minimise, noise_on
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-3
 """The gradient an optimiser may leave, over the most that one record adds to it."""
-_ROUNDING = 0.5
-"""The part of it that the optimiser is asked for; the rest is for the rounding of sums."""
+_SURELY = 14.0
+"""Standard deviations that the length of a normal vector exceeds its root mean square by, never."""
 _LINEAR = (0.97, 0.9)
 """The linear term's shares of epsilon and delta."""
 _CLOSING = (0.02, 0.1)
@@ -89,8 +89,10 @@ class ObjectivePerturbation:
             width: Of a row, its constant included.
 
         Raises:
-            InputError: If the budget has no delta, or the ridge alone costs more than epsilon.
+            InputError: If the budget has no delta or one too small to be accounted, the ridge
+                alone costs more than epsilon, or weights and noise do not fit one grid.
         """
+        from sfumato.privacy import accounting
         from sfumato.privacy.budget import Budget
         from sfumato.privacy.mechanisms import Gaussian
         from sfumato.privacy.mechanisms.checks import delta_given
@@ -104,16 +106,24 @@ class ObjectivePerturbation:
                 f"epsilon {budget.epsilon:g} whatever the noise",
                 f"Give {2 / (records * epsilon):.1g} or more.",
             )
-        stddev = 2 * GRADIENT / _largest_ratio(epsilon, delta, determinants, 2 * (classes - 1))
+        ratio = _largest_ratio(epsilon, delta, determinants, 2 * (classes - 1))
+        too_small = InputError(
+            f"delta {budget.delta:g} is too small for the accounting of a tilted objective",
+            "Give 1e-12 or more.",
+        )
+        if ratio <= 0:
+            raise too_small
+        stddev = 2 * GRADIENT / ratio
         rest = Budget(budget.epsilon * _CLOSING[0], budget.delta * _CLOSING[1])
         made = cls(classes, records, ridge, stddev, Gaussian(1.0, 1.0, 2.0**-30))
-        closing = Gaussian.calibrate(
-            rest,
-            made.offset(width * classes),
-            Neighbours.REPLACE_ONE,
-            rounded_coordinates=width * classes,
-        )
-        return replace(made, closing=closing)
+        weights = width * classes
+        tilted = stddev * (math.sqrt(weights) + _SURELY) / records
+        largest = (GRADIENT + tilted) / ridge + made.offset(weights)
+        made = replace(made, closing=noise_on(rest, made.offset(weights), weights, largest))
+        spent = accounting.epsilon(made.event, budget.delta, Neighbours.REPLACE_ONE)
+        if not spent <= budget.epsilon:
+            raise too_small
+        return made
 
     @property
     def event(self) -> DpEvent:
@@ -156,7 +166,7 @@ class ObjectivePerturbation:
         rows, classes = problem.shape
         tilt = gaussian(self.stddev, rows * classes, source).reshape(rows, classes)
         tilted = replace(problem, tilt=tilt / self.records)
-        return minimise(tilted, _ROUNDING * self.tolerance)
+        return minimise(tilted, ROUNDING * self.tolerance)
 
     def release(self, problem: Softmax, source: NoiseSource) -> Array:
         """The weights, (p, classes)."""

@@ -15,8 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sfumato.learn.convex import GRADIENT, Array, Softmax, minimise
-from sfumato.privacy.neighbours import Neighbours
+from sfumato.learn.convex import GRADIENT, ROUNDING, Array, Softmax, minimise, noise_on
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-2
 """The gradient an optimiser may leave, over the most that one record adds to the mean."""
-_ROUNDING = 0.5
-"""The part of it that the optimiser is asked for; the rest is for the rounding of sums."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,14 @@ class OutputPerturbation:
             records: The public number of records.
             ridge: Above 0.
             weights: How many there are.
-        """
-        from sfumato.privacy.mechanisms import Gaussian
 
+        Raises:
+            InputError: If the weights and the noise do not fit one grid.
+        """
         # The house states contributions, of which neighbours under replace-one are two apart.
         half = sensitivity(records, ridge) / 2
-        noise = Gaussian.calibrate(
-            budget, half, Neighbours.REPLACE_ONE, rounded_coordinates=weights
-        )
-        return cls(records, ridge, noise)
+        largest = (1 + CLOSE) * GRADIENT / ridge  # where the gradient of a mean is balanced
+        return cls(records, ridge, noise_on(budget, half, weights, largest))
 
     @property
     def event(self) -> DpEvent:
@@ -80,7 +76,7 @@ class OutputPerturbation:
 
     def reached(self, problem: Softmax) -> Array:
         """Where the optimiser stops. **Private**."""
-        return minimise(problem, _ROUNDING * self.tolerance)
+        return minimise(problem, ROUNDING * self.tolerance)
 
     def release(self, problem: Softmax, source: NoiseSource) -> Array:
         """The weights, (p, classes), with noise of its own on each."""

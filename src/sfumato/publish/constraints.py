@@ -92,7 +92,7 @@ def _caveats(
         yield f"In no released row: {'; '.join(map(str, rules))}."
 
 
-def possible(table: Table, facts: Schema, seed: int) -> Table:
+def possible(table: Table, facts: Schema, seed: int) -> tuple[Table, int]:
     """Synthetic rows, of which those that the facts declare impossible are replaced by others.
 
     Args:
@@ -100,12 +100,15 @@ def possible(table: Table, facts: Schema, seed: int) -> Table:
         facts: Public.
         seed: Of the replacements.
 
+    Returns:
+        The rows, and how many were replaced.
+
     Raises:
         InputError: If no values are possible.
     """
     if not facts.impossible:
-        return table
-    return _Kept(None, facts, (), aligned=False).without_impossible(table, seed)[0]
+        return table, 0
+    return _Kept(None, facts, (), aligned=False).without_impossible(table, seed)
 
 
 @dataclass(frozen=True)

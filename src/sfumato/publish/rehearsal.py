@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 _STEPS = 20
 
 
-def steps(max_minutes: float, mechanism: DpSgd, trial: Callable[[DpSgd, int], object]) -> int:
-    """At least one, and at most what there is time for on this machine.
+def within(minutes: float, seconds: float, most: int) -> int:
+    """How many steps of so many seconds there is time for: at least one, at most ``most``."""
+    return max(1, min(most, int(60 * minutes / seconds)))
+
+
+def seconds(mechanism: DpSgd, trial: Callable[[DpSgd, int], object]) -> float:
+    """What a step takes on this machine. To be called before a private record is looked at.
 
     Args:
-        max_minutes: Time for all steps.
-        mechanism: Whose steps are counted.
+        mechanism: Whose steps are timed.
         trial: ``trial(mechanism, size)`` trains on so many made-up records by a mechanism of a few
             steps that samples all of them; nothing private is among its arguments.
     """
@@ -34,5 +38,4 @@ def steps(max_minutes: float, mechanism: DpSgd, trial: Callable[[DpSgd, int], ob
     short = replace(mechanism, sampling=PoissonSampling(size, 1.0), steps=few)
     began = time.perf_counter()
     trial(short, size)
-    each = (time.perf_counter() - began) / few
-    return max(1, min(mechanism.steps, int(60 * max_minutes / each)))
+    return (time.perf_counter() - began) / few

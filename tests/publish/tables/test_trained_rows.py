@@ -22,6 +22,7 @@ from sfumato.privacy.ledger import Ledger
 from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated
 from sfumato.publish.tables.augm import Spoiling, TableAugm
+from sfumato.publish.tables.counted import CountedRun
 from sfumato.publish.tables.first_counts import Start
 from sfumato.publish.tables.gan import TableGan
 from sfumato.publish.tables.heads import Heads
@@ -235,7 +236,13 @@ def test_time_is_turned_into_steps_before_a_private_row_is_looked_at(
     method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, seen = table(), []
-    step = PrivateLoop.backward
+    step, counts = PrivateLoop.backward, CountedRun._counts
+
+    def counted(run: CountedRun, rows: Any) -> Any:
+        seen.append(0)
+        return counts(run, rows)
+
+    monkeypatch.setattr(CountedRun, "_counts", counted)
 
     def watched(loop: PrivateLoop) -> None:
         seen.append(len(loop._records))
@@ -243,7 +250,8 @@ def test_time_is_turned_into_steps_before_a_private_row_is_looked_at(
 
     monkeypatch.setattr(PrivateLoop, "backward", watched)
     release = calibrated(method, max_minutes=1e-9)(private, ledger=Ledger.in_memory())
-    assert seen == [20] * (len(seen) - 1) + [60]  # made-up rows are as many as in a batch
+    # Made-up rows are as many as in a batch; the private ones are counted, then trained on.
+    assert seen == [20] * (len(seen) - 2) + [0, 60]
     assert release.card.plan["steps_taken"] == 1 < release.card.plan["steps"]
     assert release.card.figures["epsilon"] == pytest.approx(calibrated(method).guarantee.epsilon())
 

@@ -77,11 +77,15 @@ class Run:
         seeds = once(
             workspace, "seeds", lambda: seeds_of(method.seed, "weights", "training", "drawing")
         )
+        progress(0, 1, "preparing")
+        method.prepare(self, seeds)
+        each = None
+        if method.max_minutes is not None:
+            timed = partial(rehearsal.seconds, self.steps.mechanism, partial(self._rehearse, seeds))
+            each = once(workspace, "seconds_a_step", timed)
         images, labels = labelled(data)
         counted = self.steps.counted
         prior = priors.drawn(self.prior, counted, labels.numpy(), source, workspace)
-        progress(0, 1, "preparing")
-        method.prepare(self, seeds)
         work = Work(
             self.architecture,
             images,
@@ -98,13 +102,10 @@ class Run:
         start, gone = self._start(data, work, progress)
         work = replace(work, start=start)
         most = None
-        if method.max_minutes is not None:
-            left, mechanism = method.max_minutes - gone / 60, self.steps.mechanism
-            most = once(
-                workspace,
-                "most_steps",
-                lambda: rehearsal.steps(left, mechanism, partial(self._rehearse, seeds)),
-            )
+        if method.max_minutes is not None and each is not None:
+            left = method.max_minutes - gone / 60
+            total = self.steps.mechanism.steps
+            most = once(workspace, "most_steps", lambda: rehearsal.within(left, each, total))
         work = replace(work, most=most)
         trained = method.train(work)
         made = method.publish(trained, work, self.facts)

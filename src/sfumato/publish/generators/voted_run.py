@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato.publish import rehearsal
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
@@ -95,12 +96,12 @@ class Run:
 
         names = ("parts", "weights", "training", "drawing")
         seeds = once(workspace, "seeds", lambda: seeds_of(self.method.seed, *names))
-        images, labels = labelled(data)
-        counted = self.rounds.counted
-        prior = priors.drawn(self.prior, counted, labels.numpy(), source, workspace)
         most = None
         if self.method.max_minutes is not None:
             most = once(workspace, "most_steps", lambda: self._rehearsed(seeds))
+        images, labels = labelled(data)
+        counted = self.rounds.counted
+        prior = priors.drawn(self.prior, counted, labels.numpy(), source, workspace)
         said = "asking the teachers"
         student = self.student(images, labels, seeds, source)
         job = Job(self.rounds.count, most, workspace, lambda at, of: progress(at, of, said))
@@ -168,4 +169,4 @@ class Run:
         for _ in range(few):
             student.step()
         each = (time.perf_counter() - began) / few
-        return max(1, min(self.rounds.count, int(60 * self.method.max_minutes / each)))
+        return rehearsal.within(self.method.max_minutes, each, self.rounds.count)

@@ -171,7 +171,7 @@ class ConvexRun:
 
         from sfumato.learn import convex
         from sfumato.learn.architectures import build, weights
-        from sfumato.publish.workspace import is_kept, once
+        from sfumato.publish.workspace import once
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
@@ -183,7 +183,6 @@ class ConvexRun:
             ).tolist()
             return values
 
-        is_kept(workspace, "weights")  # refuses what was lost
         found = np.array(once(workspace, "weights", drawn, drawn=True))
         weight, bias = convex.layer(found, self.architecture["max_norm"])
         module = build(self.architecture, seed=0)  # its weights are replaced

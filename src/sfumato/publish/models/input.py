@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.publish import checks
-from sfumato.publish.method import Calibrated
+from sfumato.publish.method import Calibrated, RecordCaveat
 from sfumato.publish.models.convex import encoded, max_norm, width
 from sfumato.registry import method
 
@@ -125,8 +125,10 @@ class InputMethod:
             run=Run(self, facts, ready, made),
             public=(Fact("network", made, "public: setting of learn.input"),),
             caveats=(
-                "A report is protected for itself: of a person with several records, their "
-                "reports add up.",
+                RecordCaveat(
+                    "A report is protected for itself: of a person with several records, their "
+                    "reports add up."
+                ),
                 "Settings that were chosen by looking at these records are not covered: choose on "
                 "public data.",
             ),

@@ -289,6 +289,9 @@ class RowRun(CountedRun):
         seeds = once(
             workspace, "seeds", lambda: seeds_of(method.seed, "weights", "training", "drawing")
         )
+        most = None
+        if method.max_minutes is not None:
+            most = once(workspace, "most_steps", lambda: self._affordable(seeds))
         progress(0, self.steps.mechanism.steps, "counts")
         noisy = once(
             workspace,
@@ -297,15 +300,6 @@ class RowRun(CountedRun):
             drawn=True,
         )
         start = Start.of([np.asarray(counts) for counts in noisy])
-        most = None
-        if method.max_minutes is not None:
-            most = once(
-                workspace,
-                "most_steps",
-                lambda: rehearsal.steps(
-                    method.max_minutes, self.steps.mechanism, partial(self._rehearse, seeds)
-                ),
-            )
         places, labels = self._rows(table)
         work = RowWork(
             self.heads,
@@ -348,6 +342,12 @@ class RowRun(CountedRun):
                 labels[at:end] = self.target.place(codes[self.target.column.name])
             at = end
         return torch.from_numpy(places), torch.from_numpy(labels)
+
+    def _affordable(self, seeds: Mapping[str, int]) -> int:
+        """How many steps there is time for."""
+        mechanism = self.steps.mechanism
+        each = rehearsal.seconds(mechanism, partial(self._rehearse, seeds))
+        return rehearsal.within(self.method.max_minutes, each, mechanism.steps)
 
     def _rehearse(self, seeds: Mapping[str, int], mechanism: DpSgd, size: int) -> None:
         """A training on rows of noise."""
