@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
 
@@ -30,6 +30,33 @@ def number(
         from_low = f"from {low:g}" if closed else f"above {low:g}"
         upto = f" to {high:g}" if high < math.inf else ""
         raise InputError(f"{name} is {value!r}", f"Give a number {from_low}{upto}.")
+
+
+def optional(method: object, **least: int) -> None:
+    """Refuses settings that are neither None nor a whole number from their least up."""
+    for name, lowest in least.items():
+        if getattr(method, name) is not None:
+            whole(name, getattr(method, name), lowest)
+
+
+def trained(method: Any) -> None:
+    """Refuses what no training by noisy steps can have, whatever it trains.
+
+    Of the settings ``epochs``, ``expected_batch_size``, ``max_grad_norm``, ``max_minutes``, ``seed``
+    and ``device``.
+    """
+    number("epochs", method.epochs, 0, closed=False)
+    number("max_grad_norm", method.max_grad_norm, 0, closed=False)
+    optional(method, expected_batch_size=1)
+    clocked(method)
+
+
+def clocked(method: Any) -> None:
+    """Refuses ``max_minutes``, ``seed`` and ``device`` that no long run can have."""
+    optional(method, seed=0)
+    if method.max_minutes is not None:
+        number("max_minutes", method.max_minutes, 0, closed=False)
+    one_of("device", method.device, DEVICES)
 
 
 def one_of(name: str, value: object, known: Sequence[str]) -> None:

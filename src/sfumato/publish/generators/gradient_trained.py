@@ -82,14 +82,7 @@ class StepTrained(ABC):
     trains: ClassVar[str] = "generator"
 
     def __post_init__(self) -> None:
-        checks.number("epochs", self.epochs, 0, closed=False)
-        checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
-        for name, least in (("expected_batch_size", 1), ("seed", 0)):
-            if getattr(self, name) is not None:
-                checks.whole(name, getattr(self, name), least)
-        if self.max_minutes is not None:
-            checks.number("max_minutes", self.max_minutes, 0, closed=False)
-        checks.one_of("device", self.device, checks.DEVICES)
+        checks.trained(self)
         object.__setattr__(self, "class_prior", priors.check(self.class_prior))
 
     # -- what a method adds --------------------------------------------------------------------
@@ -208,8 +201,7 @@ class GradientTrained(DrawsAgain, StepTrained):
         checks.number("averaging", self.averaging, 0, 1 - 1e-9)
         for name in ("latent", "hidden", "width"):
             checks.whole(name, getattr(self, name), 1)
-        if self.samples is not None:
-            checks.whole("samples", self.samples, 1)
+        checks.optional(self, samples=1)
 
     def architecture(self, facts: ImageSchema) -> Architecture:
         """Of the published generator."""

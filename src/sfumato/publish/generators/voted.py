@@ -115,12 +115,8 @@ class Voted(DrawsAgain, ABC):
         for name in ("bandwidth", "stride", "learning_rate"):
             checks.number(name, getattr(self, name), 0, closed=False)
         checks.number("averaging", self.averaging, 0, 1 - 1e-9)
-        for name, least in (("samples", 1), ("seed", 0)):
-            if getattr(self, name) is not None:
-                checks.whole(name, getattr(self, name), least)
-        if self.max_minutes is not None:
-            checks.number("max_minutes", self.max_minutes, 0, closed=False)
-        checks.one_of("device", self.device, checks.DEVICES)
+        checks.optional(self, samples=1)
+        checks.clocked(self)
         object.__setattr__(self, "class_prior", priors.check(self.class_prior))
 
     # -- what a method adds --------------------------------------------------------------------

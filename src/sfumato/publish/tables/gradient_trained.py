@@ -155,19 +155,13 @@ class TrainedRows(ABC):
     default_delta: ClassVar[float] = 1e-6
 
     def __post_init__(self) -> None:
-        checks.number("epochs", self.epochs, 0, closed=False)
-        checks.number("max_grad_norm", self.max_grad_norm, 0, closed=False)
+        checks.trained(self)
         checks.number("averaging", self.averaging, 0, 1 - 1e-9)
         checks.number("counting", self.counting, 1e-3, 1 - 1e-3)
         checks.whole("hidden", self.hidden, 1)
         check_binning(self.bins, self.binning)
         check_binning(self.target_bins, "equal")
-        for name, least in (("expected_batch_size", 1), ("rows", 1), ("seed", 0)):
-            if getattr(self, name) is not None:
-                checks.whole(name, getattr(self, name), least)
-        if self.max_minutes is not None:
-            checks.number("max_minutes", self.max_minutes, 0, closed=False)
-        checks.one_of("device", self.device, checks.DEVICES)
+        checks.optional(self, rows=1)
 
     # -- what a method adds --------------------------------------------------------------------
 
