@@ -42,8 +42,8 @@ def optional(method: object, **least: int) -> None:
 def trained(method: Any) -> None:
     """Refuses what no training by noisy steps can have, whatever it trains.
 
-    Of the settings ``epochs``, ``expected_batch_size``, ``max_grad_norm``, ``max_minutes``, ``seed``
-    and ``device``.
+    Of the settings ``epochs``, ``expected_batch_size`` and ``max_grad_norm``, and those of
+    :func:`clocked`.
     """
     number("epochs", method.epochs, 0, closed=False)
     number("max_grad_norm", method.max_grad_norm, 0, closed=False)
