@@ -24,7 +24,7 @@ def attack(
         typer.Argument(
             metavar="TARGET",
             help="A release, or what any software made: rows (CSV, Parquet), a folder of pictures, "
-            "an npz, a model (TorchScript, safetensors, skops), or a service (https://...).",
+            "an npz, a model (safetensors, skops; TorchScript with --trust), or a service (https://...).",
         ),
     ],
     members: Annotated[
@@ -72,8 +72,8 @@ def attack(
         bool,
         typer.Option(
             "--trust",
-            help="Open files that can run code of whoever made them, and send records to a "
-            "service over an open line.",
+            help="Open files that can run code of whoever made them (pickles, torch.export, "
+            "TorchScript), and send records to a service over an open line.",
         ),
     ] = False,
     out: Annotated[

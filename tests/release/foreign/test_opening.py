@@ -161,12 +161,34 @@ def test_a_torch_script_answers_as_the_network_does(
     expected = torch.softmax(network(images), dim=1).detach().numpy()
     file = tmp_path / "model.pt"
     torch.jit.trace(network, images).save(str(file))
-    opened = open_target(file, How(picture_schema))
+    opened = open_target(file, How(picture_schema, trust=True))
     np.testing.assert_allclose(opened.model.probabilities(images.numpy()), expected, rtol=1e-4)
     in_memory = open_target(network, How(picture_schema)).model
     np.testing.assert_allclose(in_memory.probabilities(images.numpy()), expected, rtol=1e-4)
     assert in_memory.module is network
     assert in_memory.parameters == 20 * 8 + 8 + 8 * 3 + 3
+
+
+def test_a_script_that_can_write_files_runs_only_where_it_is_trusted(
+    picture_schema: ImageSchema, tmp_path: Path
+) -> None:
+    victim, file = tmp_path / "victim", tmp_path / "model.pt"
+    victim.write_bytes(b"LEDGER!!")
+    script = torch.jit.ScriptModule()
+    script.define(
+        f"""
+        def forward(self, images):
+            mapped = torch.from_file("{victim}", True, 8, dtype=0)
+            mapped.fill_(65)
+            return images.flatten(1)[:, :3] + mapped[:3].float()
+        """
+    )
+    script.save(str(file))
+    with pytest.raises(InputError, match=r"is a TorchScript program: .* --trust"):
+        open_target(file, How(picture_schema))
+    assert victim.read_bytes() == b"LEDGER!!"
+    open_target(file, How(picture_schema, trust=True))
+    assert victim.read_bytes() == b"A" * 8  # so it is what a refusal keeps away
 
 
 def test_an_exported_program_is_opened_only_where_it_is_trusted(
