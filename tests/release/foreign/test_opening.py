@@ -105,6 +105,33 @@ def test_a_folder_of_pictures_with_a_list_of_labels_needs_no_schema(tmp_path: Pa
         open_target(tmp_path, How(other))
 
 
+@pytest.mark.parametrize("given", [None, ImageSchema(1, 4, 5, ("a", "b"))])
+@pytest.mark.parametrize("way", ["above", "absolute", "link", "link in a folder of a class"])
+def test_a_folder_of_pictures_cannot_name_files_outside_it(
+    way: str, given: Any, tmp_path: Path
+) -> None:
+    private, handed = tmp_path / "private", tmp_path / "handed"
+    private.mkdir()
+    handed.mkdir()
+    pixels = np.zeros((4, 5), np.uint8)
+    Image.fromarray(pixels).save(private / "0.png")
+    outside: Any = {"above": "../private/0.png", "absolute": private / "0.png"}.get(way, "0.png")
+    if way == "link":
+        (handed / "0.png").symlink_to(private / "0.png")
+    if way == "link in a folder of a class":
+        for name in "ab":
+            (handed / name).mkdir()
+            (handed / name / "0.png").symlink_to(private / "0.png")
+    else:
+        Image.fromarray(pixels).save(handed / "1.png")
+        (handed / "labels.csv").write_text(f"file,label\n1.png,a\n{outside},b\n")
+    how = How(given or (ImageSchema(1, 4, 5, ("a", "b")) if "class" in way else None))
+    with pytest.raises(InputError, match=r"names the picture .*0\.png, which lies outside it"):
+        open_target(handed, how)
+    with pytest.raises(InputError, match=r"which lies outside it"):
+        open_target(f"{handed}/../handed", how)
+
+
 def test_an_archive_of_pictures_is_opened(tmp_path: Path) -> None:
     images = np.zeros((4, 6, 6), np.uint8)
     classes = np.array(["a", "b"])
