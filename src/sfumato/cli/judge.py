@@ -103,13 +103,13 @@ def attack(
     """Attack a TARGET, whoever made it, with rows it was and was not made from."""
     import sfumato.api as api
     from sfumato.errors import InputError
-    from sfumato.release.release import check_new
+    from sfumato.release.release import check_new, check_private
 
     if reveal and out is None:
         raise InputError("private pictures are shown in a report only", "Give --out DIR.")
     if out is not None:
+        check_private(out)
         check_new(out)
-
     prepared = api.prepare(
         target,
         members=members,
@@ -121,6 +121,8 @@ def attack(
         architecture=architecture,
         trust=trust,
     )
+    if reveal:
+        prepared.check_reveal(attack)
     if risk is not None:
         prepared.check_risk(risk)
     with output.progress_bar(quiet=as_json) as progress:

@@ -253,8 +253,13 @@ def test_a_record_and_a_page_of_a_release_hold_no_private_record(tmp_path: Path)
     for name in ("audit.json", "report.html"):
         assert "secret-" not in (tmp_path / "a" / name).read_text()
     assert "Keep inside" in (tmp_path / "a" / "report.html").read_text()
-    with pytest.raises(InputError, match="already exists"):
-        audit(release, members=members, non_members=others, folder=tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:  # refused before anything is computed
+        patch.setattr("sfumato.api.auditing._release", None)
+        with pytest.raises(InputError, match="already exists"):
+            audit(release, members=members, non_members=others, folder=tmp_path / "a")
+        (tmp_path / "card.json").write_text("{}")
+        with pytest.raises(InputError, match="lies in a release"):
+            audit(release, members=members, non_members=others, folder=tmp_path / "b")
 
 
 def _ledger() -> Any:

@@ -66,7 +66,7 @@ def audit(
             must have been decided at random.
         confidence: Of the bounds together.
         folder: For ``audit.json`` and ``report.html``, and for finished runs: the same call goes
-            on where an interrupted one stopped.
+            on where an interrupted one stopped. That of a release may not lie in a release.
         seed: Of canaries and coins; never of privacy noise.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         source: The noise of a run by its number: for tests of audits. The record says so.
@@ -77,7 +77,7 @@ def audit(
 
     Guarantee: if the claim holds, ``broken`` is False with probability ``confidence``.
     """
-    from sfumato.release.release import Release
+    from sfumato.release.release import Release, check_new, check_private
 
     where = None if folder is None else Path(folder).expanduser().absolute()
     opened = subject if isinstance(subject, Release) else _opened(subject)
@@ -93,6 +93,9 @@ def audit(
             data=data,
             schema=schema,
         )
+        if where is not None:
+            check_private(where)
+            check_new(where)
         found = _release(opened, members, non_members, confidence, seed, progress)
         if where is not None:
             _new(where)
