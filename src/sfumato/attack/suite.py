@@ -96,9 +96,7 @@ def run(
     return findings
 
 
-def planned(
-    release: Release, evidence: Evidence, attacks: Sequence[str] | None
-) -> tuple[str, ...]:
+def planned(release: Release, evidence: Evidence, attacks: Sequence[str] | None) -> tuple[str, ...]:
     """The attacks that :func:`run` runs; arguments and refusals are its own."""
     names = chosen(release.artefact.kind, attacks)
     if attacks is None:
