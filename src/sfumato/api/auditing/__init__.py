@@ -66,7 +66,7 @@ def audit(
             must have been decided at random.
         confidence: Of the bounds together.
         folder: For ``audit.json`` and ``report.html``, and for finished runs: the same call goes
-            on where an interrupted one stopped. That of a release may not lie in a release.
+            on where an interrupted one stopped. It may not lie in a release.
         seed: Of canaries and coins; never of privacy noise.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         source: The noise of a run by its number: for tests of audits. The record says so.
@@ -80,6 +80,8 @@ def audit(
     from sfumato.release.release import Release, check_new, check_private
 
     where = None if folder is None else Path(folder).expanduser().absolute()
+    if where is not None:
+        check_private(where)
     opened = subject if isinstance(subject, Release) else _opened(subject)
     if opened is not None:
         _refuse(
@@ -94,7 +96,6 @@ def audit(
             schema=schema,
         )
         if where is not None:
-            check_private(where)
             check_new(where)
         found = _release(opened, members, non_members, confidence, seed, progress)
         if where is not None:
