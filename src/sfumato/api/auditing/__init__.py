@@ -190,8 +190,6 @@ def _method(
         _refuse("they are for audits by many runs", runs=runs, records=records)
         if folder is not None:
             _new(folder)
-        if facts is None and "images" in method.kinds:
-            facts = neighbours.PICTURES
         return by_canaries.one_run(method, budget, facts, canaries=canaries, seed=seed, **shared)
     return methods.two_points(
         method,

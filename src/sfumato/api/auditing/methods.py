@@ -131,6 +131,7 @@ def two_points(
         gaussian_epsilon=gaussian_epsilon(mu, claim),
         refuted=over > 0,
         confidence=confidence,
+        most=_most(len(one), proven.delta, alarm),
         counts={
             "runs": 2 * runs,
             "judged": 2 * (runs - max(2, int(runs * PILOT))),
@@ -144,6 +145,13 @@ def two_points(
         seconds=time.perf_counter() - started,
         versions=versions(),
     )
+
+
+def _most(runs: int, delta: float, alarm: float) -> float:
+    """The bound that runs give which are told apart without a mistake."""
+    judged = runs - max(2, int(runs * PILOT))
+    always, never = (bounds.limits(hits, judged, alarm / 2) for hits in (judged, 0))
+    return bounds.Rates((always[0], 1.0, always[1]), (never[0], 0.0, never[1])).epsilon(delta)
 
 
 def once(made: Calibrated, data: Any, number: int, source: Source | None) -> Release:
