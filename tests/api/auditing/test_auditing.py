@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -141,18 +142,28 @@ def test_an_interrupted_audit_goes_on_and_ends_as_one_that_was_not(tmp_path: Pat
         audit(Brightness(), **options | {"epsilon": 3}, folder=folder)
 
 
-def test_more_runs_are_added_to_those_that_are_there(tmp_path: Path) -> None:
-    options: dict[str, Any] = {
-        "schema": PIXEL,
-        "epsilon": 2,
-        "source": seeded(7),
-        "folder": tmp_path / "a",
-    }
-    audit(Brightness(), **options, runs=40)
-    found = audit(Brightness(), **options, runs=50)
-    assert found.counts["runs"] == 100
-    alone = audit(Brightness(), schema=PIXEL, epsilon=2, source=seeded(7), runs=50)
-    assert (found.epsilon, found.mu) == (alone.epsilon, alone.mu)
+@pytest.mark.parametrize("runs", [50, 60, 120])
+def test_a_folder_takes_no_more_and_no_fewer_runs_once_it_is_begun(
+    runs: int, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"schema": PIXEL, "epsilon": 2, "source": seeded(7)}
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, *_: Any) -> None:
+        if done == 30:
+            raise Stop
+
+    for name, told in (("begun", stop), ("done", lambda *_: None)):
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Stop):
+            patch.setattr("sfumato.api.auditing.methods._SECONDS", 0.0)
+            audit(Brightness(), **options, runs=60, folder=tmp_path / name, progress=told)
+        if runs == 60:
+            assert audit(Brightness(), **options, runs=60, folder=tmp_path / name)
+            continue
+        with pytest.raises(InputError, match="holds an audit of other number of runs"):
+            audit(Brightness(), **options, runs=runs, folder=tmp_path / name)
 
 
 @pytest.mark.parametrize("to_train", [True, False])

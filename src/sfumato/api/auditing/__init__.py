@@ -66,7 +66,9 @@ def audit(
             must have been decided at random.
         confidence: Of the bounds together.
         folder: For ``audit.json`` and ``report.html``, and for finished runs: the same call goes
-            on where an interrupted one stopped. It may not lie in a release.
+            on where an interrupted one stopped, and one of other ``runs`` is refused: a bound that
+            is looked at before it is decided how many there are does not hold. It may not lie in a
+            release.
         seed: Of canaries and coins; never of privacy noise.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         source: The noise of a run by its number: for tests of audits. The record says so.

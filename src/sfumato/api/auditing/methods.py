@@ -83,7 +83,8 @@ def two_points(
         runs: On each of the two.
         records: In the larger of the two.
         confidence: Of the bounds together.
-        folder: Where finished runs are kept; None keeps them in memory.
+        folder: Where finished runs are kept; None keeps them in memory. Their number is fixed
+            when the folder is begun.
         source: The noise; None for the method's own.
         progress: Told how far it is.
 
@@ -107,6 +108,8 @@ def two_points(
         "budget": [budget.epsilon, budget.delta],
         "facts": named(facts),
         "records": records,
+        # Who looks, and adds runs until a bound is high enough, has more than one chance at it.
+        "number of runs": runs,
         "event": json.dumps(proven.to_dict(), sort_keys=True),
         "noise": "own" if source is None else "given",
     }
