@@ -66,7 +66,7 @@ def seeded(start: int) -> Callable[[int], Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_plain_gaussian_mechanism_at_epsilon_4_audits_at_3_or_more(seed: int) -> None:
-    found = audit(Brightness(), schema=PIXEL, epsilon=4, runs=5000, source=seeded(seed << 20))
+    found = audit(Brightness(), schema=PIXEL, epsilon=4, runs=6000, source=seeded(seed << 20))
     assert not found.broken
     assert 3.0 <= found.gaussian_epsilon <= 4.0
     assert found.epsilon <= found.claim.epsilon == pytest.approx(4.0, rel=1e-3)
