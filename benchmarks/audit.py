@@ -1,4 +1,4 @@
-"""Every central method of the registry, audited from outside: claimed beside audited.
+"""Methods audited from outside, one after another: claimed beside audited.
 
     python benchmarks/audit.py               # about 25 minutes on one core; goes on after a stop
     python benchmarks/audit.py --minutes 10  # as much of it as there is time for
@@ -7,19 +7,22 @@
 Each method is run through ``sfumato.audit``: many times on two neighbouring data sets that are made
 up, with the noise of the operating system, at settings under which what is released shows much of
 one record (few steps on all records, one column), because a bound says little where it cannot.
-Finished runs lie in ``.cache/audit``; results are written after each method.
+Finished runs lie in ``.cache/audit``; results are written after each method. A result is kept for
+as long as its case is what it was: method, budget, number of runs, records, facts and settings. The
+page names the methods that no result is of.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,25 @@ class Case:
     records: int = 20
     schema: Any = None
     delta: float | None = None
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What a result is of, as JSON values; a file counts by its name."""
+        settings = {
+            name: Path(value).name if name == "public_data" else value
+            for name, value in self.settings.items()
+        }
+        schema = None if self.schema is None else [[c.name, c.size] for c in self.schema]
+        return {
+            "method": self.method,
+            "label": self.label,
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "runs": self.runs,
+            "records": self.records,
+            "schema": schema,
+            "settings": settings,
+        }
 
 
 def cases(cache: Path) -> tuple[Case, ...]:
@@ -136,23 +158,34 @@ def main() -> None:
 def _run(cache: Path, until: float, only: str | None) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     done = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"audits": []}
-    held = {(a["subject"], a["label"]): a for a in done["audits"]}
+    order = [text(case) for case in cases(cache)]
+    held = kept(done["audits"], order)
     wanted = [c for c in cases(cache) if only is None or c.method == only]
     for case in wanted:
-        if (case.method, case.label) in held:
+        if text(case) in held:
             continue
         if time.monotonic() > until:
             break
         found = _audit(case, cache, until)
         if found is None:
             break
-        held[case.method, case.label] = {"label": case.label, **found.to_dict()}
+        held[text(case)] = {"label": case.label, "case": case.key, **found.to_dict()}
         print(case.method, case.label, found.summary, f"{found.seconds:.0f} s", flush=True)
-        order = [(c.method, c.label) for c in cases(cache)]
-        audits = sorted(held.values(), key=lambda a: order.index((a["subject"], a["label"])))
+        audits = [held[key] for key in order if key in held]
         machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        text = json.dumps({**machine, "versions": versions(), "audits": audits}, indent=1)
-        RESULTS.write_text(text + "\n", encoding="utf-8")
+        report = {**machine, "versions": versions(), "audits": audits}
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def text(case: Case) -> str:
+    """A case's key in one line."""
+    return json.dumps(case.key, sort_keys=True)
+
+
+def kept(audits: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
+    """The results whose cases are still what they were."""
+    found = {json.dumps(one["case"], sort_keys=True): one for one in audits}
+    return {key: found[key] for key in order if key in found}
 
 
 class _Time(Exception):
@@ -164,7 +197,8 @@ def _audit(case: Case, cache: Path, until: float) -> Audit | None:
         if time.monotonic() > until and done < total:
             raise _Time
 
-    folder = cache / re.sub(r"\W+", "-", f"{case.method} {case.label}").strip("-")
+    digest = hashlib.sha256(text(case).encode()).hexdigest()[:8]
+    folder = cache / re.sub(r"\W+", "-", f"{case.method} {case.label} {digest}").strip("-")
     try:
         return audit(
             case.method,
@@ -227,7 +261,18 @@ def table(found: Mapping[str, Any]) -> str:
             f"| {one['counts']['runs']} | {one['seconds']:.0f} |"
         )
     shown = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return "\n".join([*lines, "", f"At {CONFIDENCE:.0%} each. {shown}."])
+    absent = ", ".join(f"`{name}`" for name in missing(found))
+    left = f"Not audited from outside: {absent}." if absent else "No method is missing."
+    return "\n".join([*lines, "", f"At {CONFIDENCE:.0%} each. {shown}.", "", left])
+
+
+def missing(found: Mapping[str, Any]) -> list[str]:
+    """Registered methods with a guarantee that no result is of."""
+    from sfumato import registry
+
+    audited = {one["subject"] for one in found["audits"]}
+    methods: Mapping[str, Any] = registry.load("method")
+    return sorted(n for n, cls in methods.items() if cls.relation != "no" and n not in audited)
 
 
 def rendered(text: str, found: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ released images with real ones. Run from the repository's root:
     SFUMATO_DATA=... python benchmarks/images.py --method generators.cvae generators.dpgan
 
 ``--validate`` publishes five sixths of the training part and judges on the sixth held out: what
-settings are chosen with. Runs that ``--out`` holds already are kept and not repeated.
+settings are chosen with. Runs that ``--out`` holds already are kept and not repeated; each says
+what it was judged on, and only runs judged on the same are summed up together.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from sfumato.versions import versions
 WHAT = "Accuracy on real test images of models trained on a release alone, and its likeness."
 SPLIT_SEED = 2026
 FAMILIES = (CONVOLUTIONAL, DENSE, LINEAR)
+JUDGED_ON = {False: "test images", True: "held-out training images"}
+SAME = ("judged_on", "method", "data", "epsilon", "delta", "extractor")
+"""What runs differ in besides their seed."""
 
 
 def parts(name: str, validate: bool) -> tuple[ImageSet, ImageSet]:
@@ -60,6 +64,8 @@ def run(label: str, data: str, epsilon: float, seed: int, args: argparse.Namespa
         "epsilon": epsilon,
         "delta": args.delta,
         "seed": seed,
+        "judged_on": JUDGED_ON[args.validate],
+        "extractor": args.extractor,
         "proven": round(calibrated.guarantee.epsilon(), 6),
         "images": len(made),
         "publishing_seconds": {
@@ -83,12 +89,12 @@ def run(label: str, data: str, epsilon: float, seed: int, args: argparse.Namespa
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and standard deviation over seeds."""
-    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["method"], row["data"], row["epsilon"]), []).append(row)
+        groups.setdefault(tuple(row[name] for name in SAME), []).append(row)
     lines = []
-    for (method, data, epsilon), some in sorted(groups.items()):
-        line: dict[str, Any] = {"method": method, "data": data, "epsilon": epsilon}
+    for key, some in sorted(groups.items()):
+        line: dict[str, Any] = dict(zip(SAME, key, strict=True))
         for family in FAMILIES:
             values = [row[family]["accuracy"] for row in some]
             line[family] = round(statistics.mean(values), 2)
@@ -96,6 +102,23 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         line["seeds"] = len(some)
         lines.append(line)
     return lines
+
+
+def kept(out: Path) -> list[dict[str, Any]]:
+    """The runs that a file holds.
+
+    Raises:
+        SystemExit: If one of them does not say what it was judged on.
+    """
+    rows: list[dict[str, Any]] = json.loads(out.read_text("utf-8"))["rows"] if out.exists() else []
+    for row in rows:
+        missing = [name for name in (*SAME, "seed") if name not in row]
+        if missing:
+            raise SystemExit(
+                f"{out} has a run without {', '.join(missing)}: choose another --out, or add what "
+                "is known of it"
+            )
+    return rows
 
 
 def main() -> None:
@@ -111,22 +134,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/images.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows: list[dict[str, Any]] = []
-    if args.out.exists():
-        rows = json.loads(args.out.read_text("utf-8"))["rows"]
-    known = {(row["method"], row["data"], row["epsilon"], row["seed"]) for row in rows}
+    rows = kept(args.out)
+    known = {tuple(row[name] for name in (*SAME, "seed")) for row in rows}
+    judged_on = JUDGED_ON[args.validate]
     for seed in args.seeds:
         for data in args.data:
             for method in args.method:
                 for epsilon in args.epsilon:
-                    if (method, data, epsilon, seed) in known:
+                    key = (judged_on, method, data, epsilon, args.delta, args.extractor, seed)
+                    if key in known:
                         continue
                     rows.append(run(method, data, epsilon, seed, args))
                     print(json.dumps(rows[-1]), flush=True)
                     report = {
                         "what": WHAT,
                         "command": "python " + " ".join(sys.argv),
-                        "judged_on": "held-out training images" if args.validate else "test images",
                         "small CNN": f"{ARCHITECTURE}; 3 epochs of Adam, last checkpoint",
                         "machine": {
                             "cores": os.cpu_count(),

@@ -8,7 +8,8 @@ the last checkpoint on the real test part, once. Run from the repository's root:
 
 ``--validate`` publishes five sixths of the training part and judges on the sixth held out: what
 settings are chosen with. The test part is for the final run. Runs that ``--out`` holds already are
-kept and not repeated.
+kept and not repeated; each says what it was judged on and with which settings, and only runs alike
+in that are summed up together.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "mnist": dict(Taught.presets["lines"]),  # what the images are is known: writing
     "fashion-mnist": {"samples": 180_000, "candidates": 1},  # more, where classes are less balanced
 }
+JUDGED_ON = {False: "test images", True: "held-out training images"}
+SAME = ("judged_on", "data", "epsilon", "delta", "settings")
+"""What runs differ in besides their seed."""
 GOALS = {
     ("mnist", 1.0): 97.5,
     ("mnist", 10.0): 98.6,
@@ -83,6 +87,8 @@ def run(data: str, epsilon: float, seed: int, args: argparse.Namespace) -> dict[
         "epsilon": epsilon,
         "delta": args.delta,
         "seed": seed,
+        "judged_on": JUDGED_ON[args.validate],
+        "settings": _settings(args, data),
         "proven": round(calibrated.guarantee.epsilon(), 6),
         "images": len(made),
         "publishing_seconds": {
@@ -102,12 +108,37 @@ def method(args: argparse.Namespace, data: str, seed: int | None = None) -> Taug
     return Taught(**{**CHOSEN.get(data, {}), **chosen}, seed=seed)
 
 
+def _settings(args: argparse.Namespace, data: str) -> dict[str, Any]:
+    """The public choices of a run; its seed has a field of its own."""
+    return {name: v for name, v in settings(method(args, data)).items() if name != "seed"}
+
+
+def kept(out: Path) -> list[dict[str, Any]]:
+    """The runs that a file holds.
+
+    Raises:
+        SystemExit: If one of them does not say what it was judged on.
+    """
+    rows: list[dict[str, Any]] = json.loads(out.read_text("utf-8"))["rows"] if out.exists() else []
+    for row in rows:
+        missing = [name for name in (*SAME, "seed") if name not in row]
+        if missing:
+            raise SystemExit(
+                f"{out} has a run without {', '.join(missing)}: choose another --out, or add what "
+                "is known of it"
+            )
+    return rows
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """Runs of one key differ in their seed alone."""
+    return tuple(json.dumps(row[name], sort_keys=True) for name in SAME)
+
+
 def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "what": WHAT,
         "command": "python " + " ".join(sys.argv),
-        "judged_on": "held-out training images" if args.validate else "test images, once a run",
-        "settings": {data: settings(method(args, data)) for data in args.data},
         "classifier": f"{CONVOLUTIONAL}: {ARCHITECTURE}; 3 epochs of Adam, last checkpoint",
         "machine": {
             "cores": os.cpu_count(),
@@ -123,24 +154,27 @@ def report(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, An
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean and standard deviation over seeds, beside the goal."""
-    groups: dict[tuple[str, float, str], list[float]] = {}
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
+        groups.setdefault(key_of(row), []).append(row)
+    lines = []
+    for some in groups.values():
         for labels in ("soft", "hard"):
-            if labels in row:
-                key = (row["data"], row["epsilon"], labels)
-                groups.setdefault(key, []).append(row[labels]["accuracy"])
-    return [
-        {
-            "data": data,
-            "epsilon": epsilon,
-            "labels": labels,
-            "seeds": len(values),
-            "mean_accuracy": round(statistics.mean(values), 2),
-            "stddev": round(statistics.stdev(values), 2) if len(values) > 1 else None,
-            "goal": GOALS.get((data, epsilon)),
-        }
-        for (data, epsilon, labels), values in groups.items()
-    ]
+            values = [row[labels]["accuracy"] for row in some if labels in row]
+            if not values:
+                continue
+            final = some[0]["judged_on"] == JUDGED_ON[False]
+            lines.append(
+                {
+                    **{name: some[0][name] for name in SAME},
+                    "labels": labels,
+                    "seeds": len(values),
+                    "mean_accuracy": round(statistics.mean(values), 2),
+                    "stddev": round(statistics.stdev(values), 2) if len(values) > 1 else None,
+                    "goal": GOALS.get((some[0]["data"], some[0]["epsilon"])) if final else None,
+                }
+            )
+    return lines
 
 
 def main() -> None:
@@ -157,14 +191,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/taught.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows: list[dict[str, Any]] = []
-    if args.out.exists():
-        rows = json.loads(args.out.read_text("utf-8"))["rows"]
-    known = {(row["data"], row["epsilon"], row["seed"]) for row in rows}
+    rows = kept(args.out)
+    known = {(*key_of(row), row["seed"]) for row in rows}
     for seed in args.seeds:
         for epsilon in args.epsilon:
             for data in args.data:
-                if (data, epsilon, seed) in known:
+                alike = {
+                    "judged_on": JUDGED_ON[args.validate],
+                    "data": data,
+                    "epsilon": epsilon,
+                    "delta": args.delta,
+                    "settings": _settings(args, data),
+                }
+                if (*key_of(alike), seed) in known:
                     continue
                 rows.append(run(data, epsilon, seed, args))
                 print(json.dumps(rows[-1]), flush=True)

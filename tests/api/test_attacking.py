@@ -226,6 +226,49 @@ def test_who_is_exposed_is_written_for_the_custodian_alone(tmp_path: Path, peopl
         prepared.risk([], tmp_path / "empty.private.csv")
 
 
+def test_what_is_private_is_never_written_into_a_release(tmp_path: Path, people: Table) -> None:
+    paths = tables(tmp_path, people)
+    prepared = prepare(
+        paths["released"],
+        members=paths["members"],
+        non_members=paths["others"],
+        schema=paths["schema"],
+    )
+    released = tmp_path / "handed over"
+    (released / "deeper").mkdir(parents=True)
+    (released / "card.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "looks harmless").symlink_to(released / "deeper")
+    for name in ("handed over", "handed over/deeper", "looks harmless", "looks harmless/../deeper"):
+        with pytest.raises(InputError, match="lies in a release"):
+            prepared.check_risk(tmp_path / name / "people.private.csv")
+        with pytest.raises(InputError, match="lies in a release"):
+            prepared.report([], tmp_path / name / "found")
+    with pytest.raises(InputError, match="lies in a release"):
+        prepared.report([], released)
+    assert sorted(p.name for p in released.rglob("*")) == ["card.json", "deeper"]
+
+
+def test_an_evaluation_is_never_written_into_another_release(
+    people_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "card.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="lies in a release"):
+        sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "inner")
+    assert not (tmp_path / "inner").exists()
+
+
+def test_pictures_that_cannot_be_revealed_are_refused_before_anything_runs(
+    shown: dict[str, Path], people: Table
+) -> None:
+    prepared = prepare(shown["released"], members=shown["members"], non_members=shown["others"])
+    prepared.check_reveal()
+    prepared.check_reveal(["memorisation.nearest[ratio=0.3]"])
+    with pytest.raises(InputError, match="no training pictures to reveal"):
+        prepared.check_reveal(["membership.distance"])
+    with pytest.raises(InputError, match="no training pictures to reveal"):
+        prepare(people, members=people, non_members=people).check_reveal()
+
+
 def test_rows_without_numbers_are_not_listed(tmp_path: Path, people: Table) -> None:
     frame = people.to_pandas().assign(patient=np.arange(len(people)) // 2)
     schema = people.schema.with_unit("patient", 1)

@@ -89,6 +89,10 @@ def test_a_folder_of_another_comparison_or_of_anything_else_is_refused(
         compare(people_file, out=out, attacks=["membership.distance"])
     with pytest.raises(InputError, match="holds a comparison of other holdout"):
         compare(people_file, out=out, holdout=0.5)
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "card.json").write_text("{}")
+    with pytest.raises(InputError, match="lies in a release"):
+        compare(people_file, out=tmp_path / "release" / "comparison")
     (tmp_path / "mine").mkdir()
     with pytest.raises(InputError, match="already exists and holds no comparison"):
         compare(people_file, out=tmp_path / "mine")

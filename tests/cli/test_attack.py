@@ -95,6 +95,22 @@ def test_bad_input_is_one_line_before_anything_runs(
     assert "Traceback" not in ran.err
 
 
+def test_what_cannot_be_revealed_is_said_before_anything_runs(
+    sfumato: Command, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.attack.suite.run", None)
+    schema = tmp_path / "facts.yaml"
+    sfumato("schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema)
+    more = ["--schema", schema, "--out", tmp_path / "found"]
+    ran = sfumato("attack", files["out"], *evidence(files), *more, "--reveal")
+    assert ran.code == 2
+    assert "no training pictures to reveal" in ran.err
+    (tmp_path / "card.json").write_text("{}")
+    ran = sfumato("attack", files["out"], *evidence(files), *more)
+    assert ran.code == 2
+    assert "lies in a release" in ran.err
+
+
 def test_a_risk_file_that_looks_harmless_is_refused(
     sfumato: Command, files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfumato.data import Axis, Categorical, Numeric, Ordinal, Schema, Table
-from sfumato.data import table as table_module
+from sfumato.data import rows as rows_module
 from sfumato.data.draft import draft
 from sfumato.errors import InputError, SfumatoError
 
@@ -153,7 +153,7 @@ REQUESTS = [
 @pytest.fixture(autouse=True)
 def _large(monkeypatch):
     """Nothing is kept in memory, so that every pass goes to the source."""
-    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
 
 
 def in_memory(data: pa.Table) -> Table:

@@ -431,13 +431,13 @@ def test_dates_are_counted_alike_in_memory_and_as_a_stream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sfumato.data import Axis
-    from sfumato.data import table as table_module
+    from sfumato.data import rows as rows_module
 
     days = pd.to_datetime("2020-01-01") + pd.to_timedelta(np.arange(500) % 366, "D")
     pd.DataFrame({"x": days}).to_parquet(tmp_path / "t.parquet")
     schema = Schema((Date("x", "2020-01-01", "2020-12-31"),))
     small = Table.open(tmp_path / "t.parquet", schema).counts([Axis("x", 12)])
-    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     large = Table.open(tmp_path / "t.parquet", schema).counts([Axis("x", 12)])
     np.testing.assert_array_equal(small, large)
     assert small.sum() == 500

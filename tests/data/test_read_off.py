@@ -85,6 +85,31 @@ def test_a_number_that_never_varies_has_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "values", [["1e400", "2"], ["1.5e308", "-1.7e308", "0.5"], ["1e-310", "2e-310"]]
+)
+def test_numbers_that_no_grid_holds_are_refused_by_column(
+    values: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(["n", *values]))
+    with pytest.raises(InputError, match="in 'n' is no number that bounds can be read off"):
+        read_off(tmp_path / "a.csv")
+    assert read_off(tmp_path / "a.csv", types={"n": "categorical"}).schema().names == ("n",)
+
+
+def test_infinity_is_refused_by_column(tmp_path: Path) -> None:
+    pd.DataFrame({"x": [1.0, float("inf"), 2.5], "n": [1, 2, 3]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="'x' holds infinity"):
+        read_off(tmp_path / "a.parquet")
+    assert read_off(tmp_path / "a.parquet", drop=["x"]).schema().names == ("n",)
+
+
+def test_days_that_no_calendar_has_are_levels_and_no_dates(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("day\n2020-02-30\n2020-01-01\n")
+    day: Any = read_off(tmp_path / "a.csv").schema()["day"]
+    assert day.levels == ("2020-01-01", "2020-02-30")
+
+
+@pytest.mark.parametrize(
     ("settings", "named"),
     [
         ({"target": "wealth"}, "no column 'wealth'"),

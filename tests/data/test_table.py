@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sfumato.data import Axis, Categorical, ImageSchema, Numeric, Schema, Table, load_released
-from sfumato.data import table as table_module
+from sfumato.data import rows as rows_module
 from sfumato.data.sources import Head, ParquetSource, Subset
 from sfumato.errors import InputError
 
@@ -43,7 +43,7 @@ def table(request, tmp_path, monkeypatch):
     """The same rows from every kind of source; "large" ones keep nothing in memory."""
     data = frame()
     if request.param.startswith("large"):
-        monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+        monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     if request.param == "pandas":
         return Table.from_pandas(data, SCHEMA)
     if request.param == "arrow":
@@ -153,7 +153,7 @@ def test_many_counts_are_the_single_ones(table):
 
 def test_large_files_are_counted_in_one_pass_over_the_columns_asked_for(tmp_path, monkeypatch):
     frame().to_parquet(tmp_path / "a.parquet")
-    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     table, passes = Table.open(tmp_path / "a.parquet", SCHEMA), []
     read = ParquetSource.batches
 
@@ -203,12 +203,12 @@ def test_the_engine_and_the_stream_treat_values_outside_alike(
             return str(error)
 
     in_memory = counted()
-    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     assert counted() == in_memory
 
 
 def test_the_engine_and_the_stream_treat_undeclared_levels_alike(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     pq.write_table(pa.table({"x": ["a", "b", "z", "?", None]}), tmp_path / "a.parquet")
     lenient = Categorical("x", ("a", "b"), missing=True, outside="missing")
     path = tmp_path / "a.parquet"
@@ -260,7 +260,7 @@ def test_validation_names_the_first_offending_value(
     tmp_path, monkeypatch, large, kind, column, value, problem
 ):
     if large:
-        monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+        monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     data = frame()
     values = [*data[column].iloc[:300], value, *data[column].iloc[301:]]
     data[column] = pd.Series(values, dtype="Int64" if column in ("age", "kids") else None)
@@ -279,7 +279,7 @@ def test_validation_names_the_first_offending_value(
 
 
 def test_a_row_number_counts_over_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_module, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(rows_module, "_KEPT_CELLS", 0)
     column = Schema((Numeric("x", 0, 1, 1),))
     pq.write_table(pa.table({"x": [0] * 70_000 + [5]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="5 in row 70001"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
 from sfumato.publish.method import Progress, silent
-from sfumato.release.release import CARD, check_new
+from sfumato.release.release import check_new, check_private
 
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 PRIVATE = "private"
 """What the name of a file of single persons' risks must say."""
+
+_NO_PICTURES = (
+    "there are no training pictures to reveal",
+    "Run the attack memorisation.nearest on a release of pictures.",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Prepared:
 
         Args:
             findings: What :meth:`attack` found.
-            out: A folder that is not there yet.
+            out: A folder that is not there yet, outside of every release.
             reveal: Shows the training pictures that released ones are nearest to; without it no
                 private record is in the folder.
 
@@ -59,12 +64,14 @@ class Prepared:
             What was written.
 
         Raises:
-            InputError: If the folder exists, or there are no such pictures. Nothing is written.
+            InputError: If the folder exists or lies in a release, or there are no such pictures.
+                Nothing is written.
         """
         from sfumato.api.publishing import save_evaluation
         from sfumato.measure.evaluation import Evaluation
 
         started = time.perf_counter()
+        check_private(out)
         folder = check_new(out)
         shown = self._revealed(findings) if reveal else None
         evaluation = Evaluation(
@@ -75,6 +82,22 @@ class Prepared:
         save_evaluation(self.release, evaluation, folder, shown)
         return evaluation
 
+    def check_reveal(self, attacks: Sequence[str] | None = None) -> None:
+        """Refuses, before anything is attacked, to reveal pictures that no finding will name.
+
+        Args:
+            attacks: As for :meth:`attack`.
+
+        Raises:
+            InputError: If the attack that finds them does not run.
+        """
+        from sfumato.attack import suite
+        from sfumato.report.memorised import ATTACK
+
+        names = suite.planned(self.release, self.evidence, attacks)
+        if ATTACK not in [suite.read(text)[0] for text in names]:
+            raise InputError(*_NO_PICTURES)
+
     def check_risk(self, file: str | Path) -> Path:
         """A path that a list of exposed persons may be written to.
 
@@ -82,17 +105,12 @@ class Prepared:
             InputError: If it is in the way, in a folder that is handed over, or not named for what
                 it is; or if rows have no numbers that the custodian could look up.
         """
-        path = Path(file).expanduser().absolute()
+        path = check_private(Path(file).expanduser().parent) / Path(file).name
         if PRIVATE not in path.name.lower():
             raise InputError(
                 f"{path.name} will hold risks of single persons, and its name does not say so",
                 f"Name it so that nobody hands it over: {path.stem}.{PRIVATE}.csv.",
             )
-        for folder in path.parents:
-            if (folder / CARD).is_file():
-                raise InputError(
-                    f"{path} lies in a release, which is handed over", "Keep it beside the ledger."
-                )
         if os.path.lexists(path):
             raise InputError(f"{path} already exists", "Choose another name.")
         if not path.parent.is_dir():
@@ -140,10 +158,7 @@ class Prepared:
 
         found = next((one for one in findings if one.attack == ATTACK), None)
         if found is None:
-            raise InputError(
-                "there are no training pictures to reveal",
-                f"Run the attack {ATTACK} on a release of pictures.",
-            )
+            raise InputError(*_NO_PICTURES)
         rows = np.array([one["released"] for one in found.details["closest"]], dtype=np.int64)
         published = targets.read(self.release.data, rows)
         pictures = []

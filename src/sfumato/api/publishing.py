@@ -21,7 +21,7 @@ from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated, Progress, silent
 from sfumato.publish.workspace import is_paid, selected, selection
-from sfumato.release.release import Release, check_new
+from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike, SchemaLike
@@ -189,7 +189,10 @@ def publish(
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
     folder = None if out is None else check_new(out)
-    evaluation_folder = None if folder is None else check_new(evaluation_path(folder))
+    evaluation_folder = None
+    if folder is not None:
+        check_private(evaluation_path(folder))
+        evaluation_folder = check_new(evaluation_path(folder))
     ready = plan(
         data,
         epsilon=epsilon,

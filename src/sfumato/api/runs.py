@@ -11,6 +11,7 @@ from typing import Any
 
 from sfumato.errors import InputError
 from sfumato.learn.checkpoint import locked
+from sfumato.release.release import check_private
 
 FORMAT = 1
 FILE = "runs.jsonl"
@@ -41,9 +42,10 @@ class Runs:
             noun: What it is.
 
         Raises:
-            InputError: If the folder holds something else, runs of something else, or runs that
-                another process is working on.
+            InputError: If the folder lies in a release, holds something else, runs of something
+                else, or runs that another process is working on.
         """
+        check_private(folder)  # what private rows were seen to do is not handed over
         path = folder / FILE
         if folder.exists() and not path.is_file():
             raise InputError(

@@ -80,9 +80,7 @@ def run(
     Raises:
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
-    names = chosen(release.artefact.kind, attacks)
-    if attacks is None:
-        names = tuple(name for name in names if _possible(name, evidence))
+    names = planned(release, evidence, attacks)
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []
     for done, text in enumerate(names):
@@ -96,6 +94,14 @@ def run(
         findings.append(built(release, evidence, seed=seed, **told))
     progress(len(names), len(names), "attacked")
     return findings
+
+
+def planned(release: Release, evidence: Evidence, attacks: Sequence[str] | None) -> tuple[str, ...]:
+    """The attacks that :func:`run` runs; arguments and refusals are its own."""
+    names = chosen(release.artefact.kind, attacks)
+    if attacks is None:
+        names = tuple(name for name in names if _possible(name, evidence))
+    return names
 
 
 def _private_part(release: Release, evidence: Evidence) -> tuple[Release, Evidence]:

@@ -24,7 +24,7 @@ def attack(
         typer.Argument(
             metavar="TARGET",
             help="A release, or what any software made: rows (CSV, Parquet), a folder of pictures, "
-            "an npz, a model (TorchScript, safetensors, skops), or a service (https://...).",
+            "an npz, a model (safetensors, skops; TorchScript with --trust), or a service (https://...).",
         ),
     ],
     members: Annotated[
@@ -72,8 +72,8 @@ def attack(
         bool,
         typer.Option(
             "--trust",
-            help="Open files that can run code of whoever made them, and send records to a "
-            "service over an open line.",
+            help="Open files that can run code of whoever made them (pickles, torch.export, "
+            "TorchScript), and send records to a service over an open line.",
         ),
     ] = False,
     out: Annotated[
@@ -103,13 +103,13 @@ def attack(
     """Attack a TARGET, whoever made it, with rows it was and was not made from."""
     import sfumato.api as api
     from sfumato.errors import InputError
-    from sfumato.release.release import check_new
+    from sfumato.release.release import check_new, check_private
 
     if reveal and out is None:
         raise InputError("private pictures are shown in a report only", "Give --out DIR.")
     if out is not None:
+        check_private(out)
         check_new(out)
-
     prepared = api.prepare(
         target,
         members=members,
@@ -121,6 +121,8 @@ def attack(
         architecture=architecture,
         trust=trust,
     )
+    if reveal:
+        prepared.check_reveal(attack)
     if risk is not None:
         prepared.check_risk(risk)
     with output.progress_bar(quiet=as_json) as progress:

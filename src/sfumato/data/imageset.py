@@ -204,6 +204,11 @@ class ImageSet:
         """(n, c, h, w) float32 in [0, 1]; all of them in memory."""
         return pixels.as_float(self._source.take(self._rows))
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that images are decoded from; none where they are in memory."""
+        return self._source.files if isinstance(self._source, FilePixels) else ()
+
     def __len__(self) -> int:
         return len(self._rows)
 

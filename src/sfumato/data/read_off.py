@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ _TARGET_LEVELS = 20
 _STEPS = 10**6  # of a number's grid
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MAGNITUDE = 150  # powers of ten; beyond them the arithmetic of floats ends
 _TRUTH = ({"false", "true"}, {"no", "yes"}, {"f", "t"}, {"n", "y"})
 
 
@@ -66,7 +68,7 @@ def read_off(
     refused: dict[str, str] = {}
     source = f"public: values of the released {Path(str(path)).name or 'files'}"
     for name, values in _values(data, [n for n in data.names if n not in drop]).items():
-        facts = _facts(values, known.get(name), name == target)
+        facts = _facts(name, values, known.get(name), name == target)
         if facts is None:
             refused[name] = f"more than {LEVELS} texts, or long ones: free text or an id"
             continue
@@ -98,7 +100,13 @@ def _values(data: Source, names: Sequence[str]) -> dict[str, tuple[set[str], boo
             column = pc.unique(batch.column(name))
             if pa.types.is_dictionary(column.type):
                 column = column.dictionary_decode()
-            values = {_text(value) for value in column.to_pylist()}
+            listed = column.to_pylist()
+            if any(isinstance(value, float) and math.isinf(value) for value in listed):
+                raise InputError(
+                    f"{name!r} holds infinity, from which no bounds can be read off",
+                    f"Correct the file, or leave the column out: --drop {name}.",
+                )
+            values = {_text(value) for value in listed}
             gone = {value for value in values if value is None or value in absent}
             seen |= {value for value in values if value is not None and value not in absent}
             found[name] = seen, missing or bool(gone)
@@ -110,13 +118,11 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
-        return repr(value)
     return value.isoformat()[:10] if hasattr(value, "isoformat") else str(value)
 
 
 def _facts(
-    values: tuple[set[str], bool], declared: str | None, target: bool
+    name: str, values: tuple[set[str], bool], declared: str | None, target: bool
 ) -> dict[str, Any] | None:
     """What a schema file says of a column; None for free text."""
     seen, missing = values
@@ -126,7 +132,7 @@ def _facts(
         levels = {"type": "categorical", "dtype": "bool", "levels": ["false", "true"]}
         return {**levels, **absent}
     if kind in ("integer", "number"):
-        numbers = [_number(text) for text in seen]
+        numbers = [_number(name, text) for text in seen]
         whole = all(n == n.to_integral_value() for n in numbers)
         if target and whole and declared is None and len(seen) <= _TARGET_LEVELS:
             levels_of = sorted({int(n) for n in numbers})
@@ -134,7 +140,8 @@ def _facts(
             return {**facts, **absent}
         return {**_bounds(numbers, "integer" if whole else "number"), **absent}
     if kind == "date":
-        days = {"type": "date", "lower": min(seen), "upper": max(seen), "outside": "clamp"}
+        shown = {text.strip() for text in seen}
+        days = {"type": "date", "lower": min(shown), "upper": max(shown), "outside": "clamp"}
         return {**days, **absent}
     too_many = len(seen) > LEVELS or any(looks_personal(text) for text in seen)
     if declared is None and too_many:
@@ -149,16 +156,40 @@ def _facts(
 def _kind(seen: set[str]) -> str:
     if seen and all(_NUMBER.fullmatch(text.strip()) for text in seen):
         return "integer"  # or a number: decided by the values
-    if seen and all(_DAY.fullmatch(text.strip()) for text in seen):
+    if seen and all(map(_is_day, seen)):
         return "date"
     return "categorical"
 
 
-def _number(text: str) -> Decimal:
+def _is_day(text: str) -> bool:
+    """Whether it is a day of the calendar: 2020-02-30 is none."""
+    if not _DAY.fullmatch(text.strip()):
+        return False
     try:
-        return Decimal(text.strip())
+        date.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return True
+
+
+def _number(name: str, text: str) -> Decimal:
+    """A finite number that a grid can hold.
+
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        number = Decimal(text.strip())
     except InvalidOperation:
-        raise InputError(f"{text[:40]!r} is no number", "Declare another --type.") from None
+        raise InputError(
+            f"{text[:40]!r} in {name!r} is no number", "Declare another --type."
+        ) from None
+    if not number.is_finite() or (number and abs(number.adjusted()) > _MAGNITUDE):
+        raise InputError(
+            f"{text[:40]!r} in {name!r} is no number that bounds can be read off",
+            f"Declare another --type, or leave it out: --drop {name}.",
+        )
+    return number
 
 
 def _bounds(numbers: Sequence[Decimal], kind: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import addresses, arrays, counting, encoding, parts, persons, sources, writing
+from sfumato.data import addresses, arrays, encoding, parts, persons, sources, writing
 from sfumato.data.axes import Axis
 from sfumato.data.engine import EngineSource
-from sfumato.data.impossible import check_rows
 from sfumato.data.passes import Passes, check_columns
+from sfumato.data.rows import Codes, Rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.errors import InputError
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Codes = NDArray[np.int64]
-
 DATA = "data.parquet"
 SCHEMA = "schema.yaml"
-_KEPT_CELLS = 1 << 26  # tables up to this many cells keep their codes in memory once computed
-_AGGREGATES = 32  # measured on 41 columns: DuckDB is faster for the columns, not for their pairs
 
 
 class Table:
@@ -50,8 +46,7 @@ class Table:
         bounded: bool = False,
     ) -> None:
         self.schema = schema
-        self._source = source
-        self._codes = dict(codes) if codes is not None else None
+        self._rows = Rows(schema, source, codes)
         self.bounded = bounded
         self._shuffled = False
         self.stored_at: Path | None = None  # the file that `save` would write, where there is one
@@ -137,21 +132,17 @@ class Table:
     @property
     def num_rows(self) -> int:
         """Number of rows; costs a pass over CSV files the first time."""
-        if self._codes is not None:
-            return len(next(iter(self._codes.values())))
-        assert self._source is not None
-        return self._source.num_rows
+        return self._rows.number
 
     @property
     def ordered(self) -> bool:
         """Whether every pass gives the rows in the same order, that of the data."""
-        base = persons.origin(self._source)
-        return not self._shuffled and (not isinstance(base, EngineSource) or base.ordered)
+        return not self._shuffled and self._rows.ordered
 
     @property
     def source(self) -> Source | None:
         """Where rows are read from; None for a table made of codes."""
-        return self._source
+        return self._rows.source
 
     def __len__(self) -> int:
         return self.num_rows
@@ -167,13 +158,7 @@ class Table:
         Raises:
             InputError: Naming column, value and row where a value contradicts the schema.
         """
-        names = self._names(columns)
-        if self._codes is not None:
-            for start in range(0, self.num_rows, rows):
-                yield {n: self._codes[n][start : start + rows].astype(np.int64) for n in names}
-            return
-        for narrow in self._passes.codes(names, rows):
-            yield {name: narrow[name].astype(np.int64) for name in names}
+        return self._rows.codes_batches(rows, columns)
 
     def codes(self, columns: Sequence[str] | None = None) -> dict[str, Codes]:
         """All codes, (n,) int64 a column; the whole table in memory.
@@ -181,13 +166,7 @@ class Table:
         Raises:
             InputError: Naming column, value and row where a value contradicts the schema.
         """
-        names = self._names(columns)
-        if self._codes is None and self._small():
-            self._keep()
-        if self._codes is not None:
-            return {name: self._codes[name].astype(np.int64) for name in names}
-        whole = self._passes.whole(names, self.num_rows)
-        return {name: whole.pop(name).astype(np.int64) for name in names}
+        return self._rows.codes(columns)
 
     def batches(self, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """Rows in the schema's types and precision, up to ``rows`` at a time."""
@@ -222,25 +201,7 @@ class Table:
         the columns that are asked for; a table in a query engine is aggregated there, several of
         the tables at a time.
         """
-        lists = [[Axis(a) if isinstance(a, str) else a for a in axes] for axes in axes_lists]
-        tally = counting.Tally(lists, self.schema)
-        if not lists:
-            return []
-        names = list(dict.fromkeys(axis.column for axes in lists for axis in axes))
-        if self._codes is None:
-            engine = self._passes.engine(names)
-            # An engine in this process gives rows faster than it makes many aggregates of them.
-            few = engine is not None and (not engine.embedded or len(tally.groups) <= _AGGREGATES)
-            if engine is not None and few:
-                return engine.count(lists, self.schema, self._passes.tokens)
-            if not isinstance(self._source, EngineSource) and self._small():
-                self._keep()
-        if self._codes is not None:
-            tally.add({name: self._codes[name] for name in names})
-        else:
-            for codes in self._passes.codes(names):
-                tally.add(codes)
-        return tally.tables()
+        return self._rows.counts(axes_lists)
 
     def validate(self, schema: Schema) -> None:
         """Checks every value against the schema in one streaming pass.
@@ -264,17 +225,7 @@ class Table:
                 f"the schema declares {schema.records} records, the table has {self.num_rows}",
                 "Correct records in the schema.",
             )
-        engine = None if self._codes is not None else self._passes.engine(self.schema.names)
-        if engine is not None:
-            engine.check(self.schema, self._passes.tokens)
-        elif self._codes is None and self._small():
-            self._keep()
-        if (self._codes is not None or engine is not None) and not schema.impossible:
-            return
-        first_row = 0
-        for codes in self.codes_batches():
-            check_rows(codes, schema, first_row)
-            first_row += len(next(iter(codes.values())))
+        self._rows.check(schema)
 
     def split(self, fraction: float, seed: int) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
@@ -296,16 +247,14 @@ class Table:
         """
         schema = self.schema.with_records(None)
         if schema.unit is not None:
-            assert self._source is not None
-            parts_of = persons.held_out(self._source, schema.unit, seed, fraction)
+            assert self.source is not None
+            parts_of = persons.held_out(self.source, schema.unit, seed, fraction)
             rest, held_out = (self._some(part) for part in parts_of)
             return rest, held_out
-        if isinstance(self._source, EngineSource) and not self._source.ordered:
-            rest, held_out = (
-                Table(schema, p) for p in parts.held_out(self._source, fraction, seed)
-            )
+        if isinstance(self.source, EngineSource) and not self.source.ordered:
+            rest, held_out = (Table(schema, p) for p in parts.held_out(self.source, fraction, seed))
             return rest, held_out
-        both = parts.halves(self._source, self._codes, self.num_rows, fraction, seed)
+        both = parts.halves(self.source, self._rows.known, self.num_rows, fraction, seed)
         rest, held_out = (Table(schema, *half) for half in both)
         return rest, held_out
 
@@ -321,11 +270,11 @@ class Table:
         """
         total, schema = self.num_rows, self.schema.with_records(None)
         table, picked = self, None
-        if isinstance(self._source, EngineSource) and not self._source.ordered:
+        if isinstance(self.source, EngineSource) and not self.source.ordered:
             # About as many rows leave the engine as are wanted, and a little more.
             share = (limit + 6 * limit**0.5) / total
             if share < 1:
-                table = Table(schema, self._source.some(share))
+                table = Table(schema, self.source.some(share))
         elif total <= limit:
             return self
         else:
@@ -343,19 +292,20 @@ class Table:
             raise InputError(f"the first {rows} rows were asked for", "Ask for at least one.")
         schema = self.schema.with_records(None)
         codes = None
-        if self._codes is not None:
-            codes = {n: c[:rows] for n, c in self._codes.items()}
-        source = None if self._source is None else sources.Head(self._source, rows)
+        if self._rows.known is not None:
+            codes = {n: c[:rows] for n, c in self._rows.known.items()}
+        source = None if self.source is None else sources.Head(self.source, rows)
         return self._like(schema, source, codes)
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        return self._like(self.schema.with_target(name), self._source, self._codes)
+        return self._like(self.schema.with_target(name), self.source, self._rows.known)
 
     def select(self, *names: str) -> Table:
         """The same rows with some of the columns, in the order given."""
-        codes = None if self._codes is None else {name: self._codes[name] for name in names}
-        return self._like(self.schema.select(*names), self._source, codes)
+        known = self._rows.known
+        codes = None if known is None else {name: known[name] for name in names}
+        return self._like(self.schema.select(*names), self.source, codes)
 
     # -- persons -------------------------------------------------------------------------------
 
@@ -369,30 +319,30 @@ class Table:
             InputError: If the schema names no unit, or a row is of nobody.
         """
         unit = self.schema.unit
-        if unit is None or self._source is None:
+        if unit is None or self.source is None:
             raise InputError("the schema names no unit", "Name the column of the person's id.")
         if self.bounded:
             return self
-        kept = self._some(persons.bound(self._source, unit, self.schema.rows_per_unit, key))
+        kept = self._some(persons.bound(self.source, unit, self.schema.rows_per_unit, key))
         kept.bounded = True
         return kept
 
     def without_unit(self) -> Table:
         """The same rows, of nobody."""
-        return Table(self.schema.without_unit(), self._source, self._codes)
+        return Table(self.schema.without_unit(), self.source, self._rows.known)
 
     def shared_persons(self, other: Table) -> int:
         """How many persons have rows in both tables; 0 where one names no unit."""
         unit = self.schema.unit
         if unit is None or unit != other.schema.unit:
             return 0
-        assert self._source is not None
-        assert other._source is not None
-        return persons.shared(self._source, other._source, unit)
+        assert self.source is not None
+        assert other.source is not None
+        return persons.shared(self.source, other.source, unit)
 
     def _some(self, kept: persons.Kept) -> Table:
         """The rows that are kept, with codes that are known already."""
-        codes = self._codes
+        codes = self._rows.known
         if codes is not None:
             mask = kept.mask(0, self.num_rows)
             codes = {name: values[mask] for name, values in codes.items()}
@@ -433,20 +383,3 @@ class Table:
         made = Table(schema, source, codes, bounded=self.bounded)
         made._shuffled = self._shuffled
         return made
-
-    def _names(self, columns: Sequence[str] | None) -> list[str]:
-        if columns is None:
-            return list(self.schema.names)
-        return [self.schema[name].name for name in columns]
-
-    @property
-    def _passes(self) -> Passes:
-        """What reads the rows, where they are not known as codes."""
-        assert self._source is not None
-        return Passes(self._source, self.schema)
-
-    def _small(self) -> bool:
-        return self.num_rows * len(self.schema) <= _KEPT_CELLS
-
-    def _keep(self) -> None:
-        self._codes = self._passes.whole(self.schema.names, self.num_rows)

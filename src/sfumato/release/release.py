@@ -224,6 +224,26 @@ def check_new(path: str | Path) -> Path:
     return final
 
 
+def check_private(path: str | Path) -> Path:
+    """A path, links followed, for what stays with the custodian: it lies in no release.
+
+    Raises:
+        InputError: If a folder above it, or the path itself, is a release.
+    """
+    final = Path(path).expanduser()
+    try:
+        final = final.resolve()
+        inside = [folder for folder in (final, *final.parents) if (folder / CARD).is_file()]
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise InputError(f"cannot follow {path} ({error})", "Choose another place.") from None
+    if inside:
+        raise InputError(
+            f"{path} lies in a release ({inside[0]}), which is handed over",
+            "It is private: keep it beside the ledger.",
+        )
+    return final
+
+
 def _check_files(card: Card, folder: Path) -> tuple[str, ...]:
     """The names of the listed files, each found unchanged.
 

@@ -58,6 +58,7 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
         "at δ": f"{claim['delta']:g}",
         "ε is at least": _figure(values["epsilon"]),
         **_as_gaussian(values),
+        "The most that this audit could have seen": _figure(values["most"]),
         "Claimed µ": _figure(claim["mu"]),
         "µ is at least": _figure(values["mu"]),
         "Claimed trade-off curve": "refuted" if values["refuted"] else "not refuted",

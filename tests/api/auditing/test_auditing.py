@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ def seeded(start: int) -> Callable[[int], Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_plain_gaussian_mechanism_at_epsilon_4_audits_at_3_or_more(seed: int) -> None:
-    found = audit(Brightness(), schema=PIXEL, epsilon=4, runs=5000, source=seeded(seed << 20))
+    found = audit(Brightness(), schema=PIXEL, epsilon=4, runs=6000, source=seeded(seed << 20))
     assert not found.broken
     assert 3.0 <= found.gaussian_epsilon <= 4.0
     assert found.epsilon <= found.claim.epsilon == pytest.approx(4.0, rel=1e-3)
@@ -88,16 +89,22 @@ def test_an_honest_mechanism_stands_and_one_with_a_third_of_its_noise_falls(seed
 
 
 def test_an_audit_draws_the_methods_own_noise_and_never_the_seeded_one(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refused(self: Any, seed: int) -> None:
         raise AssertionError("seeded noise in an audit that nobody asked it of")
 
     monkeypatch.setattr(SeededSource, "__init__", refused)
-    found = audit("tables.independent", epsilon=2, runs=40, schema=ONE_COLUMN)
-    assert found.noise == {"source": SECURE.name, "secure": True}
-    again = audit("tables.independent", epsilon=2, runs=40, schema=ONE_COLUMN)
-    assert (found.epsilon, found.mu) != (again.epsilon, again.mu) or found.epsilon == 0
+    seen = []
+    for name in ("first", "again"):
+        folder = tmp_path / name
+        found = audit("tables.independent", epsilon=2, runs=40, schema=ONE_COLUMN, folder=folder)
+        assert found.noise == {"source": SECURE.name, "secure": True}
+        runs = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+        seen.append([features for run in runs[1:] for features in run["run"]["features"]])
+    # 80 runs of many noisy counts each: alike by chance less than once in 2^80.
+    assert len(seen[0]) == len(seen[1]) == 40
+    assert seen[0] != seen[1]
 
 
 def test_a_record_says_that_its_noise_was_seeded() -> None:
@@ -135,18 +142,28 @@ def test_an_interrupted_audit_goes_on_and_ends_as_one_that_was_not(tmp_path: Pat
         audit(Brightness(), **options | {"epsilon": 3}, folder=folder)
 
 
-def test_more_runs_are_added_to_those_that_are_there(tmp_path: Path) -> None:
-    options: dict[str, Any] = {
-        "schema": PIXEL,
-        "epsilon": 2,
-        "source": seeded(7),
-        "folder": tmp_path / "a",
-    }
-    audit(Brightness(), **options, runs=40)
-    found = audit(Brightness(), **options, runs=50)
-    assert found.counts["runs"] == 100
-    alone = audit(Brightness(), schema=PIXEL, epsilon=2, source=seeded(7), runs=50)
-    assert (found.epsilon, found.mu) == (alone.epsilon, alone.mu)
+@pytest.mark.parametrize("runs", [50, 60, 120])
+def test_a_folder_takes_no_more_and_no_fewer_runs_once_it_is_begun(
+    runs: int, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"schema": PIXEL, "epsilon": 2, "source": seeded(7)}
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, *_: Any) -> None:
+        if done == 30:
+            raise Stop
+
+    for name, told in (("begun", stop), ("done", lambda *_: None)):
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Stop):
+            patch.setattr("sfumato.api.auditing.methods._SECONDS", 0.0)
+            audit(Brightness(), **options, runs=60, folder=tmp_path / name, progress=told)
+        if runs == 60:
+            assert audit(Brightness(), **options, runs=60, folder=tmp_path / name)
+            continue
+        with pytest.raises(InputError, match="holds an audit of other number of runs"):
+            audit(Brightness(), **options, runs=runs, folder=tmp_path / name)
 
 
 @pytest.mark.parametrize("to_train", [True, False])
@@ -193,23 +210,46 @@ def test_canaries_see_counts_that_have_no_noise(monkeypatch: pytest.MonkeyPatch)
     assert found.broken
 
 
-def test_canaries_of_a_model_by_replaced_records() -> None:
-    found = audit(
-        "learn.dpsgd",
-        epsilon=8,
-        canaries=60,
-        settings={
-            "neighbours": "replace-one",
+@pytest.mark.parametrize("relation", ["add-remove", "replace-one"])
+def test_canaries_see_a_model_that_was_trained_without_noise_and_spare_an_honest_one(
+    relation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {
+        "epsilon": 1,
+        "canaries": 200,
+        "settings": {
+            "neighbours": relation,
             "network": "dense",
-            "epochs": 1,
-            "expected_batch_size": 60,
+            "epochs": 1.0,
+            "expected_batch_size": 100 if relation == "add-remove" else 200,
             "momentum": 0.0,
             "averaging": None,
         },
-        source=seeded(3),
-    )
+        "source": seeded(3),
+    }
+    found = audit("learn.dpsgd", **options)
     assert not found.broken
-    assert found.claim.neighbours == "replace-one"
+    assert found.claim.neighbours == relation
+    assert f"could not have seen more than ε = {found.most:.2f}" in found.summary
+
+    def silent(tensors: Any, *_: Any, divisor: float = 1.0, **__: Any) -> Any:
+        return [tensor.detach().float() / divisor for tensor in tensors]
+
+    monkeypatch.setattr("sfumato.learn.noise.add_gaussian", silent)
+    assert audit("learn.dpsgd", **options).broken
+
+
+def test_an_audit_says_when_nothing_it_could_see_would_refute_the_claim() -> None:
+    found = audit(
+        "tables.independent", epsilon=8, delta=0, canaries=40, source=seeded(0), confidence=0.99
+    )
+    # 40 right guesses of 40, at a level of 0.01 / 9.
+    q = (0.01 / 9) ** (1 / 40)
+    assert found.most == pytest.approx(np.log(q / (1 - q)), rel=1e-6)
+    assert "nothing could have refuted it" in found.summary
+    many = audit(Brightness(), schema=PIXEL, epsilon=1, runs=400, source=seeded(0))
+    assert many.most > many.claim.epsilon  # type: ignore[operator]
+    assert "nothing could have refuted it" not in many.summary
 
 
 # -- releases ----------------------------------------------------------------------------------
@@ -253,8 +293,46 @@ def test_a_record_and_a_page_of_a_release_hold_no_private_record(tmp_path: Path)
     for name in ("audit.json", "report.html"):
         assert "secret-" not in (tmp_path / "a" / name).read_text()
     assert "Keep inside" in (tmp_path / "a" / "report.html").read_text()
-    with pytest.raises(InputError, match="already exists"):
-        audit(release, members=members, non_members=others, folder=tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:  # refused before anything is computed
+        patch.setattr("sfumato.api.auditing._release", None)
+        with pytest.raises(InputError, match="already exists"):
+            audit(release, members=members, non_members=others, folder=tmp_path / "a")
+        (tmp_path / "card.json").write_text("{}")
+        with pytest.raises(InputError, match="lies in a release"):
+            audit(release, members=members, non_members=others, folder=tmp_path / "b")
+
+
+def test_the_coins_of_a_release_are_the_records_own_and_no_even_number_is_made_of_them() -> None:
+    members, others = halves(0)
+    assert members.num_rows != others.num_rows
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    found = audit(release, members=members, non_members=others)
+    assert found.counts["canaries"] == 600
+    assert found.counts["included"] == members.num_rows
+    with pytest.raises(InputError, match="not parted by fair coins"):
+        audit(release, members=members, non_members=others.head(100))
+    with pytest.raises(InputError, match="are too few"):
+        audit(release, members=members.head(20), non_members=others.head(19))
+
+
+def test_records_that_score_alike_are_ordered_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    members, others = halves(0)
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    monkeypatch.setattr(
+        "sfumato.api.auditing.releases._scores",
+        lambda *given: [np.zeros(len(rows)) for rows in given[2]],
+    )
+    found = [audit(release, members=members, non_members=others, seed=seed) for seed in range(8)]
+    assert len({one.counts["right"] for one in found}) > 1
+
+
+def test_a_release_under_zero_out_is_refused() -> None:
+    members, others = halves(0)
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    guarantee = {**release.card.guarantee, "neighbours": "zero-out"}
+    blanked = replace(release, card=replace(release.card, guarantee=guarantee))
+    with pytest.raises(InputError, match="under zero-out"):
+        audit(blanked, members=members, non_members=others)
 
 
 def _ledger() -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 from scipy.stats import binom, norm
 
 from sfumato.measure import audit
-from sfumato.measure.audit.one_run_curve import of_epsilon, of_mu
+from sfumato.measure.audit.one_run_curve import Inverse, of_epsilon, of_mu
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.calibration import analytic_gaussian_mu
 
@@ -36,6 +38,19 @@ def largest_tail(m: int, guesses: int, correct: int, lines: list[tuple[float, fl
     return -float(found.fun)
 
 
+def likelihood(m: int, guesses: int, correct: int, least_fpr: Inverse) -> float:
+    """The probability of so many right guesses, or more, from which on they refute nothing."""
+    if not audit.refutes(m, guesses, correct, least_fpr, 1.0):
+        return 1.0
+    low, high = 1e-30, 1.0
+    assert not audit.refutes(m, guesses, correct, least_fpr, low)
+    for _ in range(80):
+        middle = math.sqrt(low * high)
+        refuted = audit.refutes(m, guesses, correct, least_fpr, middle)
+        low, high = (low, middle) if refuted else (middle, high)
+    return high
+
+
 @pytest.mark.parametrize(
     ("m", "guesses", "correct"), [(10, 10, 8), (12, 6, 6), (30, 20, 15), (20, 20, 14), (40, 8, 7)]
 )
@@ -46,7 +61,7 @@ def test_the_recursion_finds_what_a_linear_programme_finds(
     slope = float(np.exp(epsilon))
     lines = [(delta, slope), (1 - (1 - delta) / slope, 1 / slope), (1.0, 0.0)]
     expected = largest_tail(m, guesses, correct, lines)
-    found = audit.likelihood(m, guesses, correct, of_epsilon(epsilon, delta))
+    found = likelihood(m, guesses, correct, of_epsilon(epsilon, delta))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -56,7 +71,7 @@ def test_randomised_response_is_no_likelier_than_the_bound_says(epsilon: float) 
     q = 1 / (1 + np.exp(-epsilon))
     for correct in range(60, 101, 4):
         exact = float(binom.sf(correct - 1, 100, q))
-        bound = audit.likelihood(100, 100, correct, of_epsilon(epsilon, 0.0))
+        bound = likelihood(100, 100, correct, of_epsilon(epsilon, 0.0))
         assert bound >= min(exact, 1.0) * (1 - 1e-9)
 
 
@@ -95,4 +110,4 @@ def test_a_tabulated_curve_is_never_above_the_one_it_was_made_from() -> None:
 
 def test_no_right_guess_refutes_nothing() -> None:
     assert audit.one_run_mu(10, 4, 0, 0.05) == 0.0
-    assert audit.likelihood(10, 4, 0, of_epsilon(1.0, 0.0)) == 1.0
+    assert not audit.refutes(10, 4, 0, of_epsilon(0.0, 0.0), 1e-12)

@@ -105,6 +105,33 @@ def test_a_folder_of_pictures_with_a_list_of_labels_needs_no_schema(tmp_path: Pa
         open_target(tmp_path, How(other))
 
 
+@pytest.mark.parametrize("given", [None, ImageSchema(1, 4, 5, ("a", "b"))])
+@pytest.mark.parametrize("way", ["above", "absolute", "link", "link in a folder of a class"])
+def test_a_folder_of_pictures_cannot_name_files_outside_it(
+    way: str, given: Any, tmp_path: Path
+) -> None:
+    private, handed = tmp_path / "private", tmp_path / "handed"
+    private.mkdir()
+    handed.mkdir()
+    pixels = np.zeros((4, 5), np.uint8)
+    Image.fromarray(pixels).save(private / "0.png")
+    outside: Any = {"above": "../private/0.png", "absolute": private / "0.png"}.get(way, "0.png")
+    if way == "link":
+        (handed / "0.png").symlink_to(private / "0.png")
+    if way == "link in a folder of a class":
+        for name in "ab":
+            (handed / name).mkdir()
+            (handed / name / "0.png").symlink_to(private / "0.png")
+    else:
+        Image.fromarray(pixels).save(handed / "1.png")
+        (handed / "labels.csv").write_text(f"file,label\n1.png,a\n{outside},b\n")
+    how = How(given or (ImageSchema(1, 4, 5, ("a", "b")) if "class" in way else None))
+    with pytest.raises(InputError, match=r"names the picture .*0\.png, which lies outside it"):
+        open_target(handed, how)
+    with pytest.raises(InputError, match=r"which lies outside it"):
+        open_target(f"{handed}/../handed", how)
+
+
 def test_an_archive_of_pictures_is_opened(tmp_path: Path) -> None:
     images = np.zeros((4, 6, 6), np.uint8)
     classes = np.array(["a", "b"])
@@ -161,12 +188,34 @@ def test_a_torch_script_answers_as_the_network_does(
     expected = torch.softmax(network(images), dim=1).detach().numpy()
     file = tmp_path / "model.pt"
     torch.jit.trace(network, images).save(str(file))
-    opened = open_target(file, How(picture_schema))
+    opened = open_target(file, How(picture_schema, trust=True))
     np.testing.assert_allclose(opened.model.probabilities(images.numpy()), expected, rtol=1e-4)
     in_memory = open_target(network, How(picture_schema)).model
     np.testing.assert_allclose(in_memory.probabilities(images.numpy()), expected, rtol=1e-4)
     assert in_memory.module is network
     assert in_memory.parameters == 20 * 8 + 8 + 8 * 3 + 3
+
+
+def test_a_script_that_can_write_files_runs_only_where_it_is_trusted(
+    picture_schema: ImageSchema, tmp_path: Path
+) -> None:
+    victim, file = tmp_path / "victim", tmp_path / "model.pt"
+    victim.write_bytes(b"LEDGER!!")
+    script = torch.jit.ScriptModule()
+    script.define(
+        f"""
+        def forward(self, images):
+            mapped = torch.from_file("{victim}", True, 8, dtype=0)
+            mapped.fill_(65)
+            return images.flatten(1)[:, :3] + mapped[:3].float()
+        """
+    )
+    script.save(str(file))
+    with pytest.raises(InputError, match=r"is a TorchScript program: .* --trust"):
+        open_target(file, How(picture_schema))
+    assert victim.read_bytes() == b"LEDGER!!"
+    open_target(file, How(picture_schema, trust=True))
+    assert victim.read_bytes() == b"A" * 8  # so it is what a refusal keeps away
 
 
 def test_an_exported_program_is_opened_only_where_it_is_trusted(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,47 @@ def test_trying_ends(service: Any) -> None:
     service.planned = [(503, {}, b"")] * 4
     with pytest.raises(InputError, match="answers 503, 4 times"):
         Service(service.url, pause=0)(FRAME)
+
+
+@pytest.fixture
+def torn() -> Iterator[tuple[str, list[bytes]]]:
+    """A service that sends what it was given, as it is, and hangs up."""
+    answers: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    request = b""
+                    while b"}]}" not in request:
+                        request += connection.recv(65536)
+                    connection.sendall(answers.pop(0))
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/predict", answers
+
+
+WHOLE = b'{"probabilities": [[1, 0], [1, 0], [0, 1]]}'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "broken", [HEAD % 500 + WHOLE[:20], b"what?\r\n\r\n", b"", HEAD % 9 + b""], ids=range(4)
+)
+def test_an_answer_that_breaks_off_is_tried_again_and_then_said(
+    broken: bytes, torn: tuple[str, list[bytes]]
+) -> None:
+    url, answers = torn
+    answers += [broken, HEAD % len(WHOLE) + WHOLE]
+    assert len(Service(url, pause=0)(FRAME)) == 3
+    answers += [broken] * 4
+    with pytest.raises(InputError, match=r"4 times") as refused:
+        Service(url, pause=0)(FRAME)
+    assert "prob" not in str(refused.value)
 
 
 def test_too_many_records_are_sent_in_parts(service: Any) -> None:

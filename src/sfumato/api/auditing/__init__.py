@@ -66,7 +66,9 @@ def audit(
             must have been decided at random.
         confidence: Of the bounds together.
         folder: For ``audit.json`` and ``report.html``, and for finished runs: the same call goes
-            on where an interrupted one stopped.
+            on where an interrupted one stopped, and one of other ``runs`` is refused: a bound that
+            is looked at before it is decided how many there are does not hold. It may not lie in a
+            release.
         seed: Of canaries and coins; never of privacy noise.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         source: The noise of a run by its number: for tests of audits. The record says so.
@@ -77,9 +79,11 @@ def audit(
 
     Guarantee: if the claim holds, ``broken`` is False with probability ``confidence``.
     """
-    from sfumato.release.release import Release
+    from sfumato.release.release import Release, check_new, check_private
 
     where = None if folder is None else Path(folder).expanduser().absolute()
+    if where is not None:
+        check_private(where)
     opened = subject if isinstance(subject, Release) else _opened(subject)
     if opened is not None:
         _refuse(
@@ -93,6 +97,8 @@ def audit(
             data=data,
             schema=schema,
         )
+        if where is not None:
+            check_new(where)
         found = _release(opened, members, non_members, confidence, seed, progress)
         if where is not None:
             _new(where)
@@ -186,8 +192,6 @@ def _method(
         _refuse("they are for audits by many runs", runs=runs, records=records)
         if folder is not None:
             _new(folder)
-        if facts is None and "images" in method.kinds:
-            facts = neighbours.PICTURES
         return by_canaries.one_run(method, budget, facts, canaries=canaries, seed=seed, **shared)
     return methods.two_points(
         method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from sfumato.api.auditing import looks
 from sfumato.api.auditing.methods import Source, calibrated, named, once
+from sfumato.api.auditing.neighbours import PICTURES
 from sfumato.api.auditing.record import (
     Audit,
     Claim,
@@ -36,6 +38,10 @@ DELTA = 1e-9
 """Where epsilon is read off: the bound is of no use unless canaries times delta is tiny."""
 
 SHARES = (0.1, 0.3, 1.0)
+_OWN = 4
+"""Pixels of a canary: so many that its gradient is as long as clipping allows."""
+_ALIKE = 10
+"""Canaries of a label, from which on their mean is no matter of one of them."""
 
 
 def one_run(
@@ -72,21 +78,18 @@ def one_run(
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
     included = rng.random(canaries) < 0.5
+    trains = getattr(method, "gives", "") == "model"
+    if facts is None and "images" in method.kinds:
+        facts = _squares(canaries) if trains else PICTURES
     probe = calibrated(method, budget, facts or _wide(canaries), canaries)
-    neighbours = worst_case(probe.guarantee).neighbours
-    if neighbours is Neighbours.ZERO_OUT:
-        raise InputError(
-            "the guarantee is under zero-out, and no canaries are known for that",
-            "Audit the method under add-remove or replace-one.",
-        )
-    swapped = neighbours is Neighbours.REPLACE_ONE
+    swapped = is_swapped(probe.guarantee)
     facts = facts or (_small() if swapped else _wide(canaries))
-    sides = _canaries(facts, canaries, rng)
+    sides = _canaries(facts, canaries, rng, trains)
     made = calibrated(method, budget, facts, canaries)
     progress(0, 2, f"{method.name}: one run with canaries")
     release = once(made, _mixed(sides, included, swapped), 0, source)
     progress(1, 2, f"{method.name}: one run without them")
-    reference = once(made, _canaries(facts, canaries, rng)[0], 1, source)
+    reference = once(made, _without(_canaries(facts, canaries, rng, trains)[0]), 1, source)
     scores = _scores(release, reference, sides, swapped)
     progress(2, 2, "audited")
     return judged(
@@ -95,6 +98,7 @@ def one_run(
         scores,
         included,
         confidence,
+        rng,
         assumption="Each canary was in or out by a fair coin that the method does not know.",
         noise=release.card.noise,
         settings=settings(method),
@@ -103,12 +107,28 @@ def one_run(
     )
 
 
+def is_swapped(guarantee: Guarantee) -> bool:
+    """Whether a coin is over two values of a record, and not over its presence.
+
+    Raises:
+        InputError: If the relation is one that no coins are known for.
+    """
+    neighbours = worst_case(guarantee).neighbours
+    if neighbours is Neighbours.ZERO_OUT:
+        raise InputError(
+            "the guarantee is under zero-out, and no canaries are known for that",
+            "Audit under add-remove or replace-one.",
+        )
+    return neighbours is Neighbours.REPLACE_ONE
+
+
 def judged(
     subject: str,
     guarantee: Guarantee,
     scores: NDArray[np.float64],
     included: NDArray[np.bool_],
     confidence: float,
+    rng: np.random.Generator,
     *,
     assumption: str,
     noise: Mapping[str, Any],
@@ -122,7 +142,7 @@ def judged(
     proven = worst_case(guarantee)
     claim = Claim.of(guarantee, min(proven.delta, DELTA))
     m = len(scores)
-    guesses = bounds.guessed(scores, included, SHARES)
+    guesses = bounds.guessed(scores, included, SHARES, rng)
     # Three statements for each share of guesses; the alarm is divided between them.
     level = (1 - confidence) / (3 * len(guesses))
     curve = bounds.Tabulated.of(proven.advantage_ceiling)
@@ -140,6 +160,7 @@ def judged(
         gaussian_epsilon=gaussian_epsilon(mu, claim),
         refuted=any(bounds.refutes(m, r, v, curve, level) for r, v in guesses),
         confidence=confidence,
+        most=max(bounds.one_run_bound(m, r, r, claim.delta, level) for r, _ in guesses),
         counts={
             "canaries": m,
             "included": int(included.sum()),
@@ -172,11 +193,22 @@ def _small() -> Schema:
     )
 
 
-def _canaries(facts: Any, count: int, rng: np.random.Generator) -> list[Any]:
+def _squares(canaries: int) -> ImageSchema:
+    """Pictures in which every canary has :data:`_OWN` pixels of its own."""
+    side = math.isqrt(_OWN * canaries - 1) + 1
+    return ImageSchema(1, side, side, ("a", "b"))
+
+
+def _canaries(facts: Any, count: int, rng: np.random.Generator, trains: bool) -> list[Any]:
     """Two values for every canary: the one that is in, and the one that is there in its place."""
     if isinstance(facts, ImageSchema):
-        k = len(facts.classes)
+        k, pixels = len(facts.classes), math.prod(facts.shape)
         images = rng.integers(0, 2, (2, count, *facts.shape)).astype(np.float32)
+        if trains and pixels >= count:
+            # Pixels that no other canary has pull at weights that no other one pulls at.
+            owner = np.arange(pixels) // (pixels // count)
+            lit = (owner == np.arange(count)[:, None]).astype(np.float32)
+            images = np.stack([lit.reshape(count, *facts.shape)] * 2)
         first = rng.integers(0, k, count)
         labels = [first, (first + 1) % k]
         return [ImageSet.from_arrays(images[i], labels[i], facts.classes) for i in (0, 1)]
@@ -186,6 +218,14 @@ def _canaries(facts: Any, count: int, rng: np.random.Generator) -> list[Any]:
     low = {c.name: rng.integers(0, max(1, c.size // 2), count) for c in facts}
     high = {c.name: c.size - 1 - low[c.name] for c in facts}
     return [Table.from_codes(values, facts) for values in (high, low)]
+
+
+def _without(side: Any) -> Any:
+    """As many records that tell nothing of the canaries."""
+    if isinstance(side, ImageSet):
+        blank = np.zeros_like(side.images)
+        return ImageSet.from_arrays(blank, side.labels, side.schema.classes)
+    return side
 
 
 def _mixed(sides: list[Any], included: NDArray[np.bool_], swapped: bool) -> Any:
@@ -210,7 +250,19 @@ def _scores(
 ) -> NDArray[np.float64]:
     """For each canary, how much the release speaks for it."""
     score = [_score(release, reference, side) for side in (sides if swapped else sides[:1])]
-    return score[0] - score[1] if swapped else score[0]
+    found = score[0] - score[1] if swapped else score[0]
+    if release.artefact.kind == "model":
+        found = _apart(found, sides[0])
+    return found
+
+
+def _apart(scores: NDArray[np.float64], side: Any) -> NDArray[np.float64]:
+    """Scores without what all canaries of a label have in common, which tells nothing of any."""
+    labels = side.labels if isinstance(side, ImageSet) else side.codes()[side.schema.target]
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if counts.min() < _ALIKE:
+        return scores
+    return np.asarray(scores - (np.bincount(codes, scores) / counts)[codes], np.float64)
 
 
 def _score(release: Release, reference: Release, side: Any) -> NDArray[np.float64]:

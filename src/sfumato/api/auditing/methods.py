@@ -83,7 +83,8 @@ def two_points(
         runs: On each of the two.
         records: In the larger of the two.
         confidence: Of the bounds together.
-        folder: Where finished runs are kept; None keeps them in memory.
+        folder: Where finished runs are kept; None keeps them in memory. Their number is fixed
+            when the folder is begun.
         source: The noise; None for the method's own.
         progress: Told how far it is.
 
@@ -107,6 +108,8 @@ def two_points(
         "budget": [budget.epsilon, budget.delta],
         "facts": named(facts),
         "records": records,
+        # Who looks, and adds runs until a bound is high enough, has more than one chance at it.
+        "number of runs": runs,
         "event": json.dumps(proven.to_dict(), sort_keys=True),
         "noise": "own" if source is None else "given",
     }
@@ -131,6 +134,7 @@ def two_points(
         gaussian_epsilon=gaussian_epsilon(mu, claim),
         refuted=over > 0,
         confidence=confidence,
+        most=_most(len(one), proven.delta, alarm),
         counts={
             "runs": 2 * runs,
             "judged": 2 * (runs - max(2, int(runs * PILOT))),
@@ -144,6 +148,13 @@ def two_points(
         seconds=time.perf_counter() - started,
         versions=versions(),
     )
+
+
+def _most(runs: int, delta: float, alarm: float) -> float:
+    """The bound that runs give which are told apart without a mistake."""
+    judged = runs - max(2, int(runs * PILOT))
+    always, never = (bounds.limits(hits, judged, alarm / 2) for hits in (judged, 0))
+    return bounds.Rates((always[0], 1.0, always[1]), (never[0], 0.0, never[1])).epsilon(delta)
 
 
 def once(made: Calibrated, data: Any, number: int, source: Source | None) -> Release:

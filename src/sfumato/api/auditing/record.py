@@ -76,6 +76,7 @@ class Audit:
             trade-off curve is a Gaussian's; None elsewhere, where it would mean nothing.
         refuted: Whether the claimed trade-off curve allows less than was surely seen.
         confidence: Of all of this together.
+        most: The largest ``epsilon`` that so many runs or guesses can show, were every one right.
         counts: Runs or canaries, how many were judged, and how many guesses were right.
         assumption: What must be true of the game for the bound to hold.
         noise: Where the noise of the runs came from.
@@ -93,6 +94,7 @@ class Audit:
     gaussian_epsilon: float | None
     refuted: bool
     confidence: float
+    most: float
     counts: Mapping[str, int]
     assumption: str
     noise: Mapping[str, Any]
@@ -124,8 +126,16 @@ class Audit:
             )
         return (
             f"The claim stands: {self.subject} claims ε = {claimed}; {sure}, {found}. A bound "
-            "below the claim is no proof of it."
+            f"below the claim is no proof of it. {self.reach}"
         )
+
+    @property
+    def reach(self) -> str:
+        """What this audit could have seen at best."""
+        said = f"This audit could not have seen more than ε = {self.most:.2f}, by ε and δ."
+        if self.claim.epsilon is not None and self.most <= self.claim.epsilon:
+            said += " That is no more than is claimed: by them alone nothing could have refuted it."
+        return said
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON values."""

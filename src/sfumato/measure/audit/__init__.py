@@ -18,12 +18,7 @@ from sfumato.measure.audit.learners import (
     learn_ratio_of_levels,
 )
 from sfumato.measure.audit.one_run import guessed, one_run, one_run_bound
-from sfumato.measure.audit.one_run_curve import (
-    Tabulated,
-    likelihood,
-    one_run_mu,
-    refutes,
-)
+from sfumato.measure.audit.one_run_curve import Tabulated, one_run_mu, refutes
 from sfumato.measure.audit.rates import Rates, limits
 from sfumato.measure.audit.two_point import best_rates, excess, two_point, two_point_mu
 
@@ -37,7 +32,6 @@ __all__ = [
     "learn_linear",
     "learn_ratio",
     "learn_ratio_of_levels",
-    "likelihood",
     "limits",
     "one_run",
     "one_run_bound",

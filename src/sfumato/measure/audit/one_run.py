@@ -39,7 +39,10 @@ def one_run(
 
 
 def guessed(
-    scores: NDArray[Any], included: NDArray[np.bool_], shares: Sequence[float] = SHARES
+    scores: NDArray[Any],
+    included: NDArray[np.bool_],
+    shares: Sequence[float] = SHARES,
+    rng: np.random.Generator | None = None,
 ) -> list[tuple[int, int]]:
     """How many canaries are guessed, and how many of the guesses are right, for each share.
 
@@ -48,10 +51,12 @@ def guessed(
         included: (m,) the coins.
         shares: Shares of the canaries that are guessed (those of the highest scores "in", as many
             of the lowest "out"), fixed beforehand; for the rest the auditor abstains.
+        rng: Orders equal scores; None is the same order each time, which will do where the coins
+            owe nothing to the positions.
     """
     m = len(scores)
-    # Equal scores are ordered by chance, not by position: positions know nothing, but who knows.
-    order = np.lexsort((np.random.default_rng(0).random(m), scores))
+    # Equal scores are ordered by chance: by position those who are in might all come first.
+    order = np.lexsort(((rng or np.random.default_rng(0)).random(m), scores))
     found = []
     for share in shares:
         each = max(1, int(share * m / 2))

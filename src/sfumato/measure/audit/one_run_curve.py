@@ -47,20 +47,6 @@ def refutes(m: int, guesses: int, correct: int, least_fpr: Inverse, level: float
     return correct > 0 and _mass(m, guesses, correct, least_fpr, level) > 1
 
 
-def likelihood(m: int, guesses: int, correct: int, least_fpr: Inverse) -> float:
-    """A bound on the probability of so many right guesses, or more; see :func:`refutes`."""
-    if not refutes(m, guesses, correct, least_fpr, 1.0):
-        return 1.0
-    low, high = 1e-15, 1.0
-    if refutes(m, guesses, correct, least_fpr, low):
-        return low
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        refuted = refutes(m, guesses, correct, least_fpr, middle)
-        low, high = (low, middle) if refuted else (middle, high)
-    return high
-
-
 def _mass(m: int, guesses: int, correct: int, least_fpr: Inverse, tail: float) -> float:
     """What ``Pr[V >= correct] = tail`` needs in all; the exact value does not matter above 1."""
     right = tail * correct / m

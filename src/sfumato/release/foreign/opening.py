@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,7 @@ def _data(
     # Whom a row is of is known of private rows only.
     named = facts if getattr(facts, "unit", None) is None else facts.released()
     data: Any = load_data(target, target=how.column, schema=named)
+    _within(path, getattr(data, "files", ()))
     data.validate(data.schema)
     return data, facts
 
@@ -177,8 +178,24 @@ def _seen(folder: Path) -> Any:
     files = [folder / str(file) for file, _ in rows if file]
     if not names or not files or not files[0].is_file():
         return None  # what is wrong is said where the files are read
+    _within(folder, files)
     channels, height, width = (int(n) for n in decode(files[0]).shape)
     return ImageSchema(channels, height, width, tuple(names))
+
+
+def _within(folder: Path, files: Iterable[Path]) -> None:
+    """Refuses pictures that lie elsewhere: what others handed over must not name our own files.
+
+    Raises:
+        InputError: If a file, with links followed, is not in the folder.
+    """
+    top = folder.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(top):
+            raise InputError(
+                f"{folder} names the picture {file}, which lies outside it",
+                "Nobody's release needs that: correct the folder, or ask who made it.",
+            )
 
 
 def _numbers_first(name: str) -> tuple[int, float, str]:

@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 from urllib import error as errors
 from urllib import parse, request
@@ -146,6 +147,8 @@ class Service:
                     text = answer.read(_LARGEST + 1)
                 if len(text) > _LARGEST:
                     raise InputError(f"{self.name} answers without end", "Is it the service?")
+                if answer.length:  # fewer bytes than were announced; a bounded read takes them
+                    raise IncompleteRead(text)
                 return json.loads(text)
             except errors.HTTPError as error:
                 # The answer's body stays unread: a service may repeat there what it was sent.
@@ -158,6 +161,9 @@ class Service:
                     raise self._failed(why, error.code) from None
             except ValueError:
                 raise InputError(f"{self.name} answers no JSON", "Is it the service?") from None
+            except HTTPException as error:
+                # Torn answers too; what came of one stays unsaid.
+                why = f"breaks off or answers no HTTP ({type(error).__name__})"
             except OSError as error:
                 reason = getattr(error, "reason", error)
                 why = f"cannot be reached ({getattr(reason, 'strerror', None) or reason})"

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".pt2", ".ts")
-_EXPORT = "It opens only where you say that you know who made it: --trust."
+_TRUST = "It opens only where you say that you know who made it: --trust."
+_SCRIPT = "TorchScript program"
+_RUNS = {_SCRIPT: "asking it runs code of whoever made it, which can write files"}
 
 
 def load(
@@ -34,7 +36,7 @@ def load(
     """A model from a file.
 
     Args:
-        path: safetensors, TorchScript, or, where it is trusted, a ``torch.export`` file or a
+        path: safetensors, or, where it is trusted, TorchScript, a ``torch.export`` file or a
             pickled module.
         schema: The public facts, with a target.
         interface: How records are given and answers read.
@@ -52,15 +54,12 @@ def load(
             f"an architecture was given for {path.name}", "Only safetensors files need one."
         )
     kind = _kind(path)
-    if kind == "script":
-        module = _script(path)
-    elif not trust:
+    if not trust:
         raise InputError(
-            f"{path} is a {kind}: opening it can run code of whoever made it",
-            "Ask for safetensors or TorchScript (torch.jit.trace, then save). " + _EXPORT,
+            f"{path} is a {kind}: {_RUNS.get(kind, 'opening it can run code of whoever made it')}",
+            "Ask for safetensors. " + _TRUST,
         )
-    else:
-        module = _trusted(path, kind)
+    module = _script(path) if kind == _SCRIPT else _trusted(path, kind)
     return of_module(module, schema, interface=interface, name=f"torch {kind} {path.name}")
 
 
@@ -140,7 +139,7 @@ def _kind(path: Path) -> str:
         names = archive.namelist()
     inner = [name.partition("/")[2] for name in names]
     if any(name.startswith("code/") for name in inner) and "constants.pkl" in inner:
-        return "script"
+        return _SCRIPT
     if "data.pkl" in inner or "data.pkl" in names:
         return "pickle"
     return "torch.export file"

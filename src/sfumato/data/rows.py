@@ -1,0 +1,148 @@
+"""Rows under a schema, read and counted: as a stream, in a query engine, or from kept codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data import counting, persons
+from sfumato.data.axes import Axis
+from sfumato.data.engine import EngineSource
+from sfumato.data.impossible import check_rows
+from sfumato.data.passes import Passes
+from sfumato.data.schema import Schema
+from sfumato.data.sources import ROWS, Source
+
+Codes = NDArray[np.int64]
+
+_KEPT_CELLS = 1 << 26  # tables up to this many cells keep their codes in memory once computed
+_AGGREGATES = 32  # measured on 41 columns: DuckDB is faster for the columns, not for their pairs
+
+
+class Rows:
+    """Where rows are read from, and their codes where those are known.
+
+    Args:
+        schema: The public facts that they are read by.
+        source: Where they are read from; None if they are known as codes only.
+        codes: (n,) integers a column, in their narrowest type; None if they are not known yet.
+    """
+
+    def __init__(
+        self, schema: Schema, source: Source | None, codes: Mapping[str, NDArray[Any]] | None
+    ) -> None:
+        self.schema = schema
+        self.source = source
+        self.known = dict(codes) if codes is not None else None
+
+    @property
+    def number(self) -> int:
+        """How many there are; costs a pass over CSV files the first time."""
+        if self.known is not None:
+            return len(next(iter(self.known.values())))
+        assert self.source is not None
+        return self.source.num_rows
+
+    @property
+    def ordered(self) -> bool:
+        """Whether every pass gives them in the same order."""
+        base = persons.origin(self.source)
+        return not isinstance(base, EngineSource) or base.ordered
+
+    def codes_batches(self, rows: int, columns: Sequence[str] | None) -> Iterator[dict[str, Codes]]:
+        """Codes in order, up to ``rows`` rows at a time.
+
+        Raises:
+            InputError: Naming column, value and row where a value contradicts the schema.
+        """
+        names = self._names(columns)
+        if self.known is not None:
+            for start in range(0, self.number, rows):
+                yield {n: self.known[n][start : start + rows].astype(np.int64) for n in names}
+            return
+        for narrow in self._passes.codes(names, rows):
+            yield {name: narrow[name].astype(np.int64) for name in names}
+
+    def codes(self, columns: Sequence[str] | None) -> dict[str, Codes]:
+        """All codes, (n,) int64 a column.
+
+        Raises:
+            InputError: Naming column, value and row where a value contradicts the schema.
+        """
+        names = self._names(columns)
+        if self.known is None and self._few():
+            self._keep()
+        if self.known is not None:
+            return {name: self.known[name].astype(np.int64) for name in names}
+        whole = self._passes.whole(names, self.number)
+        return {name: whole.pop(name).astype(np.int64) for name in names}
+
+    def counts(self, axes_lists: Sequence[Sequence[Axis | str]]) -> list[NDArray[np.int64]]:
+        """Several contingency tables in as few passes as the source allows.
+
+        Few rows are encoded once and counted in memory; files are streamed once, reading only the
+        columns that are asked for; a query engine aggregates several of the tables at a time.
+
+        Raises:
+            InputError: If an axis or a value contradicts the schema.
+        """
+        lists = [[Axis(a) if isinstance(a, str) else a for a in axes] for axes in axes_lists]
+        tally = counting.Tally(lists, self.schema)
+        if not lists:
+            return []
+        names = list(dict.fromkeys(axis.column for axes in lists for axis in axes))
+        if self.known is None:
+            engine = self._passes.engine(names)
+            # An engine in this process gives rows faster than it makes many aggregates of them.
+            few = engine is not None and (not engine.embedded or len(tally.groups) <= _AGGREGATES)
+            if engine is not None and few:
+                return engine.count(lists, self.schema, self._passes.tokens)
+            if not isinstance(self.source, EngineSource) and self._few():
+                self._keep()
+        if self.known is not None:
+            tally.add({name: self.known[name] for name in names})
+        else:
+            for codes in self._passes.codes(names):
+                tally.add(codes)
+        return tally.tables()
+
+    def check(self, schema: Schema) -> None:
+        """Checks every value in one streaming pass.
+
+        Args:
+            schema: Facts that encode as those that the rows are read by do.
+
+        Raises:
+            InputError: If a value contradicts the schema.
+        """
+        engine = None if self.known is not None else self._passes.engine(self.schema.names)
+        if engine is not None:
+            engine.check(self.schema, self._passes.tokens)
+        elif self.known is None and self._few():
+            self._keep()
+        if (self.known is not None or engine is not None) and not schema.impossible:
+            return
+        first_row = 0
+        for codes in self.codes_batches(ROWS, None):
+            check_rows(codes, schema, first_row)
+            first_row += len(next(iter(codes.values())))
+
+    def _names(self, columns: Sequence[str] | None) -> list[str]:
+        if columns is None:
+            return list(self.schema.names)
+        return [self.schema[name].name for name in columns]
+
+    @property
+    def _passes(self) -> Passes:
+        """What reads the rows, where they are not known as codes."""
+        assert self.source is not None
+        return Passes(self.source, self.schema)
+
+    def _few(self) -> bool:
+        return self.number * len(self.schema) <= _KEPT_CELLS
+
+    def _keep(self) -> None:
+        self.known = self._passes.whole(self.schema.names, self.number)

@@ -1,0 +1,78 @@
+"""What benchmarks on images keep and sum up: never runs on test images with others."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+TEST, HELD_OUT = "test images", "held-out training images"
+
+
+def bench(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(judged_on: str, accuracy: float, seed: int = 0, **more: Any) -> dict[str, Any]:
+    scored = {"accuracy": accuracy}
+    return {
+        "judged_on": judged_on,
+        "method": "generators.taught",
+        "data": "mnist",
+        "epsilon": 1.0,
+        "delta": 1e-5,
+        "extractor": "scattering",
+        "settings": {"steps": 280},
+        "seed": seed,
+        "likeness": {"frechet": 1.0},
+        **dict.fromkeys(("soft", "small CNN", "MLP", "logistic regression"), scored),
+        **more,
+    }
+
+
+@pytest.mark.parametrize(("name", "figure"), [("images", "MLP"), ("taught", "mean_accuracy")])
+def test_runs_on_held_out_images_are_summed_up_by_themselves(name: str, figure: str) -> None:
+    module = bench(name)
+    rows = [run(TEST, 90.0), run(TEST, 92.0, 1), run(HELD_OUT, 50.0), run(TEST, 10.0, delta=1e-6)]
+    lines = module.summary(rows)
+    found = {(line["judged_on"], line["delta"]): line[figure] for line in lines}
+    assert found == {(TEST, 1e-5): 91.0, (HELD_OUT, 1e-5): 50.0, (TEST, 1e-6): 10.0}
+    assert [line.get("goal") for line in lines if line["judged_on"] == HELD_OUT] == [None]
+
+
+def test_taught_sets_of_other_settings_are_summed_up_by_themselves() -> None:
+    rows = [run(TEST, 90.0), run(TEST, 50.0, 1, settings={"steps": 10})]
+    assert [line["seeds"] for line in bench("taught").summary(rows)] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["images", "taught"])
+def test_a_file_of_runs_that_do_not_say_what_they_were_judged_on_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    module, out = bench(name), tmp_path / "out.json"
+    assert module.kept(out) == []
+    rows = [run(TEST, 90.0)]
+    out.write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    assert module.kept(out) == rows
+    del rows[0]["judged_on"]
+    out.write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="without judged_on"):
+        module.kept(out)
+
+
+def test_the_committed_runs_of_taught_sets_are_all_on_test_images() -> None:
+    module = bench("taught")
+    found = json.loads((FOLDER / "results" / "taught.json").read_text(encoding="utf-8"))
+    assert {row["judged_on"] for row in module.kept(FOLDER / "results" / "taught.json")} == {TEST}
+    assert found["summary"] == module.summary(found["rows"])
