@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from sfumato.errors import InputError
 from sfumato.learn.bounds import check_joint
-from sfumato.learn.class_stacks import Points, StackEngine
+from sfumato.learn.class_stacks import Points, StackEngine, engine_of
 from sfumato.learn.clipping import Stacked
+from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.ranks import Alone
+from sfumato.learn.sampling import PoissonSampling
 from sfumato.privacy.neighbours import Neighbours
 
 CLIP = Stacked(0.5)
@@ -62,6 +69,46 @@ def test_only_so_many_records_of_a_class_are_looked_at() -> None:
     some = engine(room=3).clipped_sum(records[:3], labels[:3])
     every = engine(room=3).clipped_sum(records, labels)
     assert torch.equal(some.gradients["points"], every.gradients["points"])
+
+
+def loop(ranks: Any = None, **settings: Any) -> PrivateLoop:
+    points = Points(2, 2, 1)
+    mechanism = DpSgd(PoissonSampling(8, 1.0), CLIP, 1.0, 1, 1e-5)
+
+    def pull(generated: torch.Tensor, real: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return generated - (weights[:, :, None] * real).sum(dim=1, keepdim=True)
+
+    return PrivateLoop(
+        points,
+        torch.optim.SGD(points.parameters(), 0.0),
+        lambda *_: torch.zeros(0),
+        (torch.ones(8, 1), torch.zeros(8, dtype=torch.int64)),
+        mechanism,
+        engine=engine_of(pull, 8),
+        ranks=ranks,
+        **settings,
+    )
+
+
+def test_a_sample_is_never_taken_in_parts() -> None:
+    """Four parts of two records would each have a stack of the whole bound: 4 C in all."""
+    made = loop(physical_batch_size=2)._clipped_sum(np.arange(8))
+    assert torch.equal(
+        made.gradients["points"], loop()._clipped_sum(np.arange(8)).gradients["points"]
+    )
+    assert made.gradients["points"].norm() <= CLIP.max_grad_norm
+    assert not loop(physical_batch_size=2)._clipped_sum(np.arange(0)).gradients["points"].any()
+
+
+def test_several_processes_may_not_share_a_sample() -> None:
+    class Team:
+        leads = True
+        run = Alone.run
+        align = Alone.align
+
+    assert loop(Alone())
+    with pytest.raises(InputError, match="takes a sample as a whole"):
+        loop(Team())
 
 
 def test_the_transport_of_one_class_does_not_hear_of_another() -> None:

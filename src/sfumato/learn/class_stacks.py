@@ -17,7 +17,7 @@ Source: generative.md 2.3; Cao et al. 2021 (arXiv 2111.01177) for the clip of a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,9 @@ class StackEngine:
     records alone, and its norm is at most the bound; it is 0 where the batch holds none of them, or
     where it is not finite.
     """
+
+    whole: ClassVar[bool] = True
+    """Stacks of parts of a sample, each of norm ``C``, would add up to more than ``C``."""
 
     def __init__(self, module: Points, pull: Pull, clipping: Stacked, room: int) -> None:
         self._module, self._pull, self._clipping, self._room = module, pull, clipping, room

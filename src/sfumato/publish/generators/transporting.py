@@ -27,6 +27,7 @@ from sfumato.learn.averaging import Averaging
 from sfumato.learn.checkpoint import pack_optimizer, unpack_optimizer
 from sfumato.learn.class_stacks import Points, engine_of
 from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.ranks import Alone
 
 if TYPE_CHECKING:
     from sfumato.publish.generators.work import Work
@@ -104,9 +105,9 @@ class Transported:
             _no_loss,
             (self._frequencies(work.images), work.labels),
             work.steps.mechanism,
-            physical_batch_size=max(1, len(work.images)),  # a stack is no sum over parts
             source=work.source,
             engine=engine_of(self._pull, _room(work, classes)),
+            ranks=Alone(),  # a stack is no sum over processes either
         )
 
     @property
