@@ -15,6 +15,7 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
+from sfumato.publish import rehearsal
 from sfumato.publish.generators import codes, critics, reconstruct, sample, variational
 from sfumato.publish.generators.augm import Augm
 from sfumato.publish.generators.cvae import Cvae
@@ -260,6 +261,27 @@ def test_an_encoder_may_learn_from_public_images(tmp_path: Path) -> None:
         calibrated(DP2VAE, public_data=file, encoder_share=0.5)
     with pytest.raises(InputError, match="public_epochs was given"):
         calibrated(DP2VAE, public_epochs=1)
+
+
+def test_a_public_encoder_takes_no_time_from_the_private_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is trained once, before the rehearsal; planted: a clock that only it moves."""
+    clock, trained = [0.0], variational.train_in_public
+
+    def slow(*given: Any) -> None:
+        clock[0] += 3600
+        trained(*given)
+
+    monkeypatch.setattr(variational, "train_in_public", slow)
+    monkeypatch.setattr(rehearsal.time, "perf_counter", lambda: clock[0] + 1e-6)
+    monkeypatch.setattr(
+        rehearsal, "within", lambda minutes, seconds, most: most if not seconds else 1
+    )
+    made = calibrated(DP2VAE, public_data=public(tmp_path), public_epochs=1, max_minutes=1)
+    release = made(images(), ledger=Ledger.in_memory())
+    assert clock[0] == 3600
+    assert release.card.plan["steps_taken"] == made.plan["steps"]
 
 
 def test_an_autoencoder_is_shared_and_images_of_others_go_through_it(tmp_path: Path) -> None:

@@ -90,6 +90,14 @@ def test_time_bounds_the_steps(method: Any) -> None:
     assert release.card.plan["steps_taken"] == 1 < release.card.plan["steps"]
 
 
+def test_a_warm_up_that_takes_all_the_time_is_told_of() -> None:
+    late = calibrated(DIFFUSION, max_minutes=1e-9)(images(), ledger=Ledger.in_memory())
+    assert "one private step was taken" in late.card.plan["out_of_time"]
+    for minutes in (None, 60):
+        made = calibrated(DIFFUSION, max_minutes=minutes)(images(), ledger=Ledger.in_memory())
+        assert "out_of_time" not in made.card.plan
+
+
 def test_all_draws_of_a_diffusion_model_are_one_event() -> None:
     made = calibrated(DIFFUSION)
     plan = made.plan

@@ -76,8 +76,10 @@ class Diffusion(DrawsAgain, StepTrained):
         churn: Noise put back in while sampling, as a part of what there is; 0 is deterministic.
         guidance: How far images are pushed from what the model draws without a class.
 
-    The other settings are :class:`StepTrained`'s. ``max_minutes`` bounds the private steps; the
-    warm-up comes before.
+    The other settings are :class:`StepTrained`'s. ``max_minutes`` is for the warm-up and the
+    private steps together: what the first took is not left for the second. Where nothing is left,
+    one step is taken, the whole budget is spent all the same, and the card says so
+    (``out_of_time``).
 
     Presets: ``quick`` for a first look, ``large`` for hours or a GPU.
 

@@ -140,9 +140,9 @@ class Dpmi(GradientTrained):
             self.width,
         )
 
-    def prepare(self, run: Run, seeds: Mapping[str, int]) -> None:
-        """Trains the public generator, once, before time is taken or a private image looked at."""
-        self._autoencoder(run.facts.shape, seeds["weights"])
+    def prepare(self, run: Run, seeds: Mapping[str, int]) -> Autoencoder:
+        """The public generator, trained before time is taken or a private image looked at."""
+        return self._autoencoder(run.facts.shape, seeds["weights"])
 
     def train(self, work: Work) -> nn.Module:
         """The generator of codes, trained against a private critic of them; and the decoder."""
@@ -153,7 +153,7 @@ class Dpmi(GradientTrained):
         from sfumato.publish.generators.fitting import fit
 
         architecture: Any = work.architecture
-        coder = self._autoencoder(architecture.shape, work.seeds["weights"])
+        coder: Autoencoder = work.prepared
         codes = invert(
             coder, work.images, self.inversion_steps, self.inversion_rate, usual_radius(self.code)
         )
