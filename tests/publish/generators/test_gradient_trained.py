@@ -16,7 +16,7 @@ from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.publish import rehearsal
-from sfumato.publish.generators import codes, critics, reconstruct, sample, variational
+from sfumato.publish.generators import codes, critics, reconstruct, sample, sampling, variational
 from sfumato.publish.generators.augm import Augm
 from sfumato.publish.generators.cvae import Cvae
 from sfumato.publish.generators.dp2vae import Dp2Vae
@@ -282,6 +282,22 @@ def test_a_public_encoder_takes_no_time_from_the_private_steps(
     release = made(images(), ledger=Ledger.in_memory())
     assert clock[0] == 3600
     assert release.card.plan["steps_taken"] == made.plan["steps"]
+
+
+def test_no_sample_is_drawn_and_thrown_away_where_public_images_are_sent_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, draw = [], sampling.draw
+
+    def counted(*given: Any) -> ImageSet:
+        made = draw(*given)
+        drawn.append(len(made))
+        return made
+
+    monkeypatch.setattr(sampling, "draw", counted)
+    made = calibrated(AUGM, public_data=public(tmp_path), samples=None)
+    made(images(), ledger=Ledger.in_memory())
+    assert sum(drawn) <= 1
 
 
 def test_an_autoencoder_is_shared_and_images_of_others_go_through_it(tmp_path: Path) -> None:
