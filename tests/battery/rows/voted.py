@@ -69,19 +69,21 @@ ALTERNATIVES: dict[str, Any] = {
 
 def gpate(name: str, **settings: Any) -> MethodRow:
     """Votes, or sums, on a few projected coordinates."""
-    own = {"projection": 2, "reach": 0.5, "bins": 4, "threshold": 0.0, "aggregate": "votes"}
+    own = {"projection": 2, "reach": 0.5, "aggregate": "votes"}
     other = {
         "aggregate": "sums",
         "projection": 3,
         "reach": 2.0,
         "bins": 5,
         "threshold": 0.5,
+        "test_ratio": 1.0,
     }
     if settings.get("aggregate") == "sums":
-        other |= {"aggregate": "votes"}
-        del other["bins"], other["threshold"]  # of votes alone
+        other |= {"aggregate": "votes"}  # and what is of votes alone is refused
+    else:
+        own |= {"bins": 4}
     if settings.get("threshold"):
-        other |= {"threshold": 0.0, "test_ratio": 1.0}
+        other |= {"threshold": 0.0}
     alternatives = ALTERNATIVES | other
     if settings.get("aggregate") != "sums":
         del alternatives["bandwidth"]  # a vote under this much noise does not hang on it

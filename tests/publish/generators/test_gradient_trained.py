@@ -263,6 +263,12 @@ def test_an_encoder_may_learn_from_public_images(tmp_path: Path) -> None:
         calibrated(DP2VAE, public_epochs=1)
 
 
+def test_the_rate_of_no_inversion_is_refused() -> None:
+    with pytest.raises(InputError, match=r"inversion_rate is 0\.2, and inversion_steps is 0"):
+        calibrated(DPMI, inversion_steps=0, inversion_rate=0.2)
+    calibrated(DPMI, inversion_steps=0)
+
+
 def test_a_public_encoder_takes_no_time_from_the_private_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.generators import sample
+from sfumato.publish.generators import lessons, sample
 from sfumato.publish.generators.denoiser import SPREAD, Denoiser, schedule
 from sfumato.publish.generators.diffusion import Diffusion
 from sfumato.publish.generators.sinkhorn import Sinkhorn
@@ -30,6 +30,7 @@ SINKHORN = Sinkhorn(**SMALL, images_per_class=2, width=4, hidden=6, latent=3)
 DIFFUSION = Diffusion(
     **SMALL, width=4, levels=2, features=40, warm_steps=2, warm_pictures=9, generator_steps=2
 )
+COLD = Diffusion(**SMALL, width=4, levels=2, centre_share=0.0, embedding_share=0.0)
 BOTH = pytest.mark.parametrize("method", [SINKHORN, DIFFUSION], ids=lambda method: method.name)
 
 
@@ -110,7 +111,7 @@ def test_all_draws_of_a_diffusion_model_are_one_event() -> None:
     dear = calibrated(DIFFUSION, embedding_share=0.9)
     assert dear.plan["noise_multiplier"] > plan["noise_multiplier"]
     assert dear.plan["embedding_noise_multiplier"] < plan["embedding_noise_multiplier"]
-    none = calibrated(DIFFUSION, embedding_share=0.0, centre_share=0.0)
+    none = COLD.calibrate(BUDGET, FACTS)
     assert "embedding_noise_multiplier" not in none.plan
     none(images(), ledger=Ledger.in_memory())
 
@@ -198,11 +199,33 @@ def test_what_cannot_be_is_refused_before_anything_is_spent() -> None:
         (DIFFUSION, {"embedding_share": 1.0}, "embedding_share is 1.0"),
         (DIFFUSION, {"embedding_share": 0.95, "centre_share": 0.5}, "nothing is left"),
         (DIFFUSION, {"guidance": 1.0, "label_dropout": 0.0}, "guidance needs"),
+        (DIFFUSION, {"warm_steps": 0}, "warm_steps is 0"),
+        (DIFFUSION, {"centre_share": 0.0, "parts": 3}, "parts is 3, and there are no central"),
+        (DIFFUSION, {"embedding_share": 0.0}, "features is 40, and there is no embedding"),
+        (COLD, {"warm_steps": 7}, "warm_steps is 7, and there is nothing to warm up on"),
+        (COLD, {"warm_batch": 7}, "warm_batch is 7"),
+        (COLD, {"warm_rate": 0.1}, "warm_rate is 0.1"),
+        (COLD, {"warm_pictures": 7}, "warm_pictures is 7"),
+        (COLD, {"generator_steps": 7}, "generator_steps is 7"),
     ):
         with pytest.raises(InputError, match=message):
             calibrated(method, **changes)
     with pytest.raises(InputError, match="diffusion model"):
         Denoiser.from_dict({**Denoiser((1, 8, 8), 2, 4).to_dict(), "width": 0})
+
+
+def test_settings_of_a_preset_are_not_called_given() -> None:
+    Diffusion(**{**Diffusion.presets["quick"], "centre_share": 0.0, "embedding_share": 0.0})
+    Diffusion(warm_steps=0, centre_share=0.0, embedding_share=0.0)
+
+
+def test_central_images_are_learnt_from_in_however_short_a_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = []
+    monkeypatch.setattr(lessons, "learn", lambda _, __, lesson, *___: steps.append(lesson.steps))
+    calibrated(DIFFUSION)(images(), ledger=Ledger.in_memory())
+    assert steps == [1, 2]
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

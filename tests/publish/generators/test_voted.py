@@ -162,6 +162,18 @@ def test_what_cannot_be_is_refused_before_anything_is_spent(method: Any) -> None
         method.calibrate(Budget(1.0), FACTS)
 
 
+def test_settings_of_another_mode_are_refused() -> None:
+    for changes, message in (
+        ({"aggregate": "sums", "bins": 4}, "bins is 4, and gradients are added up"),
+        ({"aggregate": "sums", "threshold": 0.4}, "threshold is 0.4, and gradients are added up"),
+        ({"aggregate": "sums", "test_ratio": 2.0}, "test_ratio is 2.0"),
+        ({"test_ratio": 2.0}, "test_ratio is 2.0, and nothing is tested"),
+    ):
+        with pytest.raises(InputError, match=message):
+            replace(GPATE, **changes)
+    replace(GPATE, threshold=0.4, test_ratio=2.0)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # figures of an epsilon of 5,000
 def test_students_follow_their_teachers() -> None:
     """At next to no noise, images of a class come to look like its records."""

@@ -109,6 +109,8 @@ class Dpmi(GradientTrained):
         ):
             checks.whole(name, getattr(self, name), 1)
         checks.whole("batch", self.batch, 2)
+        if not self.inversion_steps:
+            checks.idle(self, ("inversion_rate",), "inversion_steps is 0")
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
         """See :class:`GradientTrained`; the public images are opened here.
