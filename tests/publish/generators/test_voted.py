@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sfumato.data import ImageSchema, ImageSet
-from sfumato.errors import InputError
+from sfumato.errors import BudgetError, InputError
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
@@ -132,6 +132,31 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path)
     assert again.steps_taken == 2
     for name, weight in whole.finish().state_dict().items():
         assert np.array_equal(weight, again.finish().state_dict()[name]), name
+    again.close()
+
+
+def test_no_more_rounds_are_taken_than_are_accounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor after a resumption, those that were lost among them."""
+    from sfumato.learn.examples import labelled
+    from sfumato.learn.pate.critics import Critics
+    from sfumato.privacy.noise import SeededSource
+
+    run: Any = calibrated(DATALENS, rounds=2).run
+    seeds = {"parts": 1, "weights": 2, "training": 3}
+    first, again = (run.student(*labelled(images()), seeds, SeededSource(0)) for _ in range(2))
+    first.step()
+    first.save(tmp_path / "kept")
+    first.step()  # lost with the process
+    first.close()
+    with pytest.warns(UserWarning, match="they are lost, and counted"):
+        again.resume(tmp_path / "kept")
+    monkeypatch.delattr(Critics, "pulls")  # nobody is asked anything
+    for student in (first, again):
+        with pytest.raises(BudgetError, match="all 2 rounds that are accounted have been taken"):
+            student.step()
+        assert student.steps_taken == 2
     again.close()
 
 

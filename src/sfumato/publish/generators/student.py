@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sfumato.errors import InputError
+from sfumato.errors import BudgetError, InputError
 from sfumato.learn import checkpoint
 from sfumato.learn.averaging import Averaging
 from sfumato.learn.frequencies import LowFrequencies
@@ -66,6 +66,7 @@ class Student:
         ask: Draws the noisy answer of one class.
         seeds: ``"weights"`` and ``"training"``.
         device: As torch names it.
+        rounds: How many are accounted; no more are taken.
         identity: What the rounds are: a checkpoint of others is refused.
     """
 
@@ -77,6 +78,7 @@ class Student:
         ask: Ask,
         seeds: Any,
         device: str,
+        rounds: int,
         identity: dict[str, Any],
     ) -> None:
         self._architecture, self._lessons, self._basis, self._ask = (
@@ -93,7 +95,7 @@ class Student:
         )
         self._average = Averaging(self.generator, lessons.averaging)
         self._draws = torch.Generator().manual_seed(seeds["training"])
-        self._identity = identity
+        self._rounds, self._identity = rounds, identity
         self._id = uuid.uuid4().hex
         self._counter: checkpoint.StepCounter | None = None
         self._taken = 0
@@ -107,7 +109,16 @@ class Student:
         return self._taken
 
     def step(self) -> None:
-        """One round: asks about every class, and follows the answers."""
+        """One round: asks about every class, and follows the answers.
+
+        Raises:
+            BudgetError: If all rounds have been taken. Nothing was drawn.
+        """
+        if self._taken >= self._rounds:
+            raise BudgetError(
+                f"all {self._rounds} rounds that are accounted have been taken",
+                "Calibrate with more rounds.",
+            )
         self._taken += 1
         if self._counter is not None:
             self._counter.begun(self._taken)
