@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sfumato.errors import InputError
+from sfumato.learn import own_noise
 from sfumato.learn.bounds import check_joint
 from sfumato.learn.class_stacks import Points, StackEngine, engine_of
 from sfumato.learn.clipping import Stacked
@@ -66,9 +67,19 @@ def test_what_is_not_there_or_not_finite_pulls_at_nothing() -> None:
 def test_only_so_many_records_of_a_class_are_looked_at() -> None:
     records = torch.arange(20.0).view(5, 4) / 20
     labels = torch.zeros(5, dtype=torch.int64)
-    some = engine(room=3).clipped_sum(records[:3], labels[:3])
+    first = own_noise.keys_of(records).argsort()[:3]
+    some = engine(room=3).clipped_sum(records[first], labels[first])
     every = engine(room=3).clipped_sum(records, labels)
     assert torch.equal(some.gradients["points"], every.gradients["points"])
+
+
+def test_which_records_are_looked_at_is_no_matter_of_their_places() -> None:
+    records, labels = torch.arange(40.0).view(10, 4) / 40, torch.arange(10) % 2
+    made = engine(room=3).clipped_sum(records, labels).gradients["points"]
+    for seed in range(5):
+        order = torch.randperm(10, generator=torch.Generator().manual_seed(seed))
+        other = engine(room=3).clipped_sum(records[order], labels[order]).gradients["points"]
+        assert torch.equal(other, made)
 
 
 def loop(ranks: Any = None, **settings: Any) -> PrivateLoop:

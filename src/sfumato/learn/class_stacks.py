@@ -22,6 +22,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sfumato.learn import own_noise
 from sfumato.learn.clipping import Stacked
 from sfumato.learn.loop import EngineMaker
 from sfumato.learn.records import Inputs
@@ -64,12 +65,13 @@ class StackEngine:
         module: The generated points.
         pull: See :data:`Pull`.
         clipping: The bound on each stack.
-        room: Records of a class that are looked at, the first of them; public, so that no class's
-            arithmetic has a shape that depends on another's records.
+        room: Records of a class that are looked at, the first of them by a hash of their own
+            numbers, never by their places; public, so that no class's arithmetic has a shape that
+            depends on another's records.
 
     Guaranteed, if ``pull`` treats each class by itself: the stack of a class depends on its own
-    records alone, and its norm is at most the bound; it is 0 where the batch holds none of them, or
-    where it is not finite.
+    records alone and not on their order, and its norm is at most the bound; it is 0 where the batch
+    holds none of them, or where it is not finite.
     """
 
     whole: ClassVar[bool] = True
@@ -87,7 +89,9 @@ class StackEngine:
         weights[:, 0] = 1.0
         present = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         for label in range(len(points)):
-            own = inputs[targets == label][: self._room]
+            own = inputs[targets == label]
+            first = torch.argsort(own_noise.keys_of(own), stable=True)[: self._room]
+            own = own[first.to(own.device)]
             if len(own):
                 present[label] = True
                 real[label, : len(own)] = own
