@@ -107,19 +107,20 @@ class Run:
         )
         start, gone = self._start(data, work, progress)
         work = replace(work, start=start)
-        most, notes = None, {}
+        most: int | None = None
+        late: dict[str, Any] = {}
         if (minutes := method.max_minutes) is not None and each is not None:
             left = once(workspace, "minutes_left", lambda: minutes - gone / 60)
             total = self.steps.mechanism.steps
             most = once(workspace, "most_steps", lambda: rehearsal.within(left, each, total))
             if left <= 0:
-                notes["out_of_time"] = _OUT_OF_TIME.format(minutes)
+                late["out_of_time"] = _OUT_OF_TIME.format(minutes)
         work = replace(work, most=most)
         trained = method.train(work)
         made = method.publish(trained, work, self.facts)
         taken = most or self.steps.mechanism.steps
         shares = dict(zip(self.facts.classes, prior.tolist(), strict=True))
-        notes = {"class_prior": shares, **made.notes, "steps_taken": taken, **notes}
+        notes = {"class_prior": shares, **made.notes, "steps_taken": taken, **late}
         return replace(made, notes=notes)
 
     def _start(self, data: ImageSet, work: Work, progress: Progress) -> tuple[Any, float]:
