@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.publish.generators.small import (
+    BUDGET,
+    FACTS,
+    calibrated,
+    drawn_from_again,
+    images,
+    interrupted,
+)
 
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError, MissingExtraError
@@ -16,15 +23,11 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.generators import lessons, sample
+from sfumato.publish.generators import lessons
 from sfumato.publish.generators.denoiser import SPREAD, Denoiser, schedule
 from sfumato.publish.generators.diffusion import Diffusion
 from sfumato.publish.generators.sinkhorn import Sinkhorn
-from sfumato.publish.method import Calibrated
-from sfumato.release.release import Release
 
-FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
-BUDGET = Budget(1.0, 1e-5)
 SMALL: dict[str, Any] = {"epochs": 2.0, "expected_batch_size": 20, "samples": 30, "seed": 7}
 SINKHORN = Sinkhorn(**SMALL, images_per_class=2, width=4, hidden=6, latent=3)
 DIFFUSION = Diffusion(
@@ -39,50 +42,17 @@ def _extra() -> None:
     pytest.importorskip("geomloss")
 
 
-def images(seed: int = 0, n: int = 60) -> ImageSet:
-    rng = np.random.default_rng(seed)
-    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
-    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
-
-
-def calibrated(method: Any, **changes: Any) -> Calibrated:
-    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
-    return made
-
-
 @BOTH
 def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
-    release = calibrated(method)(images(), ledger=Ledger.in_memory())
-    data: Any = release.data
-    assert data.images.shape == (30, 3, 9, 12)
-    release.save(tmp_path / "release")
-    again = Release.load(tmp_path / "release")
-    drawn = sample(again, 12, seed=3)
-    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
-    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
+    drawn_from_again(method, tmp_path)
 
 
 @BOTH
-def test_an_interrupted_training_goes_on_and_pays_once(
-    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, folder = Ledger.in_memory(), tmp_path / "work"
-    made, data = calibrated(method), images()
-    taken, step = [], PrivateLoop.backward
-
-    def dies(loop: PrivateLoop) -> None:
-        step(loop)
-        taken.append(loop.run.taken)
-        if len(taken) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(PrivateLoop, "backward", dies)
-    with pytest.raises(KeyboardInterrupt):
-        made(data, ledger=ledger, workspace=folder)
-    with pytest.warns(UserWarning, match="they are lost, and counted"):
-        made(data, ledger=ledger, workspace=folder)
+def test_an_interrupted_training_goes_on_and_pays_once(method: Any, tmp_path: Path) -> None:
+    made = calibrated(method)
+    backward = (PrivateLoop, "backward")
+    taken, _ = interrupted(made, tmp_path, backward, lambda loop: loop.run.taken, after=3)
     assert taken == list(range(1, made.plan["steps"] + 1))
-    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
 
 
 @BOTH
