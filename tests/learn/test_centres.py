@@ -27,6 +27,17 @@ def test_one_image_moves_one_cell_by_at_most_one() -> None:
     assert not centres.sums(torch.full((1, 3, 4, 5), torch.nan), LABELS[:1]).any()
 
 
+def test_sums_are_exact_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    centres = Centres((3, 4, 5), 2, 2, 1.0)
+    images = torch.rand(5000, 3, 4, 5, generator=torch.Generator().manual_seed(1)) ** 4
+    labels = torch.arange(5000) % 2
+    whole = centres.sums(images, labels)
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(centres.sums(images[order], labels[order]), whole)
+    without = centres.sums(images[1:], labels[1:])
+    assert torch.equal(whole - without, centres.sums(images[:1], labels[:1]))
+
+
 def test_sums_are_divided_by_expected_counts() -> None:
     centres = Centres((3, 4, 5), 2, 1, 1e-6, brightness=1.0)
     shares = torch.tensor([0.25, 0.75], dtype=torch.float64)

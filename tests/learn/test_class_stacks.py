@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from sfumato.errors import InputError
+from sfumato.learn import own_noise
 from sfumato.learn.bounds import check_joint
-from sfumato.learn.class_stacks import Points, StackEngine
+from sfumato.learn.class_stacks import Points, StackEngine, engine_of
 from sfumato.learn.clipping import Stacked
+from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.ranks import Alone
+from sfumato.learn.sampling import PoissonSampling
 from sfumato.privacy.neighbours import Neighbours
 
 CLIP = Stacked(0.5)
@@ -59,9 +67,59 @@ def test_what_is_not_there_or_not_finite_pulls_at_nothing() -> None:
 def test_only_so_many_records_of_a_class_are_looked_at() -> None:
     records = torch.arange(20.0).view(5, 4) / 20
     labels = torch.zeros(5, dtype=torch.int64)
-    some = engine(room=3).clipped_sum(records[:3], labels[:3])
+    first = own_noise.keys_of(records).argsort()[:3]
+    some = engine(room=3).clipped_sum(records[first], labels[first])
     every = engine(room=3).clipped_sum(records, labels)
     assert torch.equal(some.gradients["points"], every.gradients["points"])
+
+
+def test_which_records_are_looked_at_is_no_matter_of_their_places() -> None:
+    records, labels = torch.arange(40.0).view(10, 4) / 40, torch.arange(10) % 2
+    made = engine(room=3).clipped_sum(records, labels).gradients["points"]
+    for seed in range(5):
+        order = torch.randperm(10, generator=torch.Generator().manual_seed(seed))
+        other = engine(room=3).clipped_sum(records[order], labels[order]).gradients["points"]
+        assert torch.equal(other, made)
+
+
+def loop(ranks: Any = None, **settings: Any) -> PrivateLoop:
+    points = Points(2, 2, 1)
+    mechanism = DpSgd(PoissonSampling(8, 1.0), CLIP, 1.0, 1, 1e-5)
+
+    def pull(generated: torch.Tensor, real: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return generated - (weights[:, :, None] * real).sum(dim=1, keepdim=True)
+
+    return PrivateLoop(
+        points,
+        torch.optim.SGD(points.parameters(), 0.0),
+        lambda *_: torch.zeros(0),
+        (torch.ones(8, 1), torch.zeros(8, dtype=torch.int64)),
+        mechanism,
+        engine=engine_of(pull, 8),
+        ranks=ranks,
+        **settings,
+    )
+
+
+def test_a_sample_is_never_taken_in_parts() -> None:
+    """Four parts of two records would each have a stack of the whole bound: 4 C in all."""
+    made = loop(physical_batch_size=2)._clipped_sum(np.arange(8))
+    assert torch.equal(
+        made.gradients["points"], loop()._clipped_sum(np.arange(8)).gradients["points"]
+    )
+    assert made.gradients["points"].norm() <= CLIP.max_grad_norm
+    assert not loop(physical_batch_size=2)._clipped_sum(np.arange(0)).gradients["points"].any()
+
+
+def test_several_processes_may_not_share_a_sample() -> None:
+    class Team:
+        leads = True
+        run = Alone.run
+        align = Alone.align
+
+    assert loop(Alone())
+    with pytest.raises(InputError, match="takes a sample as a whole"):
+        loop(Team())
 
 
 def test_the_transport_of_one_class_does_not_hear_of_another() -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
+from sfumato.errors import InputError
+from sfumato.learn import own_noise
 from sfumato.learn.own_noise import gaussian, keys_of, uniform
 
 
@@ -39,6 +41,48 @@ def test_near_examples_have_unlike_keys() -> None:
     first, second = keys_of(images).tolist()
     assert bin((first ^ second) & (2**64 - 1)).count("1") > 10
     assert keys_of(images)[0] == keys_of(images[:1])[0]
+
+
+def test_no_two_steps_kinds_or_places_share_a_word() -> None:
+    """Images of 300 x 300 have more numbers than a field of 16 bits."""
+    keys = keys_of(torch.rand(2, 1, 2, 2))
+    wide = 70_000
+    for key in (keys[:1], keys[1:]):
+        words = [
+            own_noise._words(key, wide, seed=5, step=step, kind=kind).ravel()
+            for step in (0, 1, 2**24, 2**24 + 1)
+            for kind in range(3)
+        ]
+        assert len(np.unique(np.concatenate(words))) == 12 * wide
+
+
+def test_seeds_of_any_size_are_told_apart() -> None:
+    keys = keys_of(torch.rand(1, 2))
+    drawn = {float(uniform(keys, 1, seed, 0)) for seed in (1, 1 + 2**24, 1 + 2**40, 2**63)}
+    assert len(drawn) == 4
+
+
+def test_more_than_a_counter_tells_apart_is_refused() -> None:
+    keys = keys_of(torch.rand(1, 2))
+    for step, seed in ((2**31, 0), (-1, 0), (0, -1), (0, 2**64)):
+        with pytest.raises(InputError, match="random inputs of an example"):
+            uniform(keys, 1, seed, step)
+
+
+def test_examples_are_hashed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second copy of all private images is not made."""
+    images = torch.rand(11, 1, 3, 3)
+    whole, hashed, few = keys_of(images), [], own_noise._keys
+
+    def counted(examples: torch.Tensor) -> own_noise.Words:
+        hashed.append(len(examples))
+        return few(examples)
+
+    monkeypatch.setattr(own_noise, "_keys", counted)
+    monkeypatch.setattr(own_noise, "_EXAMPLES", 4)
+    assert torch.equal(keys_of(images), whole)
+    assert hashed == [4, 4, 3]
+    assert keys_of(images[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("width", [1, 2, 7])

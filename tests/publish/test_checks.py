@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -37,6 +37,21 @@ def test_names() -> None:
     checks.one_of("colour", "red", ("red", "blue"))
     with pytest.raises(InputError, match=r"colour is 'green'\. Use one of red, blue"):
         checks.one_of("colour", "green", ("red", "blue"))
+
+
+def test_what_would_do_nothing_is_refused_unless_a_preset_gave_it() -> None:
+    class Method:
+        rounds = 3
+        bins = 10
+        presets: ClassVar[dict[str, Any]] = {"quick": {"bins": 4}}
+
+    made = Method()
+    checks.idle(made, ("rounds", "bins"), "nothing is voted on")
+    made.bins = 4
+    checks.idle(made, ("rounds", "bins"), "nothing is voted on")
+    made.bins = 5
+    with pytest.raises(InputError, match=r"bins is 5, and nothing is voted on\. Leave bins out"):
+        checks.idle(made, ("rounds", "bins"), "nothing is voted on")
 
 
 @pytest.mark.parametrize("value", ["12", 12, None, {4: 4}])

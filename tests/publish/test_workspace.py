@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from sfumato.data import ImageSchema, ImageSet
+from sfumato.data.facts import Fact
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import noise
 from sfumato.learn.pate.voting import GnMax
@@ -298,6 +299,26 @@ def test_another_run_in_the_same_folder_is_refused(
             FACTS.classes,
         )
     with pytest.raises(InputError, match="holds a run of another method, budget or data set"):
+        other(data, ledger=ledger, workspace=tmp_path / "w")
+    assert debits(ledger) == 1
+
+
+@pytest.mark.parametrize("what", ["classes", "network", "public records"])
+def test_a_run_never_goes_on_with_other_public_facts(
+    what: str, ready: Calibrated, tmp_path: Path
+) -> None:
+    """Neither settings nor plan tell of them: they are part of a run all the same."""
+    ledger, data = Ledger.in_memory(), pictures()
+    stated = Fact("public records", {"name": "pool.npz", "records": 9, "sha256": "00"})
+    ready = replace(ready, public=(*ready.public, stated))
+    run(ready, tmp_path / "w", ledger, Life())
+    if what == "classes":
+        other = replace(ready, facts=replace(FACTS, classes=("b", "a")))
+        data = ImageSet.from_arrays(data.images, data.labels, ("b", "a"))
+    else:
+        public = [replace(f, value="other") if f.name == what else f for f in ready.public]
+        other = replace(ready, public=tuple(public))
+    with pytest.raises(InputError, match=rf"what differs: {what}\)"):
         other(data, ledger=ledger, workspace=tmp_path / "w")
     assert debits(ledger) == 1
 

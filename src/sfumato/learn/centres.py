@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
 
 _CHUNK = 4096
+_STEP = 2.0**-24  # a pixel's is a ten thousandth, say; sums of 2**29 images are exact in float64
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ class Centres:
 
     @torch.no_grad()
     def sums(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(parts, K, c h w) float64, noise aside; one image's norm is at most 1."""
+        """(parts, K, c h w) float64, noise aside; one image's norm is at most 1.
+
+        Images are added up in whole steps of a grid, towards 0: exactly, in whatever order, so that
+        one image moves the sums by its own contribution and by nothing that rounding adds.
+        """
         unit = self.brightness * math.sqrt(math.prod(self.shape))
-        total = torch.zeros(self.parts * self.classes, math.prod(self.shape), dtype=torch.float64)
+        total = torch.zeros(self.parts * self.classes, math.prod(self.shape), dtype=torch.int64)
         for some, codes in zip(
             torch.split(images, _CHUNK), torch.split(labels, _CHUNK), strict=True
         ):
@@ -80,8 +85,9 @@ class Centres:
             norms = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
             cut = torch.where(norms.isfinite(), flat / norms.clamp_min(1.0), 0.0) * (1 - MARGIN)
             part = own_noise.keys_of(some).remainder(self.parts)
-            total.index_add_(0, part * self.classes + codes, cut)
-        return total.view(self.parts, self.classes, -1)
+            steps = (cut / _STEP).trunc().long()
+            total.index_add_(0, part * self.classes + codes, steps)
+        return (total.double() * _STEP).view(self.parts, self.classes, -1)
 
     def release(
         self, images: Tensor, labels: Tensor, records: int, shares: Tensor, source: NoiseSource

@@ -17,11 +17,12 @@ Source: generative.md 2.3; Cao et al. 2021 (arXiv 2111.01177) for the clip of a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sfumato.learn import own_noise
 from sfumato.learn.clipping import Stacked
 from sfumato.learn.loop import EngineMaker
 from sfumato.learn.records import Inputs
@@ -64,13 +65,17 @@ class StackEngine:
         module: The generated points.
         pull: See :data:`Pull`.
         clipping: The bound on each stack.
-        room: Records of a class that are looked at, the first of them; public, so that no class's
-            arithmetic has a shape that depends on another's records.
+        room: Records of a class that are looked at, the first of them by a hash of their own
+            numbers, never by their places; public, so that no class's arithmetic has a shape that
+            depends on another's records.
 
     Guaranteed, if ``pull`` treats each class by itself: the stack of a class depends on its own
-    records alone, and its norm is at most the bound; it is 0 where the batch holds none of them, or
-    where it is not finite.
+    records alone and not on their order, and its norm is at most the bound; it is 0 where the batch
+    holds none of them, or where it is not finite.
     """
+
+    whole: ClassVar[bool] = True
+    """Stacks of parts of a sample, each of norm ``C``, would add up to more than ``C``."""
 
     def __init__(self, module: Points, pull: Pull, clipping: Stacked, room: int) -> None:
         self._module, self._pull, self._clipping, self._room = module, pull, clipping, room
@@ -84,7 +89,9 @@ class StackEngine:
         weights[:, 0] = 1.0
         present = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         for label in range(len(points)):
-            own = inputs[targets == label][: self._room]
+            own = inputs[targets == label]
+            first = torch.argsort(own_noise.keys_of(own), stable=True)[: self._room]
+            own = own[first.to(own.device)]
             if len(own):
                 present[label] = True
                 real[label, : len(own)] = own

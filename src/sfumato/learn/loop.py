@@ -1,7 +1,8 @@
 """Private gradients, one logical batch at a time, with checkpoints.
 
 Each round is one *logical* batch, drawn by the mechanism; memory is bounded by
-``physical_batch_size`` records, whatever the size of the sample. The module stays unwrapped.
+``physical_batch_size`` records, whatever the size of the sample, unless the engine needs all of it
+at once. The module stays unwrapped.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sfumato.learn.accounted import Mechanism
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.mechanism import Summed
 from sfumato.learn.progress import Progress
-from sfumato.learn.ranks import Ranks, present
+from sfumato.learn.ranks import Alone, Ranks, present
 from sfumato.learn.records import Data, Inputs, records_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ _METHOD = "learn.dp-sgd"
 
 
 class GradientEngine(Protocol):
-    """What gives clipped sums; :class:`sfumato.learn.engine.Engine` does."""
+    """What gives clipped sums; :class:`sfumato.learn.engine.Engine` does.
+
+    One whose answer is no sum over records, so that answers to parts of a sample may not be added
+    up, says so by an attribute ``whole = True``: it is given every sample in one piece.
+    """
 
     def clipped_sum(self, inputs: Inputs, targets: Tensor) -> Summed:
         """The sum of the examples' clipped gradients."""
@@ -73,7 +78,8 @@ class PrivateLoop:
         data: ``(inputs, targets)`` tensors, a map-style data set of such pairs, or a loader, of
             which only the data set and the collate function are used.
         mechanism: What is accounted.
-        physical_batch_size: Records fetched at a time; it changes memory and nothing else.
+        physical_batch_size: Records fetched at a time; it changes memory and nothing else. An
+            engine that says it is ``whole`` is given the whole sample, whatever this is.
         augment: See :data:`Augment`.
         ledger: Debited for all steps before the first draw; none if whoever calls has done so.
         label: A name for the ledger.
@@ -82,8 +88,9 @@ class PrivateLoop:
         ranks: The processes that train; all of torch's process group by default.
 
     Raises:
-        InputError: If the data cannot be sampled from, the optimiser holds other parameters, or
-            another process was given something else.
+        InputError: If the data cannot be sampled from, the optimiser holds other parameters,
+            another process was given something else, or several processes were given an engine
+            that takes no parts of a sample.
     """
 
     def __init__(
@@ -118,6 +125,13 @@ class PrivateLoop:
         self._ranks = present() if ranks is None else ranks
         self.run = self._ranks.run(mechanism, len(self._records), source)
         self._engine = (engine or _engine())(module, loss, self.run.clipping)
+        # Each part of a sample could move a stack by its whole bound: they are no parts of a sum.
+        self._whole = bool(getattr(self._engine, "whole", False))
+        if self._whole and not isinstance(self._ranks, Alone):
+            raise InputError(
+                "this engine takes a sample as a whole, and several processes would share it",
+                "Train in one process, or give ranks=Alone().",
+            )
         self._ranks.align(module, optimizer, mechanism, self._records)
         self._physical = physical_batch_size
         self._augment = augment
@@ -259,7 +273,7 @@ class PrivateLoop:
 
     def _clipped_sum(self, rows: NDArray[np.int64]) -> Summed:
         """The sum over these rows, fetched and clipped part by part."""
-        if 0 < len(rows) <= self._physical:
+        if len(rows) and (self._whole or len(rows) <= self._physical):
             return self._sum_of_part(rows)
         trainable = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         groups = max(self.run.clipping.groups(list(trainable))) + 1

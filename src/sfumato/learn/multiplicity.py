@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.engine import ClippedSum, Engine
-from sfumato.learn.loop import EngineMaker, Loss
+from sfumato.learn.loop import Loss
 from sfumato.learn.records import Inputs
 
 _NUMBERS = 1 << 23  # of gradients kept at a time, all versions together
@@ -87,8 +87,3 @@ class MultiplicityEngine:
             kept = torch.where(usable[:, None], mean.float(), 0.0)
             totals[name] += (factors[group] @ kept).view_as(totals[name])
         return norms
-
-
-def engine_of() -> EngineMaker:
-    """Makes engines that clip the mean gradient of an example's versions."""
-    return MultiplicityEngine

@@ -16,8 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfumato.errors import InputError
+
 Words = NDArray[np.uint64]
 
+_HALF = 1 << 32
+_EXAMPLES = 4096  # hashed at a time
+_KINDS = 3  # streams of a step: two of a normal pair, one of uniform numbers
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -27,12 +32,19 @@ def keys_of(examples: Tensor) -> Tensor:
     Args:
         examples: (n, ...) floats.
     """
-    flat = np.ascontiguousarray(examples.detach().cpu().numpy()).reshape(len(examples), -1)
-    words = flat.view(np.uint32).astype(np.uint64)
+    parts = [_keys(part) for part in torch.split(examples.detach(), _EXAMPLES)]
+    return torch.from_numpy(np.concatenate(parts).view(np.int64))
+
+
+def _keys(examples: Tensor) -> Words:
+    """Of so few that their numbers may lie in memory twice more."""
+    flat = np.ascontiguousarray(examples.cpu().numpy())
+    flat = flat.reshape(len(flat), math.prod(flat.shape[1:]))
+    words = flat.view(np.uint32)
     found = np.full(len(flat), words.shape[1], np.uint64)
     for column in words.T:
         found = _mixed((found + _WEYL) ^ column)
-    return torch.from_numpy(found.view(np.int64))
+    return found
 
 
 def gaussian(keys: Tensor, width: int, seed: int, step: int) -> Tensor:
@@ -43,9 +55,12 @@ def gaussian(keys: Tensor, width: int, seed: int, step: int) -> Tensor:
         width: Numbers an example.
         seed: At least 0; may be published.
         step: At least 0.
+
+    Raises:
+        InputError: If there would be more numbers, or steps, than a counter tells apart.
     """
     pairs = (width + 1) // 2
-    first, second = (_uniform(keys, pairs, seed, 2 * step + half) for half in (0, 1))
+    first, second = (_uniform(keys, pairs, seed, step, half) for half in (0, 1))
     radius = np.sqrt(-2 * np.log(first))
     angle = 2 * math.pi * second
     both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
@@ -54,18 +69,32 @@ def gaussian(keys: Tensor, width: int, seed: int, step: int) -> Tensor:
 
 def uniform(keys: Tensor, width: int, seed: int, step: int) -> Tensor:
     """(n, width) float32 in (0, 1), as :func:`gaussian`."""
-    drawn = _uniform(keys, width, seed, 2 * step)
+    drawn = _uniform(keys, width, seed, step, 2)
     return torch.from_numpy(drawn.astype(np.float32)).to(keys.device)
 
 
-def _uniform(keys: Tensor, width: int, seed: int, number: int) -> NDArray[np.float64]:
+def _uniform(keys: Tensor, width: int, seed: int, step: int, kind: int) -> NDArray[np.float64]:
     """In (0, 1], float64."""
-    own = keys.detach().cpu().numpy().view(np.uint64)[:, None]
-    place = _mixed(
-        np.uint64((seed << 40 ^ number << 16) & (2**64 - 1)) ^ np.arange(width, dtype=np.uint64)
-    )
-    words = _mixed(_mixed(own ^ place) + _WEYL)
+    words = _mixed(_words(keys, width, seed, step, kind) + _WEYL)
     return np.asarray(((words >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53)
+
+
+def _words(keys: Tensor, width: int, seed: int, step: int, kind: int) -> Words:
+    """(n, width): of one key and seed, no two steps, kinds or places ever have the same word.
+
+    The counter has a half for the step and its kind, and a half for the place; whatever else is
+    done to it is one to one.
+    """
+    number = _KINDS * step + kind
+    if not (0 <= number < _HALF and width <= _HALF and 0 <= seed < _HALF**2):
+        raise InputError(
+            f"{width} random inputs of an example were asked for at step {step} of seed {seed}",
+            "Ask for fewer than 2**32, within 2**30 steps; a seed is below 2**64.",
+        )
+    own = keys.detach().cpu().numpy().view(np.uint64)
+    stream = _mixed(own ^ _mixed(np.array([seed], np.uint64) + _WEYL))
+    counter = np.uint64(number << 32) | np.arange(width, dtype=np.uint64)
+    return _mixed(stream[:, None] ^ _mixed(counter))
 
 
 def _mixed(words: Words) -> Words:

@@ -46,7 +46,7 @@ class PrivateTrainer:
             which only the data set is used.
         averaging: Decay of the exponential average of the weights; None for no average.
         schedule: See :data:`Schedule`; a function of the step alone, never of the data.
-        physical_batch_size: Records fetched at a time; it changes memory and nothing else.
+        physical_batch_size: Records fetched at a time; see :class:`PrivateLoop`.
         augment: Random changes to examples, one by one.
         ledger: Debited for all steps before the first draw.
         label: A name for the ledger.

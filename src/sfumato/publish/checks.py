@@ -65,6 +65,21 @@ def one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise InputError(f"{name} is {value!r}", f"Use one of {', '.join(known)}.")
 
 
+def idle(method: Any, names: Sequence[str], why: str) -> None:
+    """Refuses settings that were given and would do nothing.
+
+    Args:
+        method: Of the settings; what a preset of it gives counts as not given.
+        names: Settings without a meaning beside the others.
+        why: What it is that makes them so.
+    """
+    for name in names:
+        value, default = getattr(method, name), getattr(type(method), name)
+        presets = type(method).presets.values()
+        if value not in (default, *(preset.get(name, default) for preset in presets)):
+            raise InputError(f"{name} is {value!r}, and {why}", f"Leave {name} out.")
+
+
 def device(asked: str) -> str:
     """As torch names it.
 

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
+    from sfumato.data.facts import Fact
     from sfumato.privacy.ledger import Ledger
     from sfumato.privacy.ledger.entry import Entry
     from sfumato.publish.method import Calibrated
@@ -40,7 +42,7 @@ def paid(
         label: Of a new debit.
 
     Raises:
-        InputError: If the workspace is of another run.
+        InputError: If the workspace is of another run, or of one that rests on other public facts.
         LedgerError: If the ledger lacks the debit that the workspace names.
     """
     from sfumato.publish.method import settings
@@ -50,6 +52,7 @@ def paid(
         "settings": _plain(settings(calibrated.method)),
         "guarantee": _plain(calibrated.guarantee.to_dict()),
         "plan": _plain(calibrated.plan),
+        "facts": _plain([asdict(fact) for fact in _facts(calibrated)]),
     }
     file = workspace / _PAID
     kept = _kept(workspace)
@@ -60,7 +63,8 @@ def paid(
         write(file, json.dumps(kept))
     elif kept["run"] != wanted:
         raise InputError(
-            f"{workspace} holds a run of another method, budget or data set",
+            f"{workspace} holds a run of another method, budget or data set "
+            f"(what differs: {_differences(kept['run'], wanted)})",
             "Give the settings that it was begun with, or another folder.",
         )
     entry = _entry(kept, ledger)
@@ -135,6 +139,19 @@ def _entry(kept: dict[str, Any], ledger: Ledger) -> Entry | None:
         if entry.kind == "debit" and entry.release_id == kept["release_id"]:
             return entry if kept["entry"] in (None, entry.hash) else None
     return None
+
+
+def _facts(calibrated: Calibrated) -> tuple[Fact, ...]:
+    """All public facts that the run rests on, as its card lists them."""
+    return (*calibrated.facts.as_facts(), *calibrated.public)
+
+
+def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """In which respects two runs are not the same; facts by their names."""
+    found = [name for name in wanted if name != "facts" and kept.get(name) != wanted[name]]
+    old, new = kept.get("facts", []), wanted["facts"]
+    names = [fact["name"] for fact in (*new, *old) if not (fact in old and fact in new)]
+    return ", ".join([*found, *dict.fromkeys(names)]) or "the order of the public facts"
 
 
 def _plain(values: Any) -> Any:

@@ -97,6 +97,15 @@ def test_a_full_cell_holds_its_places_and_no_more() -> None:
     assert (pulls == 0).all()
 
 
+def test_what_a_full_cell_holds_is_no_matter_of_places() -> None:
+    images, labels = pictures(200)
+    usual = dealt(images, labels, places=3)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(5))
+    other = dealt(images[order], labels[order], places=3)
+    assert usual.present.all()
+    assert torch.equal(other.records, usual.records)
+
+
 def test_images_crowd_where_others_are() -> None:
     others = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     near = crowding(torch.tensor([[0.9, 0.0]]), others, bandwidth=0.2)

@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.publish.generators.small import (
+    BUDGET,
+    FACTS,
+    calibrated,
+    drawn_from_again,
+    images,
+    interrupted,
+)
 
-from sfumato.data import ImageSchema, ImageSet
+from sfumato.data import ImageSet
 from sfumato.errors import InputError
 from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.generators import codes, critics, reconstruct, sample, variational
+from sfumato.publish import rehearsal
+from sfumato.publish.generators import codes, critics, reconstruct, sample, sampling, variational
 from sfumato.publish.generators.augm import Augm
 from sfumato.publish.generators.cvae import Cvae
 from sfumato.publish.generators.dp2vae import Dp2Vae
@@ -25,12 +34,9 @@ from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.per_class import Encoder as OfOneClass
 from sfumato.publish.generators.priors import Counted
 from sfumato.publish.generators.vaegm import VaeGm
-from sfumato.publish.method import Calibrated
 from sfumato.publish.seeds import seeds_of
 from sfumato.release.release import Release
 
-FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
-BUDGET = Budget(1.0, 1e-5)
 SMALL: dict[str, Any] = {
     "epochs": 2.0,
     "expected_batch_size": 20,
@@ -52,30 +58,10 @@ BOTH = pytest.mark.parametrize(
 )
 
 
-def images(seed: int = 0, n: int = 60) -> ImageSet:
-    rng = np.random.default_rng(seed)
-    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
-    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
-
-
-def calibrated(method: Any, **changes: Any) -> Calibrated:
-    from dataclasses import replace
-
-    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
-    return made
-
-
 @BOTH
 def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
-    release = calibrated(method)(images(), ledger=Ledger.in_memory())
-    data: Any = release.data
-    assert data.images.shape == (30, 3, 9, 12)
-    release.save(tmp_path / "release")
-    again = Release.load(tmp_path / "release")
-    drawn = sample(again, 12, seed=3)
-    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
-    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
-    shares = np.bincount(sample(again, 300).labels, minlength=3) / 300
+    release = drawn_from_again(method, tmp_path)
+    shares = np.bincount(sample(release, 300).labels, minlength=3) / 300
     declared = [release.card.plan["class_prior"][name] for name in FACTS.classes]
     assert shares == pytest.approx(declared, abs=0.01)
 
@@ -96,27 +82,12 @@ def test_counts_and_steps_are_one_event(method: Any) -> None:
 
 
 @BOTH
-def test_an_interrupted_training_goes_on_and_pays_once(
-    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, folder = Ledger.in_memory(), tmp_path / "work"
-    made, data = calibrated(method), images()
-    taken, step = [], PrivateLoop.backward
-
-    def dies(loop: PrivateLoop) -> None:
-        step(loop)
-        taken.append(loop.run.taken)
-        if len(taken) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(PrivateLoop, "backward", dies)
-    with pytest.raises(KeyboardInterrupt):
-        made(data, ledger=ledger, workspace=folder)
-    with pytest.warns(UserWarning, match="they are lost, and counted"):
-        release = made(data, ledger=ledger, workspace=folder)
+def test_an_interrupted_training_goes_on_and_pays_once(method: Any, tmp_path: Path) -> None:
+    made = calibrated(method)
+    backward = (PrivateLoop, "backward")
+    taken, release = interrupted(made, tmp_path, backward, lambda loop: loop.run.taken, after=3)
     first = made.plan.get("encoder_steps", 0)  # of dp2vae's two trainings
     assert taken == [*range(1, first + 1), *range(1, made.plan["steps"] - first + 1)]
-    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
     assert release.card.seeds["base"] == 7
 
 
@@ -260,6 +231,49 @@ def test_an_encoder_may_learn_from_public_images(tmp_path: Path) -> None:
         calibrated(DP2VAE, public_data=file, encoder_share=0.5)
     with pytest.raises(InputError, match="public_epochs was given"):
         calibrated(DP2VAE, public_epochs=1)
+
+
+def test_the_rate_of_no_inversion_is_refused() -> None:
+    with pytest.raises(InputError, match=r"inversion_rate is 0\.2, and inversion_steps is 0"):
+        calibrated(DPMI, inversion_steps=0, inversion_rate=0.2)
+    calibrated(DPMI, inversion_steps=0)
+
+
+def test_a_public_encoder_takes_no_time_from_the_private_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is trained once, before the rehearsal; planted: a clock that only it moves."""
+    clock, trained = [0.0], variational.train_in_public
+
+    def slow(*given: Any) -> None:
+        clock[0] += 3600
+        trained(*given)
+
+    monkeypatch.setattr(variational, "train_in_public", slow)
+    monkeypatch.setattr(rehearsal.time, "perf_counter", lambda: clock[0] + 1e-6)
+    monkeypatch.setattr(
+        rehearsal, "within", lambda minutes, seconds, most: most if not seconds else 1
+    )
+    made = calibrated(DP2VAE, public_data=public(tmp_path), public_epochs=1, max_minutes=1)
+    release = made(images(), ledger=Ledger.in_memory())
+    assert clock[0] == 3600
+    assert release.card.plan["steps_taken"] == made.plan["steps"]
+
+
+def test_no_sample_is_drawn_and_thrown_away_where_public_images_are_sent_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, draw = [], sampling.draw
+
+    def counted(*given: Any) -> ImageSet:
+        made = draw(*given)
+        drawn.append(len(made))
+        return made
+
+    monkeypatch.setattr(sampling, "draw", counted)
+    made = calibrated(AUGM, public_data=public(tmp_path), samples=None)
+    made(images(), ledger=Ledger.in_memory())
+    assert sum(drawn) <= 1
 
 
 def test_an_autoencoder_is_shared_and_images_of_others_go_through_it(tmp_path: Path) -> None:

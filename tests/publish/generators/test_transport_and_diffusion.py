@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.publish.generators.small import (
+    BUDGET,
+    FACTS,
+    calibrated,
+    drawn_from_again,
+    images,
+    interrupted,
+)
 
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError, MissingExtraError
@@ -16,20 +23,17 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.generators import sample
+from sfumato.publish.generators import lessons
 from sfumato.publish.generators.denoiser import SPREAD, Denoiser, schedule
 from sfumato.publish.generators.diffusion import Diffusion
 from sfumato.publish.generators.sinkhorn import Sinkhorn
-from sfumato.publish.method import Calibrated
-from sfumato.release.release import Release
 
-FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
-BUDGET = Budget(1.0, 1e-5)
 SMALL: dict[str, Any] = {"epochs": 2.0, "expected_batch_size": 20, "samples": 30, "seed": 7}
 SINKHORN = Sinkhorn(**SMALL, images_per_class=2, width=4, hidden=6, latent=3)
 DIFFUSION = Diffusion(
     **SMALL, width=4, levels=2, features=40, warm_steps=2, warm_pictures=9, generator_steps=2
 )
+COLD = Diffusion(**SMALL, width=4, levels=2, centre_share=0.0, embedding_share=0.0)
 BOTH = pytest.mark.parametrize("method", [SINKHORN, DIFFUSION], ids=lambda method: method.name)
 
 
@@ -38,56 +42,31 @@ def _extra() -> None:
     pytest.importorskip("geomloss")
 
 
-def images(seed: int = 0, n: int = 60) -> ImageSet:
-    rng = np.random.default_rng(seed)
-    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
-    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
-
-
-def calibrated(method: Any, **changes: Any) -> Calibrated:
-    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
-    return made
-
-
 @BOTH
 def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
-    release = calibrated(method)(images(), ledger=Ledger.in_memory())
-    data: Any = release.data
-    assert data.images.shape == (30, 3, 9, 12)
-    release.save(tmp_path / "release")
-    again = Release.load(tmp_path / "release")
-    drawn = sample(again, 12, seed=3)
-    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
-    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
+    drawn_from_again(method, tmp_path)
 
 
 @BOTH
-def test_an_interrupted_training_goes_on_and_pays_once(
-    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, folder = Ledger.in_memory(), tmp_path / "work"
-    made, data = calibrated(method), images()
-    taken, step = [], PrivateLoop.backward
-
-    def dies(loop: PrivateLoop) -> None:
-        step(loop)
-        taken.append(loop.run.taken)
-        if len(taken) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(PrivateLoop, "backward", dies)
-    with pytest.raises(KeyboardInterrupt):
-        made(data, ledger=ledger, workspace=folder)
-    with pytest.warns(UserWarning, match="they are lost, and counted"):
-        made(data, ledger=ledger, workspace=folder)
+def test_an_interrupted_training_goes_on_and_pays_once(method: Any, tmp_path: Path) -> None:
+    made = calibrated(method)
+    backward = (PrivateLoop, "backward")
+    taken, _ = interrupted(made, tmp_path, backward, lambda loop: loop.run.taken, after=3)
     assert taken == list(range(1, made.plan["steps"] + 1))
-    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
 
 
 @BOTH
 def test_time_bounds_the_steps(method: Any) -> None:
     release = calibrated(method, max_minutes=1e-9)(images(), ledger=Ledger.in_memory())
     assert release.card.plan["steps_taken"] == 1 < release.card.plan["steps"]
+
+
+def test_a_warm_up_that_takes_all_the_time_is_told_of() -> None:
+    late = calibrated(DIFFUSION, max_minutes=1e-9)(images(), ledger=Ledger.in_memory())
+    assert "one private step was taken" in late.card.plan["out_of_time"]
+    for minutes in (None, 60):
+        made = calibrated(DIFFUSION, max_minutes=minutes)(images(), ledger=Ledger.in_memory())
+        assert "out_of_time" not in made.card.plan
 
 
 def test_all_draws_of_a_diffusion_model_are_one_event() -> None:
@@ -102,7 +81,7 @@ def test_all_draws_of_a_diffusion_model_are_one_event() -> None:
     dear = calibrated(DIFFUSION, embedding_share=0.9)
     assert dear.plan["noise_multiplier"] > plan["noise_multiplier"]
     assert dear.plan["embedding_noise_multiplier"] < plan["embedding_noise_multiplier"]
-    none = calibrated(DIFFUSION, embedding_share=0.0, centre_share=0.0)
+    none = COLD.calibrate(BUDGET, FACTS)
     assert "embedding_noise_multiplier" not in none.plan
     none(images(), ledger=Ledger.in_memory())
 
@@ -190,11 +169,33 @@ def test_what_cannot_be_is_refused_before_anything_is_spent() -> None:
         (DIFFUSION, {"embedding_share": 1.0}, "embedding_share is 1.0"),
         (DIFFUSION, {"embedding_share": 0.95, "centre_share": 0.5}, "nothing is left"),
         (DIFFUSION, {"guidance": 1.0, "label_dropout": 0.0}, "guidance needs"),
+        (DIFFUSION, {"warm_steps": 0}, "warm_steps is 0"),
+        (DIFFUSION, {"centre_share": 0.0, "parts": 3}, "parts is 3, and there are no central"),
+        (DIFFUSION, {"embedding_share": 0.0}, "features is 40, and there is no embedding"),
+        (COLD, {"warm_steps": 7}, "warm_steps is 7, and there is nothing to warm up on"),
+        (COLD, {"warm_batch": 7}, "warm_batch is 7"),
+        (COLD, {"warm_rate": 0.1}, "warm_rate is 0.1"),
+        (COLD, {"warm_pictures": 7}, "warm_pictures is 7"),
+        (COLD, {"generator_steps": 7}, "generator_steps is 7"),
     ):
         with pytest.raises(InputError, match=message):
             calibrated(method, **changes)
     with pytest.raises(InputError, match="diffusion model"):
         Denoiser.from_dict({**Denoiser((1, 8, 8), 2, 4).to_dict(), "width": 0})
+
+
+def test_settings_of_a_preset_are_not_called_given() -> None:
+    Diffusion(**{**Diffusion.presets["quick"], "centre_share": 0.0, "embedding_share": 0.0})
+    Diffusion(warm_steps=0, centre_share=0.0, embedding_share=0.0)
+
+
+def test_central_images_are_learnt_from_in_however_short_a_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = []
+    monkeypatch.setattr(lessons, "learn", lambda _, __, lesson, *___: steps.append(lesson.steps))
+    calibrated(DIFFUSION)(images(), ledger=Ledger.in_memory())
+    assert steps == [1, 2]
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

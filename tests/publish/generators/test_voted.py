@@ -8,22 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.publish.generators.small import (
+    BUDGET,
+    FACTS,
+    calibrated,
+    drawn_from_again,
+    images,
+    interrupted,
+)
 
 from sfumato.data import ImageSchema, ImageSet
-from sfumato.errors import InputError
+from sfumato.errors import BudgetError, InputError
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
-from sfumato.publish.generators import sample
 from sfumato.publish.generators.datalens import DataLens
 from sfumato.publish.generators.gpate import GPate
 from sfumato.publish.generators.priors import Counted
 from sfumato.publish.generators.student import Student
-from sfumato.publish.method import Calibrated
-from sfumato.release.release import Release
 
-FACTS = ImageSchema(3, 9, 12, ("cat", "dog", "eel"), records=60)
-BUDGET = Budget(1.0, 1e-5)
 SMALL: dict[str, Any] = {
     "teachers": 4,
     "rounds": 5,
@@ -46,27 +49,9 @@ ALL = pytest.mark.parametrize(
 )
 
 
-def images(seed: int = 0, n: int = 60) -> ImageSet:
-    rng = np.random.default_rng(seed)
-    pixels = rng.random((n, *FACTS.shape), dtype=np.float32)
-    return ImageSet.from_arrays(pixels, rng.integers(0, 3, n), FACTS.classes)
-
-
-def calibrated(method: Any, **changes: Any) -> Calibrated:
-    made: Calibrated = replace(method, **changes).calibrate(BUDGET, FACTS)
-    return made
-
-
 @ALL
 def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
-    release = calibrated(method)(images(), ledger=Ledger.in_memory())
-    data: Any = release.data
-    assert data.images.shape == (30, 3, 9, 12)
-    release.save(tmp_path / "release")
-    again = Release.load(tmp_path / "release")
-    drawn = sample(again, 12, seed=3)
-    assert np.array_equal(drawn.images, sample(again, 12, seed=3).images)
-    assert not np.array_equal(drawn.images, sample(again, 12, seed=4).images)
+    drawn_from_again(method, tmp_path)
 
 
 @ALL
@@ -88,26 +73,12 @@ def test_a_stack_of_images_costs_more_than_one() -> None:
 
 
 @ALL
-def test_an_interrupted_training_goes_on_and_pays_once(
-    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger, folder = Ledger.in_memory(), tmp_path / "work"
-    made, data = calibrated(method), images()
-    taken, step = [], Student.step
-
-    def dies(student: Student) -> None:
-        step(student)
-        taken.append(student.steps_taken)
-        if len(taken) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Student, "step", dies)
-    with pytest.raises(KeyboardInterrupt):
-        made(data, ledger=ledger, workspace=folder)
-    with pytest.warns(UserWarning, match="they are lost, and counted"):
-        made(data, ledger=ledger, workspace=folder)
+def test_an_interrupted_training_goes_on_and_pays_once(method: Any, tmp_path: Path) -> None:
+    step = (Student, "step")
+    taken, _ = interrupted(
+        calibrated(method), tmp_path, step, lambda student: student.steps_taken, after=2
+    )
     assert taken == [1, 2, 3, 4, 5]
-    assert [entry.kind for entry in ledger.entries()].count("debit") == 1
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
@@ -132,6 +103,31 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path)
     assert again.steps_taken == 2
     for name, weight in whole.finish().state_dict().items():
         assert np.array_equal(weight, again.finish().state_dict()[name]), name
+    again.close()
+
+
+def test_no_more_rounds_are_taken_than_are_accounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor after a resumption, those that were lost among them."""
+    from sfumato.learn.examples import labelled
+    from sfumato.learn.pate.critics import Critics
+    from sfumato.privacy.noise import SeededSource
+
+    run: Any = calibrated(DATALENS, rounds=2).run
+    seeds = {"parts": 1, "weights": 2, "training": 3}
+    first, again = (run.student(*labelled(images()), seeds, SeededSource(0)) for _ in range(2))
+    first.step()
+    first.save(tmp_path / "kept")
+    first.step()  # lost with the process
+    first.close()
+    with pytest.warns(UserWarning, match="they are lost, and counted"):
+        again.resume(tmp_path / "kept")
+    monkeypatch.delattr(Critics, "pulls")  # nobody is asked anything
+    for student in (first, again):
+        with pytest.raises(BudgetError, match="all 2 rounds that are accounted have been taken"):
+            student.step()
+        assert student.steps_taken == 2
     again.close()
 
 
@@ -160,6 +156,18 @@ def test_what_cannot_be_is_refused_before_anything_is_spent(method: Any) -> None
         method.calibrate(BUDGET, FACTS.with_records(None))
     with pytest.raises(InputError, match="delta is 0"):
         method.calibrate(Budget(1.0), FACTS)
+
+
+def test_settings_of_another_mode_are_refused() -> None:
+    for changes, message in (
+        ({"aggregate": "sums", "bins": 4}, "bins is 4, and gradients are added up"),
+        ({"aggregate": "sums", "threshold": 0.4}, "threshold is 0.4, and gradients are added up"),
+        ({"aggregate": "sums", "test_ratio": 2.0}, "test_ratio is 2.0"),
+        ({"test_ratio": 2.0}, "test_ratio is 2.0, and nothing is tested"),
+    ):
+        with pytest.raises(InputError, match=message):
+            replace(GPATE, **changes)
+    replace(GPATE, threshold=0.4, test_ratio=2.0)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # figures of an epsilon of 5,000

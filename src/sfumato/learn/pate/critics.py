@@ -81,13 +81,15 @@ class Critics:
             owners: (n,) the teacher of each.
             classes: K.
             teachers: How many.
-            places: The most records of a class that a teacher looks at; public.
+            places: The most records of a class that a teacher looks at; public. Which of them come
+                first, a hash of their own numbers says, never where they lie among all records.
             bandwidth: See the class.
         """
         records = torch.zeros(classes * teachers * places, coordinates.shape[1])
         present = torch.zeros(classes * teachers * places, dtype=torch.bool)
         cell = labels * teachers + owners
-        order = torch.argsort(cell, stable=True)
+        keyed = torch.argsort(own_noise.keys_of(coordinates), stable=True)
+        order = keyed[torch.argsort(cell[keyed], stable=True)]
         sizes = torch.bincount(cell, minlength=classes * teachers)
         place = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[cell[order]]
         fits = place < places

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import InputError
+from sfumato.learn.stacks import gaussian
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
-    from sfumato.privacy.mechanisms import Gaussian
     from sfumato.privacy.noise import NoiseSource
 
 Votes = NDArray[np.int64]
@@ -144,12 +144,12 @@ class GnMax:
         """A Gaussian at L2 distance ``sqrt(2)``, for every query."""
         from sfumato.privacy import events
 
-        return events.repeat(_mechanism(self.stddev, _HISTOGRAM, neighbours).event, self.queries)
+        return events.repeat(gaussian(self.stddev, _HISTOGRAM, neighbours).event, self.queries)
 
     def answer(self, votes: Votes, neighbours: Neighbours, source: NoiseSource) -> Answers:
         """See :class:`Voting`."""
         _check(votes, self.queries)
-        noisy = _mechanism(self.stddev, _HISTOGRAM, neighbours).release(votes, source)
+        noisy = gaussian(self.stddev, _HISTOGRAM, neighbours).release(votes, source)
         return Answers(np.arange(len(votes)), noisy, len(votes))
 
 
@@ -194,8 +194,8 @@ class ConfidentGnMax:
         """A Gaussian at distance 1 for every test, one at ``sqrt(2)`` for every answer."""
         from sfumato.privacy import events
 
-        test = _mechanism(self.test_stddev, _LARGEST, neighbours).event
-        answer = _mechanism(self.stddev, _HISTOGRAM, neighbours).event
+        test = gaussian(self.test_stddev, _LARGEST, neighbours).event
+        answer = gaussian(self.stddev, _HISTOGRAM, neighbours).event
         return events.compose(
             events.repeat(test, self.queries), events.repeat(answer, self.answers)
         )
@@ -203,23 +203,12 @@ class ConfidentGnMax:
     def answer(self, votes: Votes, neighbours: Neighbours, source: NoiseSource) -> Answers:
         """See :class:`Voting`; after the last answer that is paid for nothing more is tested."""
         _check(votes, self.queries)
-        test = _mechanism(self.test_stddev, _LARGEST, neighbours)
+        test = gaussian(self.test_stddev, _LARGEST, neighbours)
         passed = np.flatnonzero(test.release(votes.max(axis=1), source) >= self.threshold)
         asked = len(votes) if len(passed) < self.answers else int(passed[self.answers - 1]) + 1
         passed = passed[: self.answers]
-        noisy = _mechanism(self.stddev, _HISTOGRAM, neighbours).release(votes[passed], source)
+        noisy = gaussian(self.stddev, _HISTOGRAM, neighbours).release(votes[passed], source)
         return Answers(passed, noisy, asked)
-
-
-def _mechanism(stddev: float, distance: float, neighbours: Neighbours) -> Gaussian:
-    """Noise for integers that two neighbours, under any relation, have ``distance`` apart."""
-    from sfumato.privacy.mechanisms import Gaussian
-    from sfumato.privacy.mechanisms.checks import diameter_factor
-    from sfumato.privacy.noise.gaussian import grid_step
-
-    # The house states contributions, of which neighbours under replace-one are two apart.
-    contribution = distance / diameter_factor(neighbours)
-    return Gaussian(stddev, contribution, min(1.0, grid_step(stddev)))
 
 
 def _check(votes: Votes, queries: int) -> None:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sfumato.learn.averaging import Averaging
-from sfumato.learn.checkpoint import pack_optimizer, unpack_optimizer
 from sfumato.learn.engine import Engine
 from sfumato.learn.loop import PrivateLoop
+from sfumato.publish.generators.keeping import Kept
 
 if TYPE_CHECKING:
     from sfumato.publish.generators.work import Work
@@ -68,6 +68,7 @@ class Adversarial:
         self._adapt = torch.optim.Adam(generator.parameters(), contest.generator_rate, betas=_BETAS)
         self._average = Averaging(generator, contest.averaging)
         self._draws = torch.Generator().manual_seed(work.seeds["training"])
+        self._kept = Kept(self.generator, self._adapt, self._average, self._draws)
         self._loop = PrivateLoop(
             critic,
             self._sharpen,
@@ -105,27 +106,13 @@ class Adversarial:
 
     def save(self, folder: Path | str) -> None:
         """Writes a checkpoint of both sides."""
-        settings, moments = pack_optimizer(self._adapt)
-        parts = {
-            "generator": self.generator.state_dict(),
-            "average": self._average.weights,
-            "moments": moments,
-            "draws": {"state": self._draws.get_state()},
-        }
-        flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
+        settings, flat = self._kept.packed()
         self._loop.save(folder, tensors=flat, values={"adam": settings, "turns": self._turns})
 
     def resume(self, folder: Path | str) -> None:
         """Continues from a checkpoint, before the first step."""
         values, flat = self._loop.resume(folder)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for path, tensor in flat.items():
-            kind, _, name = path.partition("/")
-            parts.setdefault(kind, {})[name] = tensor
-        self.generator.load_state_dict(parts["generator"])
-        self._average.load(parts["average"])
-        unpack_optimizer(self._adapt, values["adam"], parts.get("moments", {}))
-        self._draws.set_state(parts["draws"]["state"])
+        self._kept.unpack(values["adam"], flat)
         self._turns = values["turns"]
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish import checks
 from sfumato.publish.generators.coded import Coded, check_like, sent
-from sfumato.publish.generators.gradient_trained import PUBLIC, GradientTrained
+from sfumato.publish.generators.gradient_trained import PUBLIC, GradientTrained, publish_generator
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
@@ -137,10 +137,10 @@ class Augm(GradientTrained):
 
         from sfumato.data import ImageSet
 
-        artefact = super().publish(trained, work, facts)
         public: ImageSet | None = work.prepared
         if public is None:
-            return artefact
+            return super().publish(trained, work, facts)
+        artefact = publish_generator(trained, work, facts, 1)  # one, in place of which come others
         images = sent(work.architecture, trained, public)
         return replace(artefact, content=ImageSet.from_arrays(images, public.labels, facts.classes))
 

@@ -64,8 +64,8 @@ class Diffusion(DrawsAgain, StepTrained):
         embedding_share: The share of the budget's mu that the random-feature embedding costs; 0
             for none.
         features: How many random features it has.
-        warm_steps: Steps on images drawn from the embedding; a quarter as many on central ones come
-            before.
+        warm_steps: Steps on images drawn from the embedding; a quarter as many, rounded up, on
+            central ones come before.
         warm_batch: Images of such a step.
         warm_rate: Learning rate of these steps.
         warm_pictures: Images that are drawn from the embedding's generator.
@@ -76,8 +76,10 @@ class Diffusion(DrawsAgain, StepTrained):
         churn: Noise put back in while sampling, as a part of what there is; 0 is deterministic.
         guidance: How far images are pushed from what the model draws without a class.
 
-    The other settings are :class:`StepTrained`'s. ``max_minutes`` bounds the private steps; the
-    warm-up comes before.
+    The other settings are :class:`StepTrained`'s. ``max_minutes`` is for the warm-up and the
+    private steps together: what the first took is not left for the second. Where nothing is left,
+    one step is taken, the whole budget is spent all the same, and the card says so
+    (``out_of_time``).
 
     Presets: ``quick`` for a first look, ``large`` for hours or a GPU.
 
@@ -151,6 +153,24 @@ class Diffusion(DrawsAgain, StepTrained):
             raise InputError(
                 "guidance needs a model that also draws without a class",
                 "Give label_dropout, say 0.1.",
+            )
+        self._check_warmth()
+
+    def _check_warmth(self) -> None:
+        """Refuses settings of a warm start that is not made, and draws that nothing is made of."""
+        if not self.centre_share:
+            checks.idle(self, ("parts",), "there are no central images (centre_share is 0)")
+        if not self.embedding_share:
+            of_it = ("features", "warm_pictures", "generator_steps")
+            checks.idle(self, of_it, "there is no embedding (embedding_share is 0)")
+        if not (self.centre_share or self.embedding_share):
+            if self.warm_steps:
+                checks.idle(self, ("warm_steps",), "there is nothing to warm up on")
+            checks.idle(self, ("warm_batch", "warm_rate"), "there is nothing to warm up on")
+        elif not self.warm_steps:
+            raise InputError(
+                "warm_steps is 0, and centre_share or embedding_share is paid for it",
+                "Set both shares to 0, or give warm_steps.",
             )
 
     @property

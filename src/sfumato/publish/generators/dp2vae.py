@@ -26,6 +26,8 @@ from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from sfumato.data import ImageSchema
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from sfumato.learn.clipping import Clipping
     from sfumato.learn.pate.pool import Pool
     from sfumato.privacy.budget import Budget
+    from sfumato.publish.generators.networks import Architecture
+    from sfumato.publish.generators.step_run import Run
     from sfumato.publish.generators.variational import Autoencoder
     from sfumato.publish.method import Calibrated
 
@@ -132,6 +136,25 @@ class Dp2Vae(GradientTrained):
             return 0
         return min(steps - 1, max(1, round(self.encoder_share * steps)))
 
+    def prepare(self, run: Run, seeds: Mapping[str, int]) -> nn.Module | None:
+        """The public encoder, if it is to be one: no part of the time that a private step takes."""
+        if run.prepared is None:
+            return None
+        from sfumato.publish.generators import variational
+
+        first = self._first(run.architecture, seeds, run.device)
+        encoder = variational.Blind(first.encoder)
+        first.encoder = encoder
+        variational.train_in_public(
+            first,
+            run.prepared.inputs,
+            self.learning_rate,
+            self.divergence,
+            self.public_epochs,
+            seeds["training"],
+        )
+        return encoder
+
     def train(self, work: Work) -> nn.Module:
         """Encoder, then decoder; the decoder is returned."""
         import torch
@@ -140,23 +163,14 @@ class Dp2Vae(GradientTrained):
 
         steps = work.most or work.steps.mechanism.steps
         of_encoder = self.encoder_steps(steps)
-        first = variational.build(
-            work.architecture, self.encoder_width, self.encoder_hidden, work.seeds["weights"]
-        ).to(work.device)
-        encoder: nn.Module = first.encoder
+        encoder: nn.Module
         if work.prepared is not None:
-            encoder = variational.Blind(first.encoder)
-            first.encoder = encoder
-            variational.train_in_public(
-                first,
-                work.prepared.inputs,
-                self.learning_rate,
-                self.divergence,
-                self.public_epochs,
-                work.seeds["training"],
-            )
-        elif of_encoder:
-            self._stage(first, _part(work, "encoder", of_encoder, 0))
+            encoder = work.prepared
+        else:
+            first = self._first(work.architecture, work.seeds, work.device)
+            encoder = first.encoder
+            if of_encoder:
+                self._stage(first, _part(work, "encoder", of_encoder, 0))
         encoder.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(work.seeds["weights"] + 1)
@@ -164,6 +178,16 @@ class Dp2Vae(GradientTrained):
         second = variational.Autoencoder(encoder, decoder, work.architecture).to(work.device)
         self._stage(second, _part(work, "decoder", steps - of_encoder, of_encoder))
         return decoder.eval().cpu()
+
+    def _first(
+        self, architecture: Architecture, seeds: Mapping[str, int], device: str
+    ) -> Autoencoder:
+        """Encoder and decoder before the first stage."""
+        from sfumato.publish.generators import variational
+
+        return variational.build(
+            architecture, self.encoder_width, self.encoder_hidden, seeds["weights"]
+        ).to(device)
 
     def _stage(self, coder: Autoencoder, work: Work) -> None:
         """Trains what is not frozen, in place."""

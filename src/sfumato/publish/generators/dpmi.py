@@ -109,6 +109,8 @@ class Dpmi(GradientTrained):
         ):
             checks.whole(name, getattr(self, name), 1)
         checks.whole("batch", self.batch, 2)
+        if not self.inversion_steps:
+            checks.idle(self, ("inversion_rate",), "inversion_steps is 0")
 
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
         """See :class:`GradientTrained`; the public images are opened here.
@@ -140,9 +142,9 @@ class Dpmi(GradientTrained):
             self.width,
         )
 
-    def prepare(self, run: Run, seeds: Mapping[str, int]) -> None:
-        """Trains the public generator, once, before time is taken or a private image looked at."""
-        self._autoencoder(run.facts.shape, seeds["weights"])
+    def prepare(self, run: Run, seeds: Mapping[str, int]) -> Autoencoder:
+        """The public generator, trained before time is taken or a private image looked at."""
+        return self._autoencoder(run.facts.shape, seeds["weights"])
 
     def train(self, work: Work) -> nn.Module:
         """The generator of codes, trained against a private critic of them; and the decoder."""
@@ -153,7 +155,7 @@ class Dpmi(GradientTrained):
         from sfumato.publish.generators.fitting import fit
 
         architecture: Any = work.architecture
-        coder = self._autoencoder(architecture.shape, work.seeds["weights"])
+        coder: Autoencoder = work.prepared
         codes = invert(
             coder, work.images, self.inversion_steps, self.inversion_rate, usual_radius(self.code)
         )

@@ -51,7 +51,7 @@ class GPate(Voted):
             among the low frequencies, drawn anew in every round.
         reach: Gradients' coordinates are cut to this range, and stacks to the norm of one all of
             whose coordinates have this size, for images with pixels in [0, 1].
-        bins: Equal parts of the range.
+        bins: Equal parts of the range; of votes alone, as are the next two.
         threshold: The part of the teachers that must choose one bin, else a coordinate stays where
             it is; 0 answers all, and tests and pays for none.
         test_ratio: Noise of the test over that of an answer.
@@ -79,6 +79,11 @@ class GPate(Voted):
         checks.number("threshold", self.threshold, 0, 1)
         for name in ("reach", "test_ratio"):
             checks.number(name, getattr(self, name), 0, closed=False)
+        if self.aggregate == "sums":
+            voting = ("bins", "threshold", "test_ratio")
+            checks.idle(self, voting, "gradients are added up (aggregate is 'sums')")
+        elif not self.threshold:
+            checks.idle(self, ("test_ratio",), "nothing is tested (threshold is 0)")
 
     def aggregation(self, stddev: float, basis: LowFrequencies) -> BinnedVotes | StackSum:
         """Votes, or sums of stacks."""

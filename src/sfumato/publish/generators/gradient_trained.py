@@ -109,9 +109,11 @@ class StepTrained(ABC):
         """
         return None
 
-    def prepare(self, run: Run, seeds: Mapping[str, int]) -> None:
-        """What has to be made of public data first; by default nothing."""
-        return
+    def prepare(self, run: Run, seeds: Mapping[str, int]) -> Any:
+        """What has to be made of public data first: before time is taken, and once for all
+        trainings, which find it as :attr:`Work.prepared`; by default what ``run`` came with.
+        """
+        return run.prepared
 
     @property
     def clipping(self) -> Clipping:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from sfumato.learn import checkpoint
 from sfumato.learn.averaging import Averaging
 from sfumato.publish.generators.denoiser import LEVELS, Denoiser
+from sfumato.publish.generators.keeping import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,11 +67,14 @@ def learn(
     draws = torch.Generator().manual_seed(lesson.seed)
     adam = torch.optim.Adam(module.parameters(), lesson.rate, betas=(0.9, 0.99))
     average = Averaging(module, lesson.averaging)
+    whole = Kept(module, adam, average, draws)
     classes = functional.one_hot(lesson.labels, denoiser.classes).float()
     device = next(module.parameters()).device
     done = 0
     if folder is not None and checkpoint.found(folder):
-        done = _resume(folder, module, adam, average, draws)
+        state, flat = checkpoint.load(folder)
+        whole.unpack(state["adam"], flat)
+        done = int(state["taken"])
     for step in range(done, lesson.steps):
         rows = torch.randint(len(lesson.pictures), (lesson.batch,), generator=draws)
         level = torch.exp(LEVELS[0] + LEVELS[1] * torch.randn(len(rows), generator=draws))
@@ -86,7 +90,8 @@ def learn(
         adam.step()
         average.update(module, step + 1)
         if folder is not None and ((step + 1) % _EVERY == 0 or step + 1 == lesson.steps):
-            _save(folder, step + 1, module, adam, average, draws)
+            settings, flat = whole.packed()
+            checkpoint.save(folder, {"taken": step + 1, "adam": settings}, flat)
         progress(step + 1, lesson.steps)
     average.copy_to(module)
 
@@ -98,42 +103,3 @@ def kept(folder: Path | None, make: Callable[[], Mapping[str, Tensor]]) -> Mappi
     if not checkpoint.found(folder):
         checkpoint.save(folder, {"taken": 0}, make())
     return checkpoint.load(folder)[1]
-
-
-def _save(
-    folder: Path,
-    step: int,
-    module: nn.Module,
-    adam: torch.optim.Optimizer,
-    average: Averaging,
-    draws: torch.Generator,
-) -> None:
-    settings, moments = checkpoint.pack_optimizer(adam)
-    parts = {
-        "module": module.state_dict(),
-        "average": average.weights,
-        "moments": moments,
-        "draws": {"state": draws.get_state()},
-    }
-    flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
-    checkpoint.save(folder, {"taken": step, "adam": settings}, flat)
-
-
-def _resume(
-    folder: Path,
-    module: nn.Module,
-    adam: torch.optim.Optimizer,
-    average: Averaging,
-    draws: torch.Generator,
-) -> int:
-    """Steps that were taken."""
-    state, flat = checkpoint.load(folder)
-    parts: dict[str, dict[str, Tensor]] = {}
-    for path, tensor in flat.items():
-        kind, _, name = path.partition("/")
-        parts.setdefault(kind, {})[name] = tensor
-    module.load_state_dict(parts["module"])
-    average.load(parts["average"])
-    checkpoint.unpack_optimizer(adam, state["adam"], parts.get("moments", {}))
-    draws.set_state(parts["draws"]["state"])
-    return int(state["taken"])

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from sfumato.publish.method import Progress
     from sfumato.release.release import Artefact
 
+_OUT_OF_TIME = (
+    "the warm-up alone took longer than max_minutes ({:g}): one private step was taken, and the "
+    "whole budget is spent"
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -78,10 +83,11 @@ class Run:
             workspace, "seeds", lambda: seeds_of(method.seed, "weights", "training", "drawing")
         )
         progress(0, 1, "preparing")
-        method.prepare(self, seeds)
+        prepared = method.prepare(self, seeds)
         each = None
         if method.max_minutes is not None:
-            timed = partial(rehearsal.seconds, self.steps.mechanism, partial(self._rehearse, seeds))
+            trial = partial(self._rehearse, seeds, prepared)
+            timed = partial(rehearsal.seconds, self.steps.mechanism, trial)
             each = once(workspace, "seconds_a_step", timed)
         images, labels = labelled(data)
         counted = self.steps.counted
@@ -97,21 +103,25 @@ class Run:
             self.device,
             lambda done, total: progress(done, total, f"training the {method.trains}"),
             workspace,
-            prepared=self.prepared,
+            prepared=prepared,
         )
         start, gone = self._start(data, work, progress)
         work = replace(work, start=start)
-        most = None
-        if method.max_minutes is not None and each is not None:
-            left = method.max_minutes - gone / 60
+        most: int | None = None
+        late: dict[str, Any] = {}
+        if (minutes := method.max_minutes) is not None and each is not None:
+            left = once(workspace, "minutes_left", lambda: minutes - gone / 60)
             total = self.steps.mechanism.steps
             most = once(workspace, "most_steps", lambda: rehearsal.within(left, each, total))
+            if left <= 0:
+                late["out_of_time"] = _OUT_OF_TIME.format(minutes)
         work = replace(work, most=most)
         trained = method.train(work)
         made = method.publish(trained, work, self.facts)
         taken = most or self.steps.mechanism.steps
         shares = dict(zip(self.facts.classes, prior.tolist(), strict=True))
-        return replace(made, notes={"class_prior": shares, **made.notes, "steps_taken": taken})
+        notes = {"class_prior": shares, **made.notes, "steps_taken": taken, **late}
+        return replace(made, notes=notes)
 
     def _start(self, data: ImageSet, work: Work, progress: Progress) -> tuple[Any, float]:
         """What the training starts with, and the seconds that took beyond the first draws.
@@ -134,7 +144,9 @@ class Run:
         began = time.perf_counter()  # no private image is looked at from here on
         return self.method.warm_up(drawn, public), time.perf_counter() - began
 
-    def _rehearse(self, seeds: Mapping[str, int], mechanism: DpSgd, size: int) -> None:
+    def _rehearse(
+        self, seeds: Mapping[str, int], prepared: Any, mechanism: DpSgd, size: int
+    ) -> None:
         """A training on pictures of noise."""
         import torch
 
@@ -152,6 +164,6 @@ class Run:
             STREAM,
             self.device,
             lambda done, total: None,
-            prepared=self.prepared,
+            prepared=prepared,
         )
         self.method.train(work)

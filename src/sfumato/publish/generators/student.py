@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sfumato.errors import InputError
+from sfumato.errors import BudgetError, InputError
 from sfumato.learn import checkpoint
 from sfumato.learn.averaging import Averaging
 from sfumato.learn.frequencies import LowFrequencies
 from sfumato.learn.pate.critics import crowding
+from sfumato.publish.generators.keeping import Kept
 
 if TYPE_CHECKING:
     from sfumato.publish.generators.networks import Architecture
@@ -66,6 +67,7 @@ class Student:
         ask: Draws the noisy answer of one class.
         seeds: ``"weights"`` and ``"training"``.
         device: As torch names it.
+        rounds: How many are accounted; no more are taken.
         identity: What the rounds are: a checkpoint of others is refused.
     """
 
@@ -77,6 +79,7 @@ class Student:
         ask: Ask,
         seeds: Any,
         device: str,
+        rounds: int,
         identity: dict[str, Any],
     ) -> None:
         self._architecture, self._lessons, self._basis, self._ask = (
@@ -93,7 +96,8 @@ class Student:
         )
         self._average = Averaging(self.generator, lessons.averaging)
         self._draws = torch.Generator().manual_seed(seeds["training"])
-        self._identity = identity
+        self._kept = Kept(self.generator, self._adam, self._average, self._draws)
+        self._rounds, self._identity = rounds, identity
         self._id = uuid.uuid4().hex
         self._counter: checkpoint.StepCounter | None = None
         self._taken = 0
@@ -107,7 +111,16 @@ class Student:
         return self._taken
 
     def step(self) -> None:
-        """One round: asks about every class, and follows the answers."""
+        """One round: asks about every class, and follows the answers.
+
+        Raises:
+            BudgetError: If all rounds have been taken. Nothing was drawn.
+        """
+        if self._taken >= self._rounds:
+            raise BudgetError(
+                f"all {self._rounds} rounds that are accounted have been taken",
+                "Calibrate with more rounds.",
+            )
         self._taken += 1
         if self._counter is not None:
             self._counter.begun(self._taken)
@@ -155,14 +168,7 @@ class Student:
         folder = Path(folder)
         if self._counter is None:
             self._counter = checkpoint.StepCounter(folder, self._id, self._taken)
-        settings, moments = checkpoint.pack_optimizer(self._adam)
-        parts = {
-            "generator": self.generator.state_dict(),
-            "average": self._average.weights,
-            "moments": moments,
-            "draws": {"state": self._draws.get_state()},
-        }
-        flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
+        settings, flat = self._kept.packed()
         state = {"run": self._id, "taken": self._taken, "rounds": self._identity, "adam": settings}
         checkpoint.save(folder, state, flat)
 
@@ -179,14 +185,7 @@ class Student:
                 f"{folder} holds the checkpoint of another training",
                 "Resume it with the settings and data that it was begun with.",
             )
-        parts: dict[str, dict[str, Tensor]] = {}
-        for path, tensor in flat.items():
-            kind, _, name = path.partition("/")
-            parts.setdefault(kind, {})[name] = tensor
-        self.generator.load_state_dict(parts["generator"])
-        self._average.load(parts["average"])
-        checkpoint.unpack_optimizer(self._adam, state["adam"], parts.get("moments", {}))
-        self._draws.set_state(parts["draws"]["state"])
+        self._kept.unpack(state["adam"], flat)
         self._id = state["run"]
         self._counter = checkpoint.StepCounter(folder, self._id, state["taken"], resumed=True)
         self._taken = self._counter.count

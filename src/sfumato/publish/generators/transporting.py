@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from sfumato.errors import MissingExtraError
 from sfumato.learn.averaging import Averaging
-from sfumato.learn.checkpoint import pack_optimizer, unpack_optimizer
 from sfumato.learn.class_stacks import Points, engine_of
 from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.ranks import Alone
+from sfumato.publish.generators.keeping import Kept
 
 if TYPE_CHECKING:
     from sfumato.publish.generators.work import Work
@@ -95,6 +96,7 @@ class Transported:
         self._adam = torch.optim.Adam(generator.parameters(), transport.rate, betas=_BETAS)
         self._average = Averaging(generator, transport.averaging)
         self._draws = torch.Generator().manual_seed(work.seeds["training"])
+        self._kept = Kept(self.generator, self._adam, self._average, self._draws)
         classes = work.architecture.classes
         self._points = Points(classes, transport.each, self._frequencies.width).to(work.device)
         self._labels = torch.arange(classes).repeat_interleave(transport.each)
@@ -104,9 +106,9 @@ class Transported:
             _no_loss,
             (self._frequencies(work.images), work.labels),
             work.steps.mechanism,
-            physical_batch_size=max(1, len(work.images)),  # a stack is no sum over parts
             source=work.source,
             engine=engine_of(self._pull, _room(work, classes)),
+            ranks=Alone(),  # a stack is no sum over processes either
         )
 
     @property
@@ -145,27 +147,13 @@ class Transported:
 
     def save(self, folder: Path | str) -> None:
         """Writes a checkpoint."""
-        settings, moments = pack_optimizer(self._adam)
-        parts = {
-            "generator": self.generator.state_dict(),
-            "average": self._average.weights,
-            "moments": moments,
-            "draws": {"state": self._draws.get_state()},
-        }
-        flat = {f"{kind}/{name}": t for kind, part in parts.items() for name, t in part.items()}
+        settings, flat = self._kept.packed()
         self._loop.save(folder, tensors=flat, values={"adam": settings})
 
     def resume(self, folder: Path | str) -> None:
         """Continues from a checkpoint, before the first step."""
         values, flat = self._loop.resume(folder)
-        parts: dict[str, dict[str, Tensor]] = {}
-        for path, tensor in flat.items():
-            kind, _, name = path.partition("/")
-            parts.setdefault(kind, {})[name] = tensor
-        self.generator.load_state_dict(parts["generator"])
-        self._average.load(parts["average"])
-        unpack_optimizer(self._adam, values["adam"], parts.get("moments", {}))
-        self._draws.set_state(parts["draws"]["state"])
+        self._kept.unpack(values["adam"], flat)
 
     def close(self) -> None:
         """Lets go of the checkpoint's folder."""

@@ -151,7 +151,16 @@ class Run:
             bandwidth,
         )
         identity = {**self.rounds.plan, "seeds": dict(seeds)}
-        return Student(self.architecture, lessons, basis, ask, seeds, self.device, identity)
+        return Student(
+            self.architecture,
+            lessons,
+            basis,
+            ask,
+            seeds,
+            self.device,
+            self.rounds.count,
+            identity,
+        )
 
     def _rehearsed(self, seeds: Mapping[str, int]) -> int:
         """How many rounds there is time for, on pictures of noise; see ``rehearsal``."""

@@ -142,7 +142,8 @@ class Warming:
     """How the model learns from the first draws; none of it matters to privacy.
 
     Args:
-        steps: On images of the embedding's generator; a quarter as many on central images before.
+        steps: On images of the embedding's generator; a quarter as many, rounded up, on central
+            images before.
         batch: Images a step.
         rate: Learning rate of Adam, falling to 0 as a cosine.
         pictures: Images that are drawn from the embedding's generator.
@@ -185,7 +186,7 @@ def warmed(
     if "centres" in drawn:
         centres = torch.tensor(drawn["centres"]).clamp(0, 1)
         labels = torch.arange(centres.shape[1]).repeat(len(centres))
-        lessons.append((centres.flatten(0, 1), labels, warming.steps // 4))
+        lessons.append((centres.flatten(0, 1), labels, -(-warming.steps // 4)))
     embedding = measured.embedding(drawn)
     if embedding is not None:
         features = measured.feature_map(work.seeds["weights"])
