@@ -62,10 +62,13 @@ def load_pool(name: str, facts: ImageSchema | Schema, most: int) -> Pool:
 
 
 def _images(name: str, facts: ImageSchema) -> Tensor:
-    from sfumato.data import ImageSet
+    from sfumato.data import ImageSet, image_files
     from sfumato.data.load import load_data
 
-    own = name.startswith("dataset:") or Path(name).expanduser().is_dir()
+    path = Path(name).expanduser()
+    own = name.startswith("dataset:") or path.is_dir()
+    if path.suffix == ".npz" and path.is_file():
+        own = "classes" in image_files.npz_arrays(path)  # they may well be others
     found = load_data(name, schema=None if own else facts.with_records(None))
     if not isinstance(found, ImageSet) or found.schema.shape != facts.shape:
         shape = found.schema.shape if isinstance(found, ImageSet) else "a table"
