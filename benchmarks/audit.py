@@ -52,6 +52,31 @@ PICTURED: dict[str, Any] = {
     "class_prior": "uniform",
     "averaging": 0.0,
 }
+ROWS: dict[str, Any] = {**FULL, "epochs": 2.0, "hidden": 4, "averaging": 0.0}
+FEW: dict[str, Any] = {"epochs": 2.0, "class_prior": "uniform", "width": 2}
+MATCHED: dict[str, Any] = {**FULL, **FEW, "depth": 1, "images_per_class": 2, "turns": 1}
+DENOISED: dict[str, Any] = {
+    **FULL,
+    **FEW,
+    "averaging": 0.0,
+    "samples": 24,
+    "levels": 2,
+    "features": 20,
+    "warm_steps": 2,
+    "warm_batch": 4,
+    "generator_steps": 2,
+    "sampling_steps": 2,
+}
+VOTED: dict[str, Any] = {
+    **DRAWN,
+    "teachers": 2,
+    "rounds": 2,
+    "batch": 2,
+    "crowd": 2,
+    "repeats": 1,
+    "class_prior": "uniform",
+    "averaging": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -133,9 +158,23 @@ def cases(cache: Path) -> tuple[Case, ...]:
         ),
         Case("metric", "learn.vmf", 4, 800, {"network": "dense", "steps": 2, "seed": 1}),
         Case("", "generators.merf", 4, 200, {**DRAWN, "features": 40, "steps": 20}),
-        Case("", "generators.taught", 4, 300, {"samples": 24, "steps": 4, "seed": 1}),
-        Case("", "generators.cvae", 4, 300, PICTURED),
-        Case("", "generators.dpgan", 4, 300, {**PICTURED, "critic_steps": 2, "batch": 24}),
+        Case("", "generators.taught", 4, 800, {"samples": 24, "steps": 4, "seed": 1}),
+        Case("", "generators.cvae", 4, 1000, PICTURED),
+        Case("", "generators.dpgan", 4, 600, {**PICTURED, "critic_steps": 2, "batch": 24}),
+        Case("", "tables.gan", 4, 600, {**ROWS, "critic_steps": 1, "batch": 20}, schema=ONE),
+        Case("", "tables.augm", 4, 1500, {**ROWS, "rounds": 1}, schema=ONE),
+        Case("", "learn.output", 4, 3000, {"regularisation": 0.5, "max_norm": 2.0}),
+        Case("", "learn.objective", 4, 1000, {"regularisation": 0.5, "max_norm": 2.0}),
+        Case("local", "learn.input", 4, 600, {"network": "dense", "epochs": 2, "seed": 1}),
+        Case("", "generators.augm", 4, 1000, {**PICTURED, "samples": None}),
+        Case("", "generators.vaegm", 4, 1000, {k: v for k, v in PICTURED.items() if k != "width"}),
+        Case("", "generators.dp2vae", 4, 1000, PICTURED),
+        Case("", "generators.sinkhorn", 4, 1200, {**PICTURED, "images_per_class": 4}),
+        Case("", "generators.psg", 4, 1500, MATCHED),
+        Case("", "generators.diffusion", 4, 200, DENOISED),
+        Case("", "generators.gpate", 4, 1500, VOTED),
+        Case("", "generators.datalens", 4, 1500, VOTED),
+        Case("", "generators.dpmi", 4, 600, {**PICTURED, "public": _public(cache)}),
     )
 
 
