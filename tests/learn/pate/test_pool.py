@@ -18,7 +18,9 @@ def public(folder: Path, side: int = 4, classes: str = "") -> str:
         "images": np.random.default_rng(0).random((5, 1, side, side)).astype(np.float32),
         "labels": np.arange(5) % 2,
     }
-    np.savez(folder / "public.npz", **arrays, **({"classes": list(classes)} if classes else {}))
+    if classes:
+        arrays["classes"] = list(classes)
+    np.savez(folder / "public.npz", **arrays)
     return str(folder / "public.npz")
 
 
