@@ -50,6 +50,7 @@ trees = st.recursive(
         st.builds(ev.PoissonSampledDpEvent, fraction, inner),
         st.builds(ev.GroupDpEvent, inner, st.integers(1, 9)),
         st.lists(inner, max_size=4).map(ev.ComposedDpEvent),
+        st.builds(ev.SelectedDpEvent, st.lists(inner, min_size=1, max_size=3), st.floats(1, 50)),
     ),
     max_leaves=8,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,6 +227,20 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
         whole = _whole(str(data))
         name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return Ledger.open(Ledger.default_path(name))
+
+
+def account_of(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
+    """The ledger that takes a publication's debit: :func:`file_ledger`, but for data in memory."""
+    if ledger is not None or not inputs.in_memory:
+        return file_ledger(ledger, data)
+    from sfumato.privacy.ledger import Ledger
+
+    warnings.warn(
+        "no ledger was given for in-memory data: nothing will remember what this release "
+        "spends; pass ledger=PATH",
+        stacklevel=4,
+    )
+    return Ledger.in_memory()
 
 
 def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float, DataLike | None]:

@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
 from sfumato.api.choosing import choose
-from sfumato.api.inputs import Inputs, file_ledger, resolve
+from sfumato.api.inputs import Inputs, account_of, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
@@ -115,7 +114,7 @@ def plan(
     budget.check_records(records)
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
     calibrated = constraints.calibrate(configured, budget, facts)
-    account = _ledger(ledger, inputs, data)
+    account = account_of(ledger, inputs, data)
     if checkpoint is None or not is_paid(Path(checkpoint), account):
         account.check(calibrated.guarantee)
     return Plan(inputs, calibrated, account, chosen, key)
@@ -345,19 +344,6 @@ def _preset(method: str, cls: Any, name: object) -> dict[str, Any]:
         has = f"It has {', '.join(known)}." if known else "It has none."
         raise InputError(f"{method} has no preset {name!r}", has)
     return dict(known[name])
-
-
-def _ledger(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
-    if ledger is not None or not inputs.in_memory:
-        return file_ledger(ledger, data)
-    from sfumato.privacy.ledger import Ledger
-
-    warnings.warn(
-        "no ledger was given for in-memory data: nothing will remember what this release "
-        "spends; pass ledger=PATH",
-        stacklevel=4,
-    )
-    return Ledger.in_memory()
 
 
 def _one_process() -> None:

@@ -19,6 +19,7 @@ from sfumato.registry import attack
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
     from sfumato.attack.targets import Records
+    from sfumato.data import ImageSet
     from sfumato.release.release import Release
 
 _T = TypeVar("_T")
@@ -64,7 +65,7 @@ class Generator(Settings):
         outside = targets.read(evidence.non_members, others)
         content: Any = release.data
         rows = features.choose(len(content), self.max_released, rng)
-        made = dcgan.fit(content.select(rows).images, steps=self.steps, seed=seed)(self.generated)
+        made = self._pictures(content.select(rows), seed)
         near = [_similarity(side, made) for side in (inside, outside)]
         area, interval = intervals.auc(near[0], near[1], self.confidence)
         ceiling = ceilings.of(release.card)
@@ -96,6 +97,20 @@ class Generator(Settings):
             f"{finding.verdict}."
         )
         return replace(finding, summary=summary)
+
+    def similarities(
+        self, content: ImageSet, sides: Sequence[ImageSet], seed: int
+    ) -> list[NDArray[np.float64]]:
+        """(n,) for each side: how near each record is to generated pictures, in [0, 1].
+
+        A function of the record, the released pictures and the seed alone.
+        """
+        rows = features.choose(len(content), self.max_released, np.random.default_rng(seed))
+        made = self._pictures(content.select(rows), seed)
+        return [_similarity(targets.read(side), made) for side in sides]
+
+    def _pictures(self, released: ImageSet, seed: int) -> NDArray[np.float32]:
+        return dcgan.fit(released.images, steps=self.steps, seed=seed)(self.generated)
 
 
 def _similarity(records: Records, made: NDArray[np.float32]) -> NDArray[np.float64]:

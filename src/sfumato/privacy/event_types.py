@@ -227,6 +227,32 @@ class GroupDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
         check_field(ok, type(self).__name__, "size", value, "Give a whole number of at least 1.")
 
 
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class SelectedDpEvent(DpEvent):  # type: ignore[misc]  # dp_accounting is untyped
+    """The best of a random number of trials, each by one of ``events`` chosen at random.
+
+    The number of trials is geometric, at least 1, and stays secret with all that the other trials
+    gave; which of the candidates a trial runs is a public draw, independent of the data. The score
+    that trials are compared by is part of what a trial gives, so its event pays for it. Accounted
+    order by order in Renyi divergence, for the worst of the candidates.
+
+    Args:
+        events: Of a trial, one for each candidate.
+        mean: The expected number of trials, at least 1.
+
+    Source: Papernot, Steinke, ICLR 2022 (arXiv 2110.03620), Theorem 2 with eta = 1; with one
+    candidate it is ``RepeatAndSelectDpEvent(event, mean, 1)`` of dp_accounting.
+    """
+
+    events: tuple[DpEvent, ...] = attr.ib(converter=tuple)
+    mean: float = attr.ib(validator=_at_least(1))
+
+    @events.validator
+    def _check_events(self, attribute: Any, value: Any) -> None:
+        ok = len(value) >= 1 and all(isinstance(part, DpEvent) for part in value)
+        check_field(ok, type(self).__name__, "events", value, "Give one event for each candidate.")
+
+
 def is_whole(value: Any) -> bool:
     """Whether a value is a whole number."""
     return isinstance(value, Integral) and not isinstance(value, bool)

@@ -3,7 +3,7 @@
 An event says everything that accounting needs and nothing else. All events follow one convention:
 noise is stated relative to the bound on one record's *contribution*, and the neighbouring relation,
 asked for later, decides how far two neighbours can be apart (twice the contribution when a record
-is replaced). Seven events are ours, because ``dp_accounting`` has none for what they claim.
+is replaced). Eight events are ours, because ``dp_accounting`` has none for what they claim.
 
 Importing this module imports ``dp_accounting``; import it inside functions.
 """
@@ -38,6 +38,7 @@ from sfumato.privacy.event_types import (
     ObjectiveDpEvent,
     ParallelDpEvent,
     PureDpEvent,
+    SelectedDpEvent,
     Shape,
     VonMisesFisherDpEvent,
     check_field,
@@ -61,6 +62,7 @@ __all__ = [
     "PoissonSampledDpEvent",
     "PureDpEvent",
     "RandomizedResponseDpEvent",
+    "SelectedDpEvent",
     "SelfComposedDpEvent",
     "Shape",
     "TruncatedSubsampledGaussianDpEvent",
@@ -246,6 +248,7 @@ _FIELDS: dict[str, tuple[type[DpEvent], dict[str, _Check]]] = {
         (SelfComposedDpEvent, {"event": _ITSELF, "count": _COUNT_OR_0}),
         (ComposedDpEvent, {"events": _ITSELF}),
         (ParallelDpEvent, {"events": _ITSELF}),
+        (SelectedDpEvent, {"events": _ITSELF, "mean": _ITSELF}),
     )
 }
 """The closed set. Events of ``dp_accounting`` check nothing themselves, so it is done here."""

@@ -32,6 +32,7 @@ _EVENTS = {
     "SelfComposedDpEvent": "repeated",
     "ComposedDpEvent": "all of",
     "ParallelDpEvent": "one of",
+    "SelectedDpEvent": "the best of a random number of",
 }
 _INTEGERS = {
     "ComposedDpEvent",
@@ -90,6 +91,9 @@ def tree(event: Mapping[str, Any] | None) -> Node | None:
         return Node("All of these, on the same records", tuple(_children(event["events"])))
     if kind == "ParallelDpEvent":
         said = "One of these: each is on records of its own"
+        return Node(said, tuple(_children(event["events"])))
+    if kind == "SelectedDpEvent":
+        said = f"The best of a secret number of trials, {event['mean']:g} expected, each one of"
         return Node(said, tuple(_children(event["events"])))
     inner = event.get("event")
     said = _EVENTS.get(kind, kind)

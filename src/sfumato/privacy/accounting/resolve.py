@@ -140,6 +140,8 @@ def _terms(event: DpEvent, neighbours: Neighbours) -> _Counted:
             return [(terms.Tilted(ratio, event.determinants, event.dimensions), 1)]
         case ev.ParallelDpEvent():
             return _parallel(event, neighbours)
+        case ev.SelectedDpEvent():
+            return _selected(event, neighbours)
         case ev.GroupDpEvent(event=one, size=size):
             return _grouped(one, size, neighbours)
         case ev.PoissonSampledDpEvent():
@@ -195,6 +197,19 @@ def _parallel(event: ev.ParallelDpEvent, neighbours: Neighbours) -> _Counted:
     # Also one kind of part stays a claim: the records of a group may be in several.
     held = tuple(dict.fromkeys(tuple(part.counts.items()) for part in parts if part.counts))
     return [(terms.Worst(held), 1)] if held else []
+
+
+def _selected(event: ev.SelectedDpEvent, neighbours: Neighbours) -> _Counted:
+    trials = [resolve(trial, neighbours) for trial in event.events]
+    if any(trial.revealed for trial in trials):
+        return _REVEALED
+    held = tuple(dict.fromkeys(tuple(trial.counts.items()) for trial in trials if trial.counts))
+    if not held:
+        return []
+    term = terms.Selected(held, float(event.mean))
+    if term.slack:
+        raise _unsupported(event, neighbours, "a trial's bound fails with some probability")
+    return [(term, 1)]
 
 
 def _grouped(event: DpEvent, size: int, neighbours: Neighbours) -> _Counted:

@@ -18,6 +18,7 @@ from sfumato.privacy.accounting.terms.direction import Direction, Shown
 from sfumato.privacy.accounting.terms.group import Grouped
 from sfumato.privacy.accounting.terms.response import Response
 from sfumato.privacy.accounting.terms.sampling import Sampled, SampledGaussian, TruncatedGaussian
+from sfumato.privacy.accounting.terms.selected import Selected
 from sfumato.privacy.accounting.terms.term import Term
 from sfumato.privacy.accounting.terms.tilted import Tilted
 
@@ -33,6 +34,7 @@ __all__ = [
     "Response",
     "Sampled",
     "SampledGaussian",
+    "Selected",
     "Shown",
     "Term",
     "Tilted",

@@ -1,0 +1,334 @@
+"""Private selection: one of several candidates, picked by looks at private records, all paid for.
+
+Settings that are tried on private data and kept or thrown away by what came of them leak through
+the choice, however private each try is. Here the number of tries is random and secret, each try is
+one of the candidates drawn at random, and its score is computed under noise of its own: what is
+picked costs at most about three times a try, however many candidates there are (Papernot, Steinke,
+ICLR 2022; accounted as :class:`sfumato.privacy.events.SelectedDpEvent`).
+
+A try sets records aside, by secret coins that each record has to itself: the candidate publishes
+from the others, the *judge* gives every record a value in [0, 1] (how near it is to what a
+generator makes of the release, say), and the mean over those that were used, less the mean over
+those set aside, is compared with a public limit. Sums and counts of both sides are released under
+Gaussian noise, and the means are quotients of these.
+
+Source: the private loop of generator feedback, perturbation.md J.3; Papernot, Steinke 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.errors import InputError, SfumatoError
+from sfumato.privacy.guarantee import Central
+from sfumato.privacy.mechanisms import Gaussian
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
+from sfumato.publish.method import Calibrated, Progress, settings
+
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent
+
+    from sfumato.privacy.budget import Budget
+    from sfumato.privacy.noise import NoiseSource
+    from sfumato.release.release import Artefact, Release
+
+_GRID = 2.0**-20  # values are rounded down to it, so that their sums are exact
+_CONTRIBUTION = math.sqrt(2)  # a value of at most 1 to a sum, and 1 to a count
+_LEAST_SHARE = 1 / 200  # of the whole budget, that a trial may come down to
+_CLOSE = 0.01
+_MOST_TRIALS = 1000
+_FEWEST = 20  # records of a side; where one is empty by chance, a candidate could not run
+
+
+class NothingSelectedError(SfumatoError):
+    """No trial passed, so nothing is released. That was paid for like a release."""
+
+
+class Judge(Protocol):
+    """What gives private records values, by a release alone."""
+
+    @property
+    def label(self) -> str:
+        """For the card: what it is, with its settings."""
+        ...
+
+    def __call__(self, content: Any, sides: Sequence[Any], seed: int) -> list[NDArray[np.float64]]:
+        """A value in [0, 1] of each record of each side.
+
+        Each may depend on its record, the content and the seed, and on no other record.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The last of the candidates, in the caller's order, whose trial stayed below the limit.
+
+    Args:
+        candidates: Configured methods from the one that is wanted least to the one that is wanted
+            most. Each trial has the same budget, whichever it draws.
+        judge: Gives records their values.
+        limit: A trial passes if the noisy difference of the two sides' means is below.
+        trials: Expected number of trials, at least 1; a few times as many as there are candidates,
+            so that each has its chance.
+        held_out: Share of the records that a trial sets aside, in (0, 1).
+        score_share: Of a trial's squared mu, what the comparison takes.
+
+    Raises:
+        InputError: If a value is out of its range, or a candidate's guarantee is not central.
+
+    Guaranteed: ``Central``, (epsilon, delta) for one record, under the candidates' relation.
+    """
+
+    candidates: tuple[Any, ...]
+    judge: Judge
+    limit: float
+    trials: float = 5.0
+    held_out: float = 0.1
+    score_share: float = 0.1
+
+    name: ClassVar[str] = "selection"
+    source: ClassVar[str] = "Papernot, Steinke, ICLR 2022 (arXiv 2110.03620)"
+    relation: ClassVar[str] = "central"
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise InputError("there are no candidates", "Give methods to choose from.")
+        for candidate in self.candidates:
+            if candidate.relation != "central":
+                raise InputError(
+                    f"{candidate.name} gives a {candidate.relation} guarantee",
+                    "Give methods with a central one.",
+                )
+        kinds = {(candidate.kinds, candidate.gives) for candidate in self.candidates}
+        if len(kinds) > 1:
+            names = ", ".join(sorted({candidate.name for candidate in self.candidates}))
+            raise InputError(f"{names} do not publish the same kind of thing", "Give such as do.")
+        checks.number("limit", self.limit, 0, 1, closed=False)
+        checks.number("trials", self.trials, 1, _MOST_TRIALS)
+        for name in ("held_out", "score_share"):
+            checks.number(name, getattr(self, name), 0, 1, closed=False)
+
+    def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
+        """The run that spends ``budget`` on all its trials together.
+
+        Raises:
+            InputError: If a candidate refuses the facts, the candidates' guarantees are not of one
+                relation, the budget has no delta or is too small, or the comparison's noise is
+                more than the limit.
+        """
+        if budget.delta == 0:
+            raise InputError("delta is 0, and a selection needs one", "Give a delta.")
+        if facts.records is None:
+            raise InputError(
+                "the number of records is not declared", "Declare records in the schema."
+            )
+        if getattr(facts, "unit", None) is not None:
+            raise InputError(
+                "the facts name a unit, and a trial sets records aside one by one",
+                "Bound the rows to one a person and leave the unit out.",
+            )
+        if min(self.held_out, 1 - self.held_out) * facts.records < _FEWEST:
+            raise InputError(
+                f"held_out is {self.held_out:g} of {facts.records} records",
+                f"Leave at least {_FEWEST} on either side.",
+            )
+        kept = facts.with_records(max(1, round((1 - self.held_out) * facts.records)))
+        least, most, best = budget.epsilon * _LEAST_SHARE, budget.epsilon, None
+        while most > least * (1 + _CLOSE):
+            middle = math.sqrt(least * most) if best else least
+            trial = self._trial(replace(budget, epsilon=middle), kept)
+            if trial.guarantee(self.trials).epsilon() <= budget.epsilon:
+                least, best = middle, trial
+            elif best is None:
+                raise InputError(
+                    f"no trial is small enough that {self.trials:g} of them meet {budget}",
+                    "Give a larger budget or fewer trials.",
+                )
+            else:
+                most = middle
+        assert best is not None
+        return self._calibrated(best, budget, facts)
+
+    def _trial(self, budget: Budget, facts: Any) -> _Trial:
+        from sfumato.privacy.calibration import analytic_gaussian_mu
+
+        made = tuple(method.calibrate(budget, facts) for method in self.candidates)
+        guarantees: list[Any] = [one.guarantee for one in made]
+        relations = {Neighbours(guarantee.neighbours) for guarantee in guarantees}
+        if len(relations) > 1:
+            raise InputError(
+                f"the candidates' guarantees are under {', '.join(sorted(relations))}",
+                "Give candidates of one relation.",
+            )
+        relation = relations.pop()
+        far = 2 if relation is Neighbours.REPLACE_ONE else 1
+        share = self.score_share / (1 - self.score_share)
+        mu = math.sqrt(share) * analytic_gaussian_mu(budget)
+        return _Trial(made, far / mu, relation, budget.delta)
+
+    def _calibrated(self, trial: _Trial, budget: Budget, facts: Any) -> Calibrated:
+        used = (1 - self.held_out) * facts.records, self.held_out * facts.records
+        noise = trial.comparison
+        stddev = noise.stddev * math.sqrt(2) * math.hypot(*(1 / count for count in used))
+        if stddev > self.limit:
+            raise InputError(
+                f"the comparison has noise of {stddev:.2g}, the limit is {self.limit:g}",
+                "Raise the limit, the budget or score_share, or set more records aside.",
+            )
+        return Calibrated(
+            method=self,
+            budget=budget,
+            facts=facts,
+            guarantee=trial.guarantee(self.trials),
+            plan={
+                "selected": {
+                    "among": [_named(method) for method in self.candidates],
+                    "judge": self.judge.label,
+                    "limit": self.limit,
+                    "expected_trials": self.trials,
+                    "held_out": self.held_out,
+                    "trial_epsilon": trial.made[0].budget.epsilon,
+                    "comparison_stddev": stddev,
+                },
+                "plans": [dict(one.plan) for one in trial.made],
+            },
+            run=_Run(self, trial),
+            public=tuple(dict.fromkeys(fact for one in trial.made for fact in one.public)),
+            caveats=(
+                *dict.fromkeys(line for one in trial.made for line in one.caveats),
+                "How many trials were run, how long they took and what the others gave is no part "
+                "of the release, and must not be told.",
+                "The limit says nothing that the guarantee does not: a release that passed has "
+                "passed one noisy comparison.",
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A trial of each candidate, ready.
+
+    Args:
+        made: The candidates, calibrated.
+        multiplier: Of the comparison's noise, over what a record contributes.
+        relation: Of all guarantees.
+        delta: Of the whole.
+    """
+
+    made: tuple[Calibrated, ...]
+    multiplier: float
+    relation: Neighbours
+    delta: float
+
+    @property
+    def comparison(self) -> Gaussian:
+        """The noise of sums and counts of both sides."""
+        from sfumato.privacy.noise.gaussian import grid_step
+
+        stddev = self.multiplier * _CONTRIBUTION
+        return Gaussian(stddev, _CONTRIBUTION, min(grid_step(stddev), _GRID))
+
+    def guarantee(self, trials: float) -> Central:
+        """What the pick of so many trials proves."""
+        from sfumato.privacy import events
+
+        noise: DpEvent = self.comparison.event
+        each: list[DpEvent] = []
+        for one in self.made:
+            guarantee: Any = one.guarantee
+            each.append(events.compose(guarantee.event, noise))
+        event = events.SelectedDpEvent(dict.fromkeys(each), trials)
+        return Central(event, self.delta, "record", self.relation)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Trials until the coin says stop."""
+
+    selection: Selection
+    trial: _Trial
+
+    def __call__(self, data: Any, source: NoiseSource, progress: Progress) -> Artefact:
+        """What was picked.
+
+        Raises:
+            NothingSelectedError: If no trial passed.
+        """
+        best: tuple[tuple[int, float], Artefact] | None = None
+        trials = 0
+        while True:
+            trials += 1
+            at = int(source.integers(len(self.trial.made), 1)[0])
+
+            def told(done: int, total: int, label: str, number: int = trials) -> None:
+                progress(done, total, f"trial {number}: {label}")
+
+            artefact, difference = self._one(at, data, source, told)
+            if difference < self.selection.limit:
+                score = at, -difference
+                if best is None or score > best[0]:
+                    best = (
+                        score,
+                        replace(
+                            artefact,
+                            notes={**artefact.notes, "candidate": at, "difference": difference},
+                        ),
+                    )
+            if source.bernoulli(1 / self.selection.trials, 1)[0]:
+                break
+        if best is None:
+            raise NothingSelectedError(
+                "no candidate stayed below the limit, so nothing is released; the budget is spent",
+                "That a selection was tried and gave nothing is covered by its guarantee.",
+            )
+        return best[1]
+
+    def _one(
+        self, at: int, data: Any, source: NoiseSource, progress: Progress
+    ) -> tuple[Artefact, float]:
+        """A trial: what the candidate publishes, and the noisy difference."""
+        aside = source.bernoulli(self.selection.held_out, len(data))
+        sides = [data.select(np.flatnonzero(side)) for side in (~aside, aside)]
+        made = self.trial.made[at]
+        artefact = made.run(sides[0], source, progress)
+        seed = int(source.integers(1 << 31, 1)[0])
+        values = self.selection.judge(artefact.content, sides, seed)
+        exact = []
+        for side, value in zip(sides, values, strict=True):
+            if len(value) != len(side) or not ((value >= 0) & (value <= 1)).all():
+                raise AssertionError("a judge's values are one for each record, in [0, 1]")
+            exact += [float(np.floor(value / _GRID).sum() * _GRID), float(len(side))]
+        noisy = self.trial.comparison.release(np.array(exact), source)
+        if min(noisy[1], noisy[3]) <= 0:
+            return artefact, math.inf
+        return artefact, float(noisy[0] / noisy[1] - noisy[2] / noisy[3])
+
+
+def as_picked(release: Release, selection: Selection) -> Release:
+    """The release under the name and settings of the candidate that made it.
+
+    So that it can be drawn from again; what it was picked among stays in the plan.
+    """
+    plan = dict(release.card.plan)
+    at, difference = plan.pop("candidate"), plan.pop("difference")
+    among = {**plan.pop("selected"), "difference": difference}
+    own = plan.pop("plans")[at]
+    method = selection.candidates[at]
+    card = replace(
+        release.card,
+        method={"name": method.name, "settings": settings(method), "source": method.source},
+        plan={**own, **plan, "selected": among},
+    )
+    return replace(release, card=card)
+
+
+def _named(method: Any) -> dict[str, Any]:
+    return {"name": method.name, "settings": settings(method)}
