@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sfumato.api import measure as measure
     from sfumato.api import publish as publish
     from sfumato.api import sample as sample
+    from sfumato.api import select as select
     from sfumato.api import train as train
     from sfumato.data import ImageSchema as ImageSchema
     from sfumato.data import ImageSet as ImageSet
@@ -39,6 +40,7 @@ _LAZY = {
     "compare": "sfumato.api",
     "export": "sfumato.api",
     "sample": "sfumato.api",
+    "select": "sfumato.api",
     "compare_points": "sfumato.api",
     "train": "sfumato.api",
     "Budget": "sfumato.privacy.budget",

@@ -204,11 +204,34 @@ def test_compare_points_writes_a_table_and_a_page(
     assert sfumato(*asked, "--set", "output").code == 2
 
 
+def test_a_selection_is_published_or_says_that_nothing_was(
+    sfumato: Command, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.random((400, 1, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "p.npz", images=images, labels=np.arange(400) % 2, classes=["a", "b"])
+    small = "generators.merf[features=40,steps=20,samples=9,latent=2,hidden=4,width=2{}]"
+    given = [
+        *("select", tmp_path / "p.npz", "--epsilon", 20, "--delta", 1e-3, "--trials", 1),
+        *("--candidate", small.format(",bandwidth=0.2"), "--candidate", small.format("")),
+        *("--held-out", 0.4, "--device", "cpu", "--ledger", tmp_path / "ledger.db"),
+    ]
+    ran = sfumato(*given, "--limit", 1, "--out", tmp_path / "picked", "--json")
+    assert ran.code == 0, ran.err
+    card = json.loads(ran.out)["card"]
+    assert card["method"]["name"] == "generators.merf"
+    assert len(card["plan"]["selected"]["among"]) == 2
+    refused = sfumato(*given, "--limit", 1e-6, "--out", tmp_path / "none")
+    assert refused.code == 2
+    assert "the comparison has noise of" in refused.err
+    assert len(sfumato("ledger", "show", tmp_path / "ledger.db").out.strip()) > 0
+
+
 def test_help_names_every_command_and_the_exit_codes(sfumato: Command) -> None:
     shown = sfumato("--help").out
     for command in (
         *("publish", "attack", "measure", "compare", "compare-points", "schema", "ledger"),
-        *("methods", "data", "doctor"),
+        *("methods", "data", "doctor", "select", "sample"),
     ):
         assert command in shown
     assert "Exit codes" in shown

@@ -9,6 +9,7 @@ from sfumato.api.judging import attack, measure, prepare
 from sfumato.api.points import PointsComparison, compare_points
 from sfumato.api.publishing import plan, publish, train
 from sfumato.api.sampling import sample
+from sfumato.api.selecting import select
 
 __all__ = [
     "Audit",
@@ -24,5 +25,6 @@ __all__ = [
     "prepare",
     "publish",
     "sample",
+    "select",
     "train",
 ]

@@ -64,9 +64,9 @@ def select(
     the records set aside by less than ``limit``. Of the trials that passed, the release of the
     candidate that comes last in the list is returned; nothing else is kept.
 
-    All trials together cost about three times one of them, so each has about a third of
-    ``epsilon``: try settings on public data (:func:`sfumato.attack.feedback.public_loop`, which is
-    free) wherever there are any.
+    All trials together cost about twice one of them (never more than three times, without delta),
+    so each has about half of ``epsilon``: try settings on public data
+    (:func:`sfumato.attack.feedback.public_loop`, which is free) wherever there are any.
 
     Args:
         data: As for :func:`sfumato.publish`; pictures.
@@ -123,7 +123,7 @@ def select(
         progress=progress,
         label=folder.name if folder else inputs.name,
     )
-    release = as_picked(made, selection)
+    release = as_picked(made, calibrated)
     if folder is None:
         return release
     from sfumato.report import page

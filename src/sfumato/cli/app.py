@@ -21,6 +21,7 @@ from sfumato.cli import (
     publish,
     sample,
     schema,
+    select,
     train,
 )
 from sfumato.cli.output import note
@@ -34,7 +35,8 @@ app = typer.Typer(
         "database: duckdb:///FILE?table=NAME.\n\n"
         "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
         "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · "
-        "5 an audit found a claim false · 130 interrupted."
+        "5 an audit found a claim false · 6 a selection found nothing to release, and spent its "
+        "budget · 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -63,6 +65,7 @@ def _root(
 
 publish.add_to(app)
 train.add_to(app)
+select.add_to(app)
 sample.add_to(app)
 judge.add_to(app)
 audit.add_to(app)

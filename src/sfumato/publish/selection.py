@@ -3,8 +3,8 @@
 Settings that are tried on private data and kept or thrown away by what came of them leak through
 the choice, however private each try is. Here the number of tries is random and secret, each try is
 one of the candidates drawn at random, and its score is computed under noise of its own: what is
-picked costs at most about three times a try, however many candidates there are (Papernot, Steinke,
-ICLR 2022; accounted as :class:`sfumato.privacy.events.SelectedDpEvent`).
+picked costs about twice a try (three times at most, without delta), however many candidates there
+are (Papernot, Steinke, ICLR 2022; accounted as :class:`sfumato.privacy.events.SelectedDpEvent`).
 
 A try sets records aside, by secret coins that each record has to itself: the candidate publishes
 from the others, the *judge* gives every record a value in [0, 1] (how near it is to what a
@@ -49,6 +49,8 @@ _FEWEST = 20  # records of a side; where one is empty by chance, a candidate cou
 
 class NothingSelectedError(SfumatoError):
     """No trial passed, so nothing is released. That was paid for like a release."""
+
+    exit_code: ClassVar[int] = 6
 
 
 class Judge(Protocol):
@@ -201,7 +203,7 @@ class Selection:
                 "plans": [dict(one.plan) for one in trial.made],
             },
             run=_Run(self, trial),
-            public=tuple(dict.fromkeys(fact for one in trial.made for fact in one.public)),
+            public=tuple(fact for one in trial.made for fact in one.public),
             caveats=(
                 *dict.fromkeys(line for one in trial.made for line in one.caveats),
                 "How many trials were run, how long they took and what the others gave is no part "
@@ -245,7 +247,7 @@ class _Trial:
         for one in self.made:
             guarantee: Any = one.guarantee
             each.append(events.compose(guarantee.event, noise))
-        event = events.SelectedDpEvent(dict.fromkeys(each), trials)
+        event = events.SelectedDpEvent(each, trials)
         return Central(event, self.delta, "record", self.relation)
 
 
@@ -312,20 +314,22 @@ class _Run:
         return artefact, float(noisy[0] / noisy[1] - noisy[2] / noisy[3])
 
 
-def as_picked(release: Release, selection: Selection) -> Release:
-    """The release under the name and settings of the candidate that made it.
+def as_picked(release: Release, calibrated: Calibrated) -> Release:
+    """A selection's release under the name, settings and facts of the candidate that made it.
 
     So that it can be drawn from again; what it was picked among stays in the plan.
     """
-    plan = dict(release.card.plan)
-    at, difference = plan.pop("candidate"), plan.pop("difference")
-    among = {**plan.pop("selected"), "difference": difference}
-    own = plan.pop("plans")[at]
-    method = selection.candidates[at]
+    card = release.card
+    plan = {name: value for name, value in card.plan.items() if name != "plans"}
+    at = plan.pop("candidate")
+    made: Calibrated = calibrated.run.trial.made[at]  # type: ignore[attr-defined]
+    plan["selected"] = {**plan["selected"], "difference": plan.pop("difference")}
+    method = made.method
     card = replace(
-        release.card,
+        card,
         method={"name": method.name, "settings": settings(method), "source": method.source},
-        plan={**own, **plan, "selected": among},
+        plan={**made.plan, **plan},
+        facts=(*calibrated.facts.as_facts(), *made.public),
     )
     return replace(release, card=card)
 

@@ -1,0 +1,196 @@
+"""Private selection: what it costs is what comes of it, and planted shortcuts are refuted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from sfumato.data import ImageSet
+from sfumato.errors import InputError
+from sfumato.privacy import accounting
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.guarantee import Central
+from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.mechanisms import Gaussian
+from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.noise import SeededSource
+from sfumato.publish.method import Calibrated, silent
+from sfumato.publish.selection import NothingSelectedError, Selection, as_picked
+from sfumato.release.release import Artefact
+
+RECORDS = 200
+BUDGET = Budget(4.0, 1e-3)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Publishes the noisy number of bright pictures: the most that Gaussian noise can show."""
+
+    tag: str = ""
+    relation: ClassVar[str] = "central"
+    kinds: ClassVar[tuple[str, ...]] = ("images",)
+    gives: ClassVar[str] = "images"
+    name: ClassVar[str] = "count"
+    source: ClassVar[str] = "none"
+    neighbours: ClassVar[Neighbours] = Neighbours.ADD_REMOVE
+
+    def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
+        noise = Gaussian.calibrate(budget, 1.0, self.neighbours)
+
+        def run(data: ImageSet, source: Any, progress: Any) -> Artefact:
+            bright = (data.images.reshape(len(data), -1).mean(axis=1) > 0.5).sum()
+            return Artefact(
+                data.head(1), notes={"count": float(noise.release([bright], source)[0])}
+            )
+
+        guarantee = Central(noise.event, budget.delta, "record", self.neighbours)
+        return Calibrated(self, budget, facts, guarantee, {"tag": self.tag}, run)
+
+
+@dataclass
+class Fixed:
+    """Gives members one value and those set aside another; remembers what it was shown."""
+
+    values: tuple[float, float] = (0.5, 0.5)
+    label: str = "fixed"
+
+    def __call__(self, content: Any, sides: Sequence[Any], seed: int) -> list[Any]:
+        self.sides = sides
+        return [np.full(len(side), value) for side, value in zip(sides, self.values, strict=True)]
+
+
+def pictures() -> ImageSet:
+    images = np.zeros((RECORDS, 1, 1, 1), np.float32)
+    return ImageSet.from_arrays(images, np.zeros(len(images), np.int64), ("a",))
+
+
+def selection(*tags: str, judge: Any = None, **more: Any) -> Selection:
+    chosen = {"limit": 0.3, "trials": 4.0, "held_out": 0.5, **more}
+    return Selection(tuple(Count(tag) for tag in tags), judge or Fixed(), **chosen)
+
+
+def calibrated(made: Selection, budget: Budget = BUDGET) -> Calibrated:
+    return made.calibrate(budget, pictures().schema.with_records(RECORDS))
+
+
+def test_all_trials_together_meet_the_budget_and_use_most_of_it() -> None:
+    made = calibrated(selection("a", "b"))
+    assert 0.97 * BUDGET.epsilon < made.guarantee.epsilon() <= BUDGET.epsilon
+    said = made.plan["selected"]
+    assert said["trial_epsilon"] < BUDGET.epsilon
+    assert [one["settings"]["tag"] for one in said["among"]] == ["a", "b"]
+
+
+def test_the_most_wanted_candidate_that_passes_is_released_under_its_own_name() -> None:
+    chosen = selection("a", "b", trials=30.0)
+    data, ledger = pictures(), Ledger.in_memory()
+    made = calibrated(chosen)
+    release = as_picked(made(data, ledger=ledger, source=SeededSource(1)), made)
+    assert release.card.method["settings"]["tag"] == "b"  # 30 trials: the last had its chance
+    assert release.card.plan["tag"] == "b"
+    assert release.card.plan["selected"]["difference"] < 0.3
+    assert release.card.proven == made.guarantee
+    assert not release.card.verify()
+    assert len(list(ledger.entries())) == 1
+    assert "must not be told" in " ".join(release.card.caveats)
+
+
+def test_members_and_those_set_aside_are_all_records_parted_by_coins() -> None:
+    judge = Fixed()
+    made = calibrated(selection("a", judge=judge, held_out=0.3))
+    made(pictures(), ledger=Ledger.in_memory())
+    inside, outside = map(len, judge.sides)
+    assert inside + outside == RECORDS
+    assert 20 < outside < 100
+
+
+def test_where_no_trial_passes_nothing_is_released_and_that_is_paid_for() -> None:
+    ledger = Ledger.in_memory()
+    made = calibrated(selection("a", judge=Fixed((1.0, 0.0))))
+    with pytest.raises(NothingSelectedError, match="the budget is spent"):
+        made(pictures(), ledger=ledger)
+    assert len(list(ledger.entries())) == 1
+
+
+def test_the_number_of_trials_is_geometric() -> None:
+    numbers: list[int] = []
+    source = SeededSource(0)
+
+    class Counting(Fixed):
+        def __call__(self, *given: Any) -> list[Any]:
+            numbers[-1] += 1
+            return super().__call__(*given)
+
+    made = calibrated(selection("a", judge=Counting(), trials=4.0))
+    for _ in range(400):
+        numbers.append(0)
+        made.run(pictures(), source, silent)
+    found = np.bincount(numbers, minlength=4)[1:4] / len(numbers)
+    assert np.abs(found - np.array([1 / 4, 3 / 16, 9 / 64])).max() < 0.07
+    assert min(numbers) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "budget", "said"),
+    [
+        ({"trials": 0.5}, BUDGET, "trials is 0.5"),
+        ({"limit": 0.0}, BUDGET, "limit is 0.0"),
+        ({"held_out": 1.5}, BUDGET, "held_out is 1.5"),
+        ({"held_out": 0.01}, BUDGET, "held_out is 0.01 of 200"),
+        ({"limit": 0.01}, BUDGET, "the comparison has noise of"),
+        ({}, Budget(4.0, 0.0), "delta is 0"),
+        ({"trials": 1000.0}, Budget(1e-4, 1e-9), "no trial is small enough"),
+    ],
+)
+def test_what_cannot_be_is_refused(changed: dict[str, Any], budget: Budget, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        calibrated(selection("a", **changed), budget)
+
+
+def test_candidates_must_go_together() -> None:
+    with pytest.raises(InputError, match="there are no candidates"):
+        selection()
+
+    class Replaced(Count):
+        neighbours = Neighbours.REPLACE_ONE
+
+    class Local(Count):
+        relation = "local"
+
+    class Rows(Count):
+        kinds = ("table",)
+
+    both = replace(selection("a"), candidates=(Count(), Replaced()))
+    with pytest.raises(InputError, match="add-remove, replace-one"):
+        calibrated(both)
+    with pytest.raises(InputError, match="gives a local guarantee"):
+        replace(selection("a"), candidates=(Local(),))
+    with pytest.raises(InputError, match="same kind of thing"):
+        replace(selection("a"), candidates=(Count(), Rows()))
+
+
+def test_the_comparison_has_the_noise_that_its_event_claims() -> None:
+    """Planted: an exact comparison; and one that forgets that a record is counted, too."""
+    made: Any = calibrated(selection("a", judge=Fixed((1.0, 1.0)), limit=1.0))
+    noise = made.run.trial.comparison
+
+    def spread(run: Any) -> float:
+        found = [run(pictures(), SeededSource(i), silent).notes["difference"] for i in range(300)]
+        return float(np.std(found))
+
+    def with_noise(stddev: float) -> Any:
+        quieter = replace(made.run.trial, multiplier=stddev / noise.contribution)
+        return replace(made.run, trial=quieter, selection=replace(made.run.selection, trials=1.0))
+
+    # Values of 1 are the worst: sums and counts are then of one size.
+    claimed = made.plan["selected"]["comparison_stddev"]
+    assert spread(with_noise(noise.stddev)) == pytest.approx(claimed, rel=0.15)
+    assert spread(with_noise(noise.stddev / 2)) < 0.7 * claimed
+    assert noise.contribution == pytest.approx(np.linalg.norm([1.0, 1.0]))
+    trial = accounting.epsilon(made.guarantee.event.events[0], 1e-3, Neighbours.ADD_REMOVE)
+    alone = accounting.epsilon(noise.event, 1e-3, Neighbours.ADD_REMOVE)
+    assert 0 < alone < trial < made.guarantee.epsilon()
