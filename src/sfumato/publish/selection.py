@@ -246,7 +246,9 @@ class _Trial:
         each: list[DpEvent] = []
         for one in self.made:
             guarantee: Any = one.guarantee
-            each.append(events.compose(guarantee.event, noise))
+            trial = events.compose(guarantee.event, noise)
+            if trial not in each:
+                each.append(trial)
         event = events.SelectedDpEvent(each, trials)
         return Central(event, self.delta, "record", self.relation)
 
