@@ -1,6 +1,6 @@
 """Methods audited from outside, one after another: claimed beside audited.
 
-    python benchmarks/audit.py               # about 25 minutes on one core; goes on after a stop
+    python benchmarks/audit.py               # about 40 minutes on one core; goes on after a stop
     python benchmarks/audit.py --minutes 10  # as much of it as there is time for
     python benchmarks/audit.py --page        # docs/audits.md from the results alone
 
@@ -107,7 +107,7 @@ class Case:
     def key(self) -> dict[str, Any]:
         """What a result is of, as JSON values; a file counts by its name."""
         settings = {
-            name: Path(value).name if name == "public_data" else value
+            name: Path(value).name if name in ("public", "public_data") else value
             for name, value in self.settings.items()
         }
         schema = None if self.schema is None else [[c.name, c.size] for c in self.schema]
