@@ -44,6 +44,7 @@ bench-marginals: $(VENV)/.core
 	$(BIN)/python benchmarks/marginals.py
 	$(BIN)/python benchmarks/marginals.py --data german-credit
 	$(BIN)/python benchmarks/marginals.py --columns fifteen $(PEERED)
+	$(BIN)/python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out benchmarks/results/tables_trained.json
 
 bench-crash: $(VENV)/.core
 	$(BIN)/python benchmarks/training_crash.py
