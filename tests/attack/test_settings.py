@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from sfumato import registry
+from sfumato.attack import reveal
 from sfumato.errors import InputError
 
 NAMES = ("attribute.inference", "linkage.nearest", "membership.distance", "privacy_loss")
@@ -49,3 +51,13 @@ def test_settings_out_of_range_are_refused(name: str, settings: dict[str, object
 def test_an_attacks_own_settings_are_checked(name: str, settings: dict[str, object]) -> None:
     with pytest.raises(InputError):
         registry.build("attack", name, settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["gradient.inversion", "inversion.ascent", "inversion.learned", "inversion.prior"]
+)
+@pytest.mark.parametrize("word", ["none", "n", "no", 1, None])
+def test_only_true_reveals_pictures(name: str, word: object) -> None:
+    with pytest.raises(InputError, match="reveal"):
+        registry.build("attack", name, {"reveal": word})
+    assert reveal.pictures(word, np.zeros((1, 1, 2, 2))) == {}  # type: ignore[arg-type]

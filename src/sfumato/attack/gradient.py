@@ -14,7 +14,7 @@ from sfumato.attack.gradients import exposure, layers
 from sfumato.attack.gradients.exposure import AS_TRAINED, RELEASED, Exposure
 from sfumato.attack.gradients.labels import input_of_layer, label_of_bias, label_of_weight
 from sfumato.attack.gradients.likeness import psnr, radius_for, ssim
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, flag, whole
 from sfumato.errors import InputError
 from sfumato.measure import intervals
 from sfumato.registry import attack
@@ -72,6 +72,7 @@ class Inversion(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         whole(self.iterations, "iterations", 1)
         whole(self.restarts, "restarts", 1)
         if self.way not in WAYS:

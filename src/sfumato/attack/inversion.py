@@ -9,7 +9,7 @@ import numpy as np
 
 from sfumato.attack import auxiliary, targets
 from sfumato.attack.representatives import Judge, asked_classes, own_scores
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, flag, whole
 from sfumato.errors import InputError
 from sfumato.registry import attack
 
@@ -52,6 +52,7 @@ class Ascent(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         whole(self.each, "each", 1)
         whole(self.iterations, "iterations", 1)
         for name in ("tv", "blur"):

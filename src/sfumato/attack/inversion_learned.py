@@ -13,7 +13,7 @@ from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
 from sfumato.attack.generative import fit_decoder
 from sfumato.attack.gradients.likeness import radius_for, ssim
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, flag, whole
 from sfumato.errors import InputError
 from sfumato.measure import features
 from sfumato.registry import attack
@@ -56,6 +56,7 @@ class Learned(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         whole(self.steps, "steps", 1)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:

@@ -10,7 +10,7 @@ import numpy as np
 from sfumato.attack import auxiliary, targets
 from sfumato.attack.generative import fit_prior
 from sfumato.attack.representatives import Judge, asked_classes, own_scores
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, flag, whole
 from sfumato.errors import InputError
 from sfumato.registry import attack
 
@@ -58,6 +58,7 @@ class Prior(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         for name in ("each", "starts", "iterations", "latent", "steps"):
             whole(getattr(self, name), name, 1)
         if not self.weight >= 0:

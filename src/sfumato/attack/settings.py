@@ -70,3 +70,13 @@ def one_of(value: object, name: str, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise InputError(f"{name} is {value!r}", f"Known: {', '.join(known)}.")
+
+
+def flag(value: object, name: str) -> None:
+    """Refuses a setting that is neither true nor false: a word such as ``"none"`` means neither.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}", "Give true or false.")

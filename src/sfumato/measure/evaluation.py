@@ -240,7 +240,7 @@ def _made(
     **more: Any,
 ) -> Evaluation:
     return Evaluation(
-        findings=tuple(findings),
+        findings=tuple(finding.hidden() for finding in findings),
         utility=matrix,
         seconds=round(time.perf_counter() - started, 3),
         release_id=release.card.release_id,
