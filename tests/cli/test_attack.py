@@ -131,3 +131,13 @@ def test_pictures_of_a_finding_are_not_printed_unasked(
     assert "left out" in ran.err
     shown = sfumato(*asked, "--json", "--out", tmp_path / "shown", "--reveal")
     assert "revealed" in shown.out
+
+
+def test_settings_are_read_once_and_as_numbers() -> None:
+    from sfumato.cli.output import parse_settings
+    from sfumato.errors import InputError
+
+    assert parse_settings(["rate=1e-3"]) == {"rate": 0.001}
+    for pairs in (["a=2020-13-45"], ["a=1", "a=2"]):
+        with pytest.raises(InputError):
+            parse_settings(pairs)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sfumato.attack import auxiliary, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.imputation import Imputer
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
 from sfumato.measure import features, intervals
 from sfumato.registry import attack
@@ -52,9 +52,7 @@ class FromModel(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.max_secrets, "max_secrets", 1)
-        if isinstance(self.secrets, str):
-            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
-        object.__setattr__(self, "secrets", tuple(self.secrets))
+        object.__setattr__(self, "secrets", names(self.secrets, "secrets"))
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """Accuracy on members minus that of imputation, for the most exposed secret."""

@@ -12,7 +12,7 @@ from sfumato.attack import ceilings, controlled, targets
 from sfumato.attack.controlled import Tries
 from sfumato.attack.finding import Finding
 from sfumato.attack.nearest import nearest_codes
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
 from sfumato.registry import attack
 
@@ -50,9 +50,7 @@ class ProtocolInference(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.max_secrets, "max_secrets", 1)
-        if isinstance(self.secrets, str):
-            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
-        object.__setattr__(self, "secrets", tuple(self.secrets))
+        object.__setattr__(self, "secrets", names(self.secrets, "secrets"))
         good = isinstance(self.tolerance, int | float) and not isinstance(self.tolerance, bool)
         if not (good and 0 <= self.tolerance < 1):
             raise InputError(f"tolerance is {self.tolerance!r}", "Give a number in [0, 1).")

@@ -17,7 +17,7 @@ from sfumato.attack.gradient import inferred
 from sfumato.attack.gradients import exposure, layers
 from sfumato.attack.gradients.exposure import AS_TRAINED, RELEASED, Exposure
 from sfumato.attack.gradients.labels import counts_of_bias
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, number, whole
 from sfumato.errors import InputError
 from sfumato.measure import intervals
 from sfumato.registry import attack
@@ -152,8 +152,7 @@ class Update(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.probes, "probes", 1)
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate!r}", "Give a number above 0.")
+        number(self.learning_rate, "learning_rate", 0, above=True)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """The share of labels recovered beyond guessing among the classes."""
