@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 AS_TRAINED, BARE = "as trained", "bare"
 RELEASED, FRESH = "released", "fresh"
+_PROTECTED = ("clip", "noise", "stddev")
+"""A plan that names one of these describes a protection, if perhaps none that is known here."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,27 @@ class Exposure:
             gradient: ``AS_TRAINED`` or ``BARE``.
 
         Raises:
-            InputError: If the card tells of noise, but not of one clip norm for all of it.
+            InputError: If the card tells of protection, but not by flat clipping and independent
+                noise of one multiplier.
         """
         if gradient not in (AS_TRAINED, BARE):
             raise InputError(f"gradient is {gradient!r}", f"Use {AS_TRAINED!r} or {BARE!r}.")
-        multiplier = plan.get("noise_multiplier")
-        if gradient == BARE or multiplier is None:
+        if gradient == BARE or not any(word in name for name in plan for word in _PROTECTED):
             return cls()
-        clip = plan.get("clipping", {}).get("max_grad_norm")
-        if not isinstance(clip, int | float) or not isinstance(multiplier, int | float):
+        multiplier, clipping = plan.get("noise_multiplier"), plan.get("clipping")
+        settings = clipping if isinstance(clipping, Mapping) else {}
+        clip = settings.get("max_grad_norm")
+        flat = settings.get("type") == "Flat" and _plain(clip) and _plain(multiplier)
+        if not flat or "coefficients" in plan:
+            what = "noise that is correlated between steps" if flat else settings.get("type")
             raise InputError(
-                "the card names no single clip norm and noise multiplier of a step",
-                f"This attack knows flat clipping only; give gradient={BARE!r} to attack none.",
+                "the card names no single clip norm and noise multiplier of a step"
+                + (f", but {what}" if what not in (None, "Flat") else ""),
+                "This attack knows flat clipping with independent noise only; give "
+                f"gradient={BARE!r} to attack none.",
             )
+        assert clip is not None
+        assert multiplier is not None
         return cls(float(clip), float(multiplier))
 
     def __call__(self, gradients: Tensor, seed: int) -> Tensor:
@@ -97,6 +107,10 @@ class Exposure:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {"max_grad_norm": self.max_grad_norm, "noise_multiplier": self.noise_multiplier}
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def weights_of(module: nn.Module, weights: str, seed: int) -> nn.Module:
