@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 from tests.attack.overfitted import NOISY, digits, fitted, unproven
 
 from sfumato import registry
@@ -124,6 +125,17 @@ def test_flat_clipping_and_no_protection_are_what_the_card_says() -> None:
     plan = {"noise_multiplier": 2.0, "clipping": FLAT, "directions_noise_multiplier": 9.0}
     assert Exposure.of_plan(plan, "as trained") == Exposure(1.0, 2.0)
     assert Exposure.of_plan({"steps": 10}, "as trained") == Exposure()
+
+
+def test_the_noise_of_a_step_shares_no_numbers_with_guesses_weights_or_other_runs() -> None:
+    """An attacker whose first guess is the noise itself would know it."""
+    none = torch.zeros(3, 100)
+    seen = Exposure(1.0, 1.0)
+    guess = torch.randn(3, 100, generator=torch.Generator().manual_seed(7))
+    assert not torch.equal(seen(none, 7), guess)
+    assert abs(float((seen(none, 7) * guess).mean())) < 0.3  # 5.2 standard errors
+    assert torch.equal(seen(none, (7, 3)), seen(none, (7, 3)))
+    assert not torch.equal(seen(none, (7, 3)), seen(none, (8, 2)))
 
 
 # Planted: the noise is announced, but not added.

@@ -172,7 +172,7 @@ class Update(Settings):
             asked = module(probes).log_softmax(dim=1)
         for at in range(len(y)):
             bare = exposure.gradients_each(module, x[at : at + 1], y[at : at + 1])
-            step = seen_as(bare, seed + at)[0]
+            step = seen_as(bare, (seed, at))[0]
             start = 0
             with torch.no_grad():
                 for parameter, old in zip(parameters, before, strict=True):

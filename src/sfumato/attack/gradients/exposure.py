@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AS_TRAINED, BARE = "as trained", "bare"
 RELEASED, FRESH = "released", "fresh"
+_STREAM = 0x6E6F697365  # "noise"
 _PROTECTED = ("clip", "noise", "stddev")
 """A plan that names one of these describes a protection, if perhaps none that is known here."""
 
@@ -68,10 +69,16 @@ class Exposure:
         assert multiplier is not None
         return cls(float(clip), float(multiplier))
 
-    def __call__(self, gradients: Tensor, seed: int) -> Tensor:
+    def __call__(self, gradients: Tensor, seed: int | tuple[int, ...]) -> Tensor:
         """What is seen of gradients (n, d), each in a step of its own.
 
-        The noise is seeded: this is a game on the custodian's machine, nothing that is released.
+        The noise is seeded: this is a game on the custodian's machine, nothing that is released. Its
+        stream is its own, so that neither first guesses nor fresh weights of a seed share numbers
+        with it.
+
+        Args:
+            gradients: (n, d).
+            seed: Of the noise; several numbers where one attack asks several times.
         """
         import torch
 
@@ -79,7 +86,9 @@ class Exposure:
             return gradients
         norms = gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
         clipped = gradients * (self.max_grad_norm / norms).clamp(max=1)
-        random = torch.Generator().manual_seed(seed)
+        given = seed if isinstance(seed, tuple) else (seed,)
+        (own,) = np.random.SeedSequence([_STREAM, *given]).generate_state(1, np.uint64)
+        random = torch.Generator().manual_seed(int(own))
         noise = torch.randn(gradients.shape, generator=random, dtype=gradients.dtype)
         seen: Tensor = clipped + self.noise_multiplier * self.max_grad_norm * noise
         return seen
