@@ -88,3 +88,20 @@ def test_auc_interval_covers_in_small_samples() -> None:
         return standing.mean(), (standing.mean() - reach, standing.mean() + reach)
 
     assert covered(too_narrow) < least
+
+
+def test_the_mean_of_shares_is_covered_whatever_their_distribution() -> None:
+    """600 samples of three kinds at 95 %: 60 misses by luck once in 1e7 times or less."""
+    rng = np.random.default_rng(0)
+    for values in ([0.0, 1.0], [0.5, 1.0], [0.0, 0.1, 1.0]):
+        missed = 0
+        for _ in range(600):
+            drawn = rng.choice(values, 30)
+            low, high = intervals.bounded_mean(float(drawn.mean()), 30, 0.95)
+            missed += not low <= float(np.mean(values)) <= high
+        assert missed < 60
+    assert intervals.bounded_mean(1.0, 21) == pytest.approx(intervals.clopper_pearson(21, 21))
+    low, high = intervals.bounded_mean(0.5, 100)
+    reach = float(np.sqrt(np.log(2 / 0.05) / 200))
+    assert 0.5 - reach < low < intervals.clopper_pearson(50, 100)[0]
+    assert low + high == pytest.approx(1)

@@ -35,6 +35,41 @@ def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -
     return min(low, rate), max(high, rate)
 
 
+def bounded_mean(rate: float, trials: float, confidence: float = 0.95) -> Interval:
+    """An interval of the mean of independent values in [0, 1], whatever their distribution.
+
+    All means that the observed one, by the Chernoff bound, would not exclude; at 0 and 1 it is the
+    Clopper-Pearson interval, elsewhere wider than that and narrower than the usual Hoeffding one.
+
+    Args:
+        rate: Their observed mean.
+        trials: How many there are.
+        confidence: At least this is covered.
+
+    Source: Hoeffding, Journal of the American Statistical Association 58 (1963), equation 2.1.
+
+    >>> [round(bound, 4) for bound in bounded_mean(0.0, 100)]
+    [0.0, 0.0362]
+    """
+    limit = math.log(2 / (1 - confidence)) / trials
+
+    def away(mean: float) -> float:
+        """The relative entropy of coins of the observed and of another mean."""
+        parts = ((rate, mean), (1 - rate, 1 - mean))
+        return sum(p * math.log(p / q) if q > 0 else math.inf for p, q in parts if p > 0)
+
+    def edge(outside: float) -> float:
+        if away(outside) <= limit:
+            return outside
+        inside = rate
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if away(middle) > limit else (middle, outside)
+        return outside
+
+    return edge(0.0), edge(1.0)
+
+
 def difference(
     successes: float, trials: float, against: float, of: float, confidence: float = 0.95
 ) -> Interval:

@@ -72,9 +72,9 @@ class Exposure:
     def __call__(self, gradients: Tensor, seed: int | tuple[int, ...]) -> Tensor:
         """What is seen of gradients (n, d), each in a step of its own.
 
-        The noise is seeded: this is a game on the custodian's machine, nothing that is released. Its
-        stream is its own, so that neither first guesses nor fresh weights of a seed share numbers
-        with it.
+        The noise is seeded: this is a game on the custodian's machine, nothing that is released.
+        Its stream is its own, so that neither first guesses nor fresh weights of a seed share
+        numbers with it.
 
         Args:
             gradients: (n, d).
