@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, targets
+from sfumato.attack import auxiliary, persons, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.imputation import Imputer
 from sfumato.attack.settings import Settings, names, whole
@@ -65,8 +65,7 @@ class FromModel(Settings):
         judged, held = auxiliary.parted(evidence, seed)
         tables: list[Any] = [evidence.members, judged, held]
         members, others = (
-            features.codes(data, features.choose(len(data), self.max_targets, rng))
-            for data in tables[:2]
+            features.codes(data, persons.choose(data, self.max_targets, rng)) for data in tables[:2]
         )
         own = features.codes(tables[2], features.choose(len(held), self.max_released, rng))
         names = self._names(model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, ceilings, targets
+from sfumato.attack import auxiliary, ceilings, persons, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.label import score
 from sfumato.attack.settings import Settings
@@ -63,9 +63,9 @@ class Posterior(Settings):
                 "This game is about classes; leave it out.",
             )
         classes = len(task.classes)
-        rows = features.choose(features.size(evidence.members), self.max_targets, rng)
+        rows = persons.choose(evidence.members, self.max_targets, rng)
         members = read(evidence.members, rows)
-        others = read(judged, features.choose(features.size(judged), self.max_targets, rng))
+        others = read(judged, persons.choose(judged, self.max_targets, rng))
         own = read(held, features.choose(features.size(held), self.max_released, rng))
         fit = task.fit[next(iter(task.fit)) if kind == "images" else "random forest"]
         without = fit(own, silent)

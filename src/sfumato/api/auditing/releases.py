@@ -14,7 +14,6 @@ from sfumato.attack import targets
 from sfumato.attack.evidence import Evidence
 from sfumato.attack.loss import log_odds
 from sfumato.errors import InputError
-from sfumato.measure import features
 from sfumato.measure.task import task_of
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish.method import Progress
@@ -67,12 +66,12 @@ def audit_release(
     evidence = Evidence(members, non_members)
     targets.check(release, evidence)
     rng = np.random.default_rng(seed)
-    each = min(MOST // 2, features.size(members), features.size(non_members))
+    chosen = list(targets.balanced(evidence, MOST // 2, rng))
+    each = len(chosen[0])
     if 2 * each < FEWEST:
         raise InputError(
             f"{each} members and as many non-members are too few", f"Give {FEWEST // 2} of each."
         )
-    chosen = [features.choose(features.size(side), each, rng) for side in (members, non_members)]
     progress(0, 1, "scoring records")
     scores = _scores(release, (members, non_members), chosen, rng)
     if proven.neighbours is Neighbours.REPLACE_ONE:
