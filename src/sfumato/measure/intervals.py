@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,11 +90,21 @@ def difference(
     [0.9, 1.0]
     """
     p, q = successes / trials, against / of
-    p_low, p_high = clopper_pearson(successes, trials, confidence)
-    q_low, q_high = clopper_pearson(against, of, confidence)
-    low = p - q - math.hypot(p - p_low, q_high - q)
-    high = p - q + math.hypot(p_high - p, q - q_low)
+    both = clopper_pearson(successes, trials, confidence), clopper_pearson(against, of, confidence)
+    low, high = of_difference((p, q), both)
     return max(-1.0, low), min(1.0, high)
+
+
+def of_difference(figures: Sequence[float], around: tuple[Interval, Interval]) -> Interval:
+    """The interval of a difference of two independent figures that have one each.
+
+    Source: Donner and Zou, Statistics in Medicine 31 (2012) 1113.
+    """
+    (p, q), ((p_low, p_high), (q_low, q_high)) = figures, around
+    return (
+        p - q - math.hypot(p - p_low, q_high - q),
+        p - q + math.hypot(p_high - p, q - q_low),
+    )
 
 
 def normal_quantile(confidence: float) -> float:
