@@ -201,9 +201,12 @@ def numbers(source: Source, unit: str) -> NDArray[np.int64]:
     Raises:
         InputError: If a row is of nobody, or rows have no order that lasts.
     """
+    import pyarrow as pa
+
     _check_order(source, unit)
-    found = [persons.to_numpy(zero_copy_only=False).astype(str) for persons in ids(source, unit)]
-    return np.unique(np.concatenate(found), return_inverse=True)[1].astype(np.int64)
+    encoded = pa.chunked_array(list(ids(source, unit)), pa.string()).dictionary_encode()
+    found = encoded.unify_dictionaries().combine_chunks().indices
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
 
 def named(identity: NDArray[Any]) -> NDArray[np.str_]:
