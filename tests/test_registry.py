@@ -36,3 +36,23 @@ def test_a_name_cannot_be_registered_twice() -> None:
         @registry.method("tables.adaptive")
         class Other:
             pass
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("x[a=2020-13-45]", "cannot be read"),
+        ("x[a=0x_]", "cannot be read"),
+        ("x[a=1,a=2]", "'a' twice"),
+        ("x[a=[]", "cannot be read"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(text: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        registry.parse(text, "attack")
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    _, settings = registry.parse("x[a=1e-3,b='1e-3',c=[2E5,1e+2],d=1e,e=-1.e-2,f=e5]", "attack")
+    numbers = {"a": 1e-3, "b": "1e-3", "c": [2e5, 1e2], "d": "1e", "e": -0.01, "f": "e5"}
+    assert settings == numbers

@@ -122,18 +122,44 @@ def parse(text: str, what: str) -> tuple[str, dict[str, Any]]:
     if found is None:
         raise InputError(f"the {what} {text!r} cannot be read", "Write name[key=value,...].")
     name, inside = found.groups()
-    settings = {}
+    settings: dict[str, Any] = {}
     for pair in outside_brackets(inside) if inside else ():
         key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
+        key = key.strip()
+        if not equals or not key:
             raise InputError(f"{pair!r} in {text!r} has no '='", "Write name[key=value,...].")
+        if key in settings:
+            raise InputError(f"{text!r} gives {key!r} twice", "Give each setting once.")
         try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            settings[key] = value_of(value)
+        except (yaml.YAMLError, ValueError):  # a ValueError for a date that there is not
             raise InputError(
                 f"{pair!r} in {text!r} cannot be read", "Write name[key=value,...]."
             ) from None
     return name, settings
+
+
+def value_of(text: str) -> Any:
+    """A value as YAML, with ``1e-3`` as the number that people mean by it.
+
+    Raises:
+        yaml.YAMLError: If it is no YAML.
+        ValueError: If it looks like a date or a number and is none.
+
+    >>> value_of("1e-3"), value_of("'1e-3'"), value_of("[2E5, .5e+1]")
+    (0.001, '1e-3', [200000.0, 5.0])
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 takes a number without a point, or with an unsigned exponent, for a word."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
+    return yaml.load(text, Loader)
 
 
 def outside_brackets(text: str) -> list[str]:

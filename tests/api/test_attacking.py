@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.attack.overfitted import digits, fitted, unproven
 
 import sfumato
 from sfumato.api import prepare
+from sfumato.api.attacking import Prepared
+from sfumato.attack import Evidence
 from sfumato.data import ImageSet, Schema, Table
 from sfumato.errors import InputError
+from sfumato.measure.evaluation import evaluate
 
 CLASSES = ("bar", "dot")
 
@@ -314,3 +319,26 @@ def test_no_private_value_is_written_or_said(tmp_path: Path, capsys: Any) -> Non
 
 def numbers_in(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w.])\d{7}(?![\w.])", text))
+
+
+@pytest.mark.parametrize("reveal", [False, True])
+def test_pictures_that_an_attack_found_are_written_only_where_a_report_is_to_reveal(
+    tmp_path: Path, reveal: bool
+) -> None:
+    members, others = digits("train", 0, 100), digits("test", 0, 100)
+    release = unproven(fitted(members, steps=0))
+    release = replace(release, card=replace(release.card, figures={"statement": "Nothing."}))
+    prepared = Prepared(release, Evidence(members, others))
+    found = prepared.attack(attacks=["gradient.inversion[max_targets=20,iterations=1,reveal=true]"])
+    assert len(found[0].details["revealed"]) == 8
+    prepared.report(found, tmp_path / "found", reveal=reveal)
+    written = (tmp_path / "found" / "evaluation.json").read_text("utf-8")
+    assert ("revealed" in written) is reveal
+    assert len(found[0].details["revealed"]) == 8  # what the caller holds is not changed
+
+
+def test_an_evaluation_never_holds_pictures() -> None:
+    members, others = digits("train", 0, 100), digits("test", 0, 100)
+    attacks = ["gradient.inversion[max_targets=20,iterations=1,reveal=true]"]
+    release = unproven(fitted(members, steps=0))
+    assert "revealed" not in evaluate(release, members, others, attacks=attacks).to_json()

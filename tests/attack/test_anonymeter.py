@@ -46,6 +46,29 @@ def test_a_release_independent_of_the_members_is_not(
     assert finding.interval[0] <= 0 <= finding.interval[1]
 
 
+def test_the_naive_guess_of_a_secret_looks_at_no_release(
+    make_people: Any, make_release: Any
+) -> None:
+    """Where everybody has one job, who saw the release always guesses it, and nobody else does."""
+    one, other, third = (make_people(200, seed) for seed in (1, 2, 3))
+
+    def employed(people: Table) -> Table:
+        return Table.from_codes({**people.codes(), "job": np.full(200, 3)}, people.schema)
+
+    evidence = Evidence(employed(one), employed(other))
+    rows = [
+        attack("anonymeter.inference", make_release(data), evidence, secrets=["job"]).details[
+            "secrets"
+        ][0]
+        for data in (third, employed(third))
+    ]
+    assert rows[0]["success"]["naive"] == rows[1]["success"]["naive"]
+    assert rows[0]["naive_control"] == rows[1]["naive_control"]
+    right, of = rows[1]["success"]["naive"]
+    assert binom.ppf(1e-6, of, 1 / 9) <= right <= binom.isf(1e-6, of, 1 / 9)  # 8 jobs, and missing
+    assert rows[1]["drawn_from_the_release"] == [[200, 200], [200, 200]]
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_is_found_by_luck_more_often_than_stated(
     name: str, make_people: Any, make_release: Any

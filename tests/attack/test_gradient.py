@@ -7,11 +7,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 from tests.attack.overfitted import NOISY, digits, fitted, unproven
 
 from sfumato import registry
 from sfumato.attack import Evidence, suite
 from sfumato.attack.finding import Finding
+from sfumato.attack.gradients.exposure import Exposure
 from sfumato.errors import InputError
 from sfumato.release.model import Model
 
@@ -95,12 +97,51 @@ def test_it_is_run_where_it_is_named_only() -> None:
     assert suite.chosen("model", ["gradient.inversion"]) == ("gradient.inversion",)
 
 
+AUTOMATIC = {"type": "Automatic", "max_grad_norm": 1.0, "gamma": 0.01}
+FLAT = {"type": "Flat", "max_grad_norm": 1.0}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"noise_multiplier": 1.0, "clipping": AUTOMATIC},
+        {"noise_multiplier": 1.0, "clipping": {"type": "Stacked", "max_grad_norm": 1.0}},
+        {"noise_multiplier": 1.0, "clipping": {"max_grad_norm": 1.0}},
+        {"noise_multiplier": 1.0, "clip_norm": 1.0},
+        {"noise_multiplier": True, "clipping": FLAT},
+        {"noise_multiplier": 1.0, "clipping": FLAT, "coefficients": [1.0, 0.5]},
+        {"noise_schedule": {"type": "constant"}, "scale": 1.0, "clipping": FLAT},
+        {"teachers": 100, "votes_noise": 3.0},
+        {"clipping": FLAT},
+    ],
+)
+def test_only_flat_clipping_with_independent_noise_is_attacked_as_trained(plan: Any) -> None:
+    with pytest.raises(InputError, match="no single clip norm"):
+        Exposure.of_plan(plan, "as trained")
+    assert Exposure.of_plan(plan, "bare") == Exposure()
+
+
+def test_flat_clipping_and_no_protection_are_what_the_card_says() -> None:
+    plan = {"noise_multiplier": 2.0, "clipping": FLAT, "directions_noise_multiplier": 9.0}
+    assert Exposure.of_plan(plan, "as trained") == Exposure(1.0, 2.0)
+    assert Exposure.of_plan({"steps": 10}, "as trained") == Exposure()
+
+
+def test_the_noise_of_a_step_shares_no_numbers_with_guesses_weights_or_other_runs() -> None:
+    """An attacker whose first guess is the noise itself would know it."""
+    none = torch.zeros(3, 100)
+    seen = Exposure(1.0, 1.0)
+    guess = torch.randn(3, 100, generator=torch.Generator().manual_seed(7))
+    assert not torch.equal(seen(none, 7), guess)
+    assert abs(float((seen(none, 7) * guess).mean())) < 0.3  # 5.2 standard errors
+    assert torch.equal(seen(none, (7, 3)), seen(none, (7, 3)))
+    assert not torch.equal(seen(none, (7, 3)), seen(none, (8, 2)))
+
+
 # Planted: the noise is announced, but not added.
 
 
 def test_a_step_whose_noise_is_missing_breaks_its_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sfumato.attack.gradients.exposure import Exposure
-
     strong = {**NOISY, "noise_multiplier": 4.0}
     assert not attack(dense(), strong).breaks_guarantee
     monkeypatch.setattr(Exposure, "__call__", lambda self, gradients, seed: gradients)

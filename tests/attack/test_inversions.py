@@ -12,10 +12,14 @@ from tests.attack.overfitted import digits, fitted, unproven
 
 from sfumato import registry
 from sfumato.attack import Evidence
+from sfumato.attack.auxiliary import labelled
 from sfumato.attack.finding import Finding
 from sfumato.attack.generative import fit_decoder, fit_prior
+from sfumato.attack.nearest import nearest_pixels
+from sfumato.attack.representatives import Judge
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
+from sfumato.measure import intervals
 from sfumato.release.model import Model
 from sfumato.release.release import Release
 
@@ -65,6 +69,26 @@ def test_prototypes_are_told_from_people() -> None:
     low, high = finding.details["membership_auc"][1:]
     assert low < 0.6 < high + 0.2
     assert "show a class" in finding.summary or "more than a class" in finding.summary
+
+
+def test_the_two_intervals_of_an_inversion_share_the_error() -> None:
+    """The class that is shown and the persons who are near: both hold together at 95 %."""
+    rng = np.random.default_rng(0)
+
+    def part(seed: int) -> Any:
+        return labelled(model(0), digits("train", seed, 40), 40, rng)
+
+    asked = np.tile(np.arange(10), 2)
+    drawn = rng.random((2, 20, 1, 8, 8), dtype=np.float32)
+    judge = Judge(part(0), part(40), 10, 0.95)
+    finding = judge.finding("x", asked, drawn[0], drawn[1], np.ones(20), False, "Guessing")
+    assert finding.interval == intervals.clopper_pearson(round(20 * finding.value), 20, 0.975)
+    inside, outside = (
+        -nearest_pixels(side.x.reshape(40, -1), drawn[0].reshape(20, -1))[0]
+        for side in (judge.members, judge.others)
+    )
+    area, between = intervals.auc(inside, outside, 0.975)
+    assert finding.details["membership_auc"] == [area, *between]
 
 
 def pairs(noise: float, mixed: bool = False) -> tuple[Release, Evidence]:

@@ -13,9 +13,11 @@ from tests.attack.overfitted import NOISY, census, digits, fitted, unproven
 from sfumato import registry
 from sfumato.attack import Evidence
 from sfumato.attack.finding import Finding
+from sfumato.attack.gradients.exposure import Exposure
 from sfumato.attack.gradients.labels import counts_of_bias
-from sfumato.attack.label import score
+from sfumato.attack.label import Gradient, _Game, score
 from sfumato.errors import InputError
+from sfumato.measure import intervals
 from sfumato.release.model import Model
 
 
@@ -56,6 +58,21 @@ def test_batches_of_gradients_give_their_labels() -> None:
     finding = attack("label.gradient", steps=0, batch=5)
     assert finding.value > 0.9
     assert finding.better_than_chance
+
+
+def test_the_interval_of_batches_is_not_chosen_by_what_they_gave() -> None:
+    """Twenty batches that happen to be all right or all wrong are no twenty coins."""
+    finding = attack("label.gradient", steps=20, batch=50, gradient="bare")
+    n, (low, high) = finding.details["gradients"], finding.details["success_rate_interval"]
+    rate = finding.details["success_rate"]
+    assert (low, high) == pytest.approx(intervals.bounded_mean(rate, n))
+    game = _Game.of(Gradient(), unproven(model()), evidence(), "released", 0)
+    halves = np.repeat([0.0, 1.0], 10)
+    found = [
+        game.finding("x", Gradient(), halves, halves, Exposure(), "it", single=single).interval
+        for single in (True, False)
+    ]
+    assert found[1][0] < found[0][0] < found[0][1] < found[1][1]
 
 
 def test_counts_are_those_that_explain_the_mean_gradient() -> None:

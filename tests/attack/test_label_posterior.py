@@ -12,6 +12,7 @@ from tests.attack.overfitted import digits, fitted, unproven
 from sfumato import registry
 from sfumato.attack import Evidence
 from sfumato.attack.finding import Finding
+from sfumato.attack.label import score
 from sfumato.data import Table
 from sfumato.errors import InputError
 
@@ -48,6 +49,17 @@ def test_what_a_model_of_the_population_tells_is_no_leak(make_people: Any) -> No
     finding = attack(unproven(make_people(400, 3)), Evidence(members, others))
     assert finding.details["success_rate"]["members"] > 0.6
     assert not finding.better_than_chance
+
+
+def test_what_the_attacker_has_too_few_records_to_know_is_no_leak(make_people: Any) -> None:
+    """The release is of other people, and tells more than the twenty that the attacker holds."""
+    release = unproven(make_people(1000, 3))
+    finding = attack(release, Evidence(make_people(600, 1), make_people(46, 2)))
+    rates = finding.details["success_rate"]
+    assert finding.interval[0] > score(finding.details["without_the_release"], 2)  # once a leak
+    assert not finding.better_than_chance
+    assert finding.details["population"] > rates["non_members"]
+    assert "people in general" in finding.summary
 
 
 def test_released_labels_of_aligned_rows_are_bounded_by_the_guarantee(

@@ -83,10 +83,10 @@ def test_nothing_is_found_by_luck_more_often_than_stated(
 def test_what_is_equally_far_from_both_is_nobodys() -> None:
     zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
     rows = np.zeros(1, np.int64)
-    both = Neighbours(rows, zero, zero, rows, rows, 1)
+    both = Neighbours(rows, zero, zero, rows, rows, (rows, rows))
     assert both.quotient.tolist() == [1]
     assert not both.reproduced(0.5)[0].any()
-    copy = Neighbours(rows, zero, one, rows, rows, 1)
+    copy = Neighbours(rows, zero, one, rows, rows, (rows, rows))
     assert copy.quotient.tolist() == [0]
     assert copy.reproduced(0.5)[0].all()
 

@@ -60,7 +60,7 @@ def people(start: int, persons: int, seed: int) -> ImageSet:
         np.clip(images, 0, 1).astype(np.float32),
         own.labels.repeat(4),
         own.schema.classes,
-        identity=np.array([f"p{k}" for k in range(persons)]).repeat(4),
+        identity=np.array([f"p{start + k}" for k in range(persons)]).repeat(4),
     )
 
 

@@ -84,13 +84,29 @@ def test_the_best_threshold_is_not_judged_where_it_was_chosen() -> None:
     assert covered >= 175
 
 
+def test_who_is_judged_chose_no_threshold() -> None:
+    """Whatever the chosen half scores, the other's counts are of its own records alone."""
+    seen = []
+    source = np.random.default_rng(0)
+    for _ in range(20):
+        scores, rng = source.random((2, 41)), np.random.default_rng(1)
+        found = roc.at_best_threshold(scores[0], scores[1], 0.95, rng)
+        assert (found["members"], found["others"]) == (20, 20)
+        # The same draw again: the judged half are the last of each permutation.
+        again = np.random.default_rng(1)
+        halves = [np.array_split(again.permutation(side), 2) for side in scores]
+        threshold = roc._best(halves[0][0], halves[1][0])
+        seen.append(found["revealed"] == np.sum(halves[0][1] >= threshold))
+    assert all(seen)
+
+
 def test_sides_that_separate_are_all_revealed() -> None:
     rng = np.random.default_rng(0)
     found = roc.at_best_threshold(np.arange(50) + 100.0, np.arange(60), 0.95, rng)
     assert (found["revealed"], found["members"], found["accused"], found["others"]) == (
-        50,
-        50,
+        25,
+        25,
         0,
-        60,
+        30,
     )
     assert found["advantage"] == 1.0

@@ -128,3 +128,32 @@ def test_released_files_are_not_paid_for(sfumato: Command, files: dict[str, Path
     ran = sfumato("schema", "draft", files["out"], "--released", "--epsilon", 1)
     assert ran.code == 2
     assert "are for private rows" in ran.err
+
+
+def test_pictures_of_a_finding_are_not_printed_unasked(
+    sfumato: Command, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sfumato.api.attacking import Prepared
+    from sfumato.attack.finding import Finding
+
+    details = {"revealed": [[[[7]]]]}
+    finding = Finding("gradient.inversion", "share", 0.5, (0.4, 0.6), 0.95, 0.0, details=details)
+    monkeypatch.setattr(Prepared, "attack", lambda *a, **k: [finding])
+    schema = tmp_path / "facts.yaml"
+    sfumato("schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema)
+    asked = ("attack", files["out"], *evidence(files), "--schema", schema)
+    assert "revealed" not in sfumato(*asked, "--json").out
+    ran = sfumato(*asked, "--out", tmp_path / "hidden")
+    assert "left out" in ran.err
+    shown = sfumato(*asked, "--json", "--out", tmp_path / "shown", "--reveal")
+    assert "revealed" in shown.out
+
+
+def test_settings_are_read_once_and_as_numbers() -> None:
+    from sfumato.cli.output import parse_settings
+    from sfumato.errors import InputError
+
+    assert parse_settings(["rate=1e-3"]) == {"rate": 0.001}
+    for pairs in (["a=2020-13-45"], ["a=1", "a=2"]):
+        with pytest.raises(InputError):
+            parse_settings(pairs)

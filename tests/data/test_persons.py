@@ -240,3 +240,18 @@ def test_a_sample_of_rows_is_of_nobody() -> None:
     some = table(frame(500, 80), 2).bound(bytes(32)).sample(40, 0)
     assert some.num_rows == 40
     assert some.schema.unit is None
+
+
+def test_persons_have_numbers_across_batches() -> None:
+    """Equal ids have one number wherever they stand, other ids another."""
+    names = [f" p{k % 7}" if k < 5000 else f"p{k % 11}" for k in range(10_000)]
+    source = persons.Kept.of(
+        sources.ArrowSource(
+            pa.concat_tables([pa.table({"who": names[:4000]}), pa.table({"who": names[4000:]})])
+        ),
+        np.arange(10_000) % 3 > 0,
+    )
+    found = persons.numbers(source, "who")
+    kept = [name.strip() for k, name in enumerate(names) if k % 3]
+    pairs = set(zip(kept, found.tolist(), strict=True))
+    assert len(pairs) == len(set(kept)) == len(set(found.tolist())) == 11

@@ -57,8 +57,9 @@ class Prepared:
         Args:
             findings: What :meth:`attack` found.
             out: A folder that is not there yet, outside of every release.
-            reveal: Shows the training pictures that released ones are nearest to; without it no
-                private record is in the folder.
+            reveal: Shows the training pictures that released ones are nearest to, and keeps the
+                pictures that attacks were told to reveal; without it no private record is in the
+                folder, whatever the attacks were told.
 
         Returns:
             What was written.
@@ -68,14 +69,19 @@ class Prepared:
                 Nothing is written.
         """
         from sfumato.api.publishing import save_evaluation
+        from sfumato.attack.finding import REVEALED
         from sfumato.measure.evaluation import Evaluation
+        from sfumato.report.memorised import ATTACK
 
         started = time.perf_counter()
         check_private(out)
         folder = check_new(out)
-        shown = self._revealed(findings) if reveal else None
+        kept = tuple(findings if reveal else (one.hidden() for one in findings))
+        made = any(REVEALED in one.details for one in kept)
+        compared = any(one.attack == ATTACK for one in kept)
+        shown = self._revealed(kept) if reveal and (compared or not made) else None
         evaluation = Evaluation(
-            findings=tuple(findings),
+            findings=kept,
             seconds=round(time.perf_counter() - started, 3),
             release_id=self.release.card.release_id,
         )

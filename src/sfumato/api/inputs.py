@@ -126,14 +126,14 @@ def check_apart(members: Data, others: Data) -> None:
     Raises:
         InputError: If a person has rows in both.
     """
-    from sfumato.data import Table
-
-    if not (isinstance(members, Table) and isinstance(others, Table)):
-        return
-    both = members.shared_persons(others)
+    parts: tuple[Any, Any] = (members, others)
+    one, other = parts
+    both = one.shared_persons(other) if one.kind == other.kind else 0
     if both:
+        unit = getattr(one.schema, "unit", None)
+        named = "" if unit is None else f" in {unit!r}"
         raise InputError(
-            f"{both} of the persons in {members.schema.unit!r} have rows in both parts",
+            f"{both} of the persons{named} have rows in both parts",
             "Part the data by person, not by row; a share as holdout does so.",
         )
 

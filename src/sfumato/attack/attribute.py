@@ -13,7 +13,7 @@ from sfumato.attack import ceilings, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.imputation import Imputer
 from sfumato.attack.nearest import nearest_codes
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
 from sfumato.measure import cnn, features, intervals
 from sfumato.measure.marginals import grouped
@@ -60,9 +60,7 @@ class Inference(Settings):
         super().__post_init__()
         whole(self.max_secrets, "max_secrets", 1)
         whole(self.bins, "bins", 2)
-        if isinstance(self.secrets, str):
-            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
-        object.__setattr__(self, "secrets", tuple(self.secrets))
+        object.__setattr__(self, "secrets", names(self.secrets, "secrets"))
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """Accuracy on members minus accuracy on non-members, for the most exposed secret."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, targets
+from sfumato.attack import auxiliary, persons, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.imputation import Imputer
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
 from sfumato.measure import features, intervals
 from sfumato.registry import attack
@@ -31,9 +31,10 @@ class FromModel(Settings):
 
     Each value is tried in the record; the guess maximises what the model then answers for the true
     label times how likely the value is given the others. That likelihood is imputation: a forest
-    trained on the attacker's own records, which never saw the model. The finding is by how much
-    more members' secrets are guessed right than by imputation that knows the label too. What it
-    gains on non-members, in the details, the model tells about the population, not about members.
+    trained on the attacker's own records, which never saw the model. The gain is by how much more
+    secrets are guessed right than by imputation that knows the label too. What is gained on
+    non-members the model tells about the population, which is no leak; the finding is what is
+    gained on members beyond it.
 
     Args:
         secrets: Columns to guess; empty takes the first categorical ones.
@@ -52,12 +53,10 @@ class FromModel(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.max_secrets, "max_secrets", 1)
-        if isinstance(self.secrets, str):
-            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
-        object.__setattr__(self, "secrets", tuple(self.secrets))
+        object.__setattr__(self, "secrets", names(self.secrets, "secrets"))
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
-        """Accuracy on members minus that of imputation, for the most exposed secret."""
+        """The gain on members less that on strangers, for the most exposed secret."""
         targets.check(release, evidence)
         model = release.model
         if model.takes != "table":
@@ -67,8 +66,7 @@ class FromModel(Settings):
         judged, held = auxiliary.parted(evidence, seed)
         tables: list[Any] = [evidence.members, judged, held]
         members, others = (
-            features.codes(data, features.choose(len(data), self.max_targets, rng))
-            for data in tables[:2]
+            features.codes(data, persons.choose(data, self.max_targets, rng)) for data in tables[:2]
         )
         own = features.codes(tables[2], features.choose(len(held), self.max_released, rng))
         names = self._names(model)
@@ -77,8 +75,8 @@ class FromModel(Settings):
         worst = max(rows, key=lambda row: float(row["interval"][0]))
         finding = Finding(
             attack="attribute.model",
-            metric="accuracy on members minus that of imputation without the model",
-            value=worst["gain"],
+            metric="gain over imputation on members, less that on strangers",
+            value=worst["beyond_the_population"],
             interval=(worst["interval"][0], worst["interval"][1]),
             confidence=self.confidence,
             chance=0.0,
@@ -89,9 +87,10 @@ class FromModel(Settings):
         summary = (
             f"Knowing all else about members and asking the model, the attack guesses "
             f"{worst['secret']!r} right for {worst['accuracy']['members']:.1%}, imputation without "
-            f"the model for {worst['imputation']['members']:.1%} (gain {finding.value:+.3f}, "
-            f"interval {low:+.3f} to {high:+.3f}; on strangers {worst['gain_on_others']:+.3f}): "
-            f"{finding.verdict}."
+            f"the model for {worst['imputation']['members']:.1%} (gain {worst['gain']:+.3f}). What "
+            f"is gained on strangers, {worst['gain_on_others']:+.3f}, the model tells about people "
+            f"in general and is no leak; beyond it are {finding.value:+.3f} (interval "
+            f"{low:+.3f} to {high:+.3f}): {finding.verdict}."
         )
         return replace(finding, summary=summary)
 
@@ -113,12 +112,17 @@ class FromModel(Settings):
             right.append(odds.argmax(axis=1) == rows[:, at])
             plain.append(knowing.probabilities(rows).argmax(axis=1) == rows[:, at])
         gains = [float(a.mean() - b.mean()) for a, b in zip(right, plain, strict=True)]
-        interval = paired(right[0], plain[0], confidence)
+        own_gain, others_gain = (
+            paired(a, b, confidence) for a, b in zip(right, plain, strict=True)
+        )
         return {
             "secret": name,
+            "beyond_the_population": gains[0] - gains[1],
+            "interval": list(intervals.of_difference(gains, (own_gain, others_gain))),
             "gain": gains[0],
-            "interval": list(interval),
+            "gain_interval": list(own_gain),
             "gain_on_others": gains[1],
+            "gain_on_others_interval": list(others_gain),
             "accuracy": {"members": float(right[0].mean()), "non_members": float(right[1].mean())},
             "imputation": {
                 "members": float(plain[0].mean()),

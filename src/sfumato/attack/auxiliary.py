@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sfumato.attack import persons
 from sfumato.attack.evidence import MINIMUM
 from sfumato.errors import InputError
-from sfumato.measure import features
 
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
@@ -37,20 +37,20 @@ def parted(evidence: Evidence, seed: int) -> tuple[Table | ImageSet, Table | Ima
     if evidence.auxiliary is not None:
         return evidence.non_members, evidence.auxiliary
     data: Any = evidence.non_members
-    if features.size(data) < 2 * MINIMUM:
+    if persons.count(data) < 2 * MINIMUM:
         raise InputError(
-            f"{features.size(data)} non-members are too few to set half of them aside",
+            f"{persons.count(data)} non-members are too few to set half of them aside",
             f"Give auxiliary records, or at least {2 * MINIMUM} non-members.",
         )
-    persons = getattr(data, "identity", None)
-    if persons is None:
+    whose = data.whose()
+    if whose is None or evidence.kind == "table":
         judged, held = data.split(0.5, seed)
-    else:
-        names = np.unique(persons)
+    else:  # exact halves: there may be few persons
+        names = np.unique(whose)
         names = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
-        inside = np.isin(persons, names)
+        inside = np.isin(whose, names)
         judged, held = data.select(np.flatnonzero(~inside)), data.select(np.flatnonzero(inside))
-    if min(features.size(judged), features.size(held)) < MINIMUM:
+    if min(persons.count(judged), persons.count(held)) < MINIMUM:
         raise InputError(
             "half of the non-members are too few records", "Give more, or auxiliary records."
         )
@@ -59,6 +59,8 @@ def parted(evidence: Evidence, seed: int) -> tuple[Table | ImageSet, Table | Ima
 
 def labelled(model: Model, data: Table | ImageSet, limit: int, rng: np.random.Generator) -> Part:
     """At most ``limit`` records as a model's module takes them, with their classes.
+
+    Each is of another person, where persons are known.
 
     Args:
         model: Whose task it is.
@@ -69,7 +71,7 @@ def labelled(model: Model, data: Table | ImageSet, limit: int, rng: np.random.Ge
     from sfumato.measure.task import task_of
 
     _, read = task_of(model.schema, model.takes, 0, 1)
-    return read(data, features.choose(features.size(data), limit, rng))
+    return read(data, persons.choose(data, limit, rng))
 
 
 def pictures_only(model: Model, name: str) -> None:

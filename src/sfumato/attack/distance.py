@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, roc, targets
+from sfumato.attack import blind, ceilings, persons, roc, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.settings import Settings
@@ -101,7 +101,8 @@ class Distance(Settings):
             total = features.size(evidence.auxiliary)
             rows = features.choose(total, _REFERENCES, rng)
             return targets.read(evidence.auxiliary, rows), True
-        spare = np.setdiff1d(np.arange(features.size(evidence.non_members)), used)
+        whose = persons.of(evidence.non_members)
+        spare = np.flatnonzero(~np.isin(whose, whose[used]))
         if len(spare) < 5 * MINIMUM:
             return None, False
         rows = spare[features.choose(len(spare), _REFERENCES, rng)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, roc, targets
+from sfumato.attack import blind, ceilings, persons, roc, targets
 from sfumato.attack.density import best_width, log_density
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
@@ -61,9 +61,9 @@ class Domias(Settings):
         targets.check(release, evidence)
         rng = np.random.default_rng(seed)
         reference, left = self._reference(evidence, rng)
-        members = features.size(evidence.members)
-        each = min(self.max_targets, members, len(left))
-        chosen = features.choose(members, each, rng)
+        members = persons.one_each(evidence.members, rng)
+        each = min(self.max_targets, len(members), len(left))
+        chosen = members[features.choose(len(members), each, rng)]
         others = left[features.choose(len(left), each, rng)]
         inside = targets.read(evidence.members, chosen)
         outside = targets.read(evidence.non_members, others)
@@ -103,21 +103,25 @@ class Domias(Settings):
         self, evidence: Evidence, rng: np.random.Generator
     ) -> tuple[Records, NDArray[np.int64]]:
         """The attacker's sample of the population, and the non-members left to be attacked."""
-        total = features.size(evidence.non_members)
-        everyone = np.arange(total, dtype=np.int64)
         if evidence.auxiliary is not None:
             rows = features.choose(features.size(evidence.auxiliary), self.max_reference, rng)
+            everyone = persons.one_each(evidence.non_members, rng)
             return targets.read(evidence.auxiliary, rows), everyone
-        # All beyond those to attack, and at least half.
+        whose = persons.of(evidence.non_members)
+        total = persons.count(evidence.non_members)
+        # All persons beyond those to attack, and at least half.
         spare = max(total - self.max_targets, total // 2)
         if total - spare < MINIMUM // 2 or spare < MINIMUM // 2:
             raise InputError(
                 f"{total} non-members are too few to attack and to compare with",
                 "Give more, or auxiliary records.",
             )
-        order = rng.permutation(total)
-        rows = np.sort(order[:spare])[features.choose(spare, self.max_reference, rng)]
-        return targets.read(evidence.non_members, rows), np.sort(order[spare:])
+        held = np.isin(whose, rng.permutation(total)[:spare])
+        rows, left = np.flatnonzero(held), np.flatnonzero(~held)
+        rows = rows[features.choose(len(rows), self.max_reference, rng)]
+        if total < len(whose):
+            left = left[persons.one_of_each(whose[left], rng)]
+        return targets.read(evidence.non_members, rows), left
 
 
 def _summary(finding: Finding) -> str:

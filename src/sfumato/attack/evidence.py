@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sfumato.attack import persons
 from sfumato.errors import InputError
 from sfumato.measure.features import size
 
@@ -24,6 +25,9 @@ class Evidence:
     or place. A difference between the two is read as leakage by every attack; the baselines
     without access to the release are there to expose it.
 
+    Where the records say whose they are (a table's unit, an image set's identity), nobody may be on
+    both sides, persons are what is counted, and attacks look at one record of each.
+
     Args:
         members: Records the release was made from.
         non_members: Records of the same population that it was not made from.
@@ -31,7 +35,8 @@ class Evidence:
             from the other two.
 
     Raises:
-        InputError: If the kinds differ, or a part holds fewer than 20 records.
+        InputError: If the kinds differ, a person is on both sides, or a part holds records of fewer
+            than 20 persons.
     """
 
     members: Table | ImageSet
@@ -39,7 +44,6 @@ class Evidence:
     auxiliary: Table | ImageSet | None = None
 
     def __post_init__(self) -> None:
-        self._check_persons()
         parts = {"members": self.members, "non-members": self.non_members}
         if self.auxiliary is not None:
             parts["auxiliary records"] = self.auxiliary
@@ -49,24 +53,28 @@ class Evidence:
                     f"members are {self.members.kind}, {name} are {part.kind}",
                     "Give data of one kind.",
                 )
-            if size(part) < MINIMUM:
+        self._check_persons()
+        for name, part in parts.items():
+            people, records = persons.count(part), size(part)
+            if people < MINIMUM:
+                whom = "" if people == records else f" of {people} persons"
                 raise InputError(
-                    f"{size(part)} {name} are too few to attack with",
-                    f"Give at least {MINIMUM}.",
+                    f"{records} {name}{whom} are too few to attack with",
+                    f"Give at least {MINIMUM}, each of another person.",
                 )
 
     def _check_persons(self) -> None:
-        """Where rows belong to persons, nobody may be on both sides."""
-        from sfumato.data.table import Table
-
-        parts = (self.members, self.non_members, self.auxiliary)
-        tables = [part for part in parts if isinstance(part, Table)]
-        for i, one in enumerate(tables):
-            for other in tables[i + 1 :]:
+        """Where records belong to persons, nobody may be on both sides."""
+        given = [self.members, self.non_members, self.auxiliary]
+        parts: list[Any] = [part for part in given if part is not None]
+        for i, one in enumerate(parts):
+            for other in parts[i + 1 :]:
                 both = one.shared_persons(other)
                 if both:
+                    where = getattr(one.schema, "unit", None)
+                    named = "" if where is None else f" in {where!r}"
                     raise InputError(
-                        f"{both} of the persons in {one.schema.unit!r} are on both sides",
+                        f"{both} of the persons{named} are on both sides",
                         "Part the data by person, not by row.",
                     )
 

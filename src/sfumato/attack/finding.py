@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
@@ -13,6 +13,10 @@ from sfumato.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+REVEALED = "revealed"
+"""Under this name a finding's details hold private pictures, where somebody asked for them."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class PerRecord:
 class Finding:
     """The result of one attack.
 
-    A finding holds counts, rates and curves, never a record of anybody. It was computed on
-    private rows all the same, so it belongs in the custodian's evaluation.
+    A finding holds counts, rates and curves, never a record of anybody, unless an attack was told
+    to reveal the pictures it made (:meth:`hidden` takes them out). It was computed on private rows
+    all the same, so it belongs in the custodian's evaluation.
 
     Args:
         attack: The registered name of the attack.
@@ -103,6 +108,13 @@ class Finding:
         if self.ceiling is None:
             return "better than guessing, and nothing is proven to limit it"
         return "better than guessing, within what the guarantee allows"
+
+    def hidden(self) -> Finding:
+        """The finding without the pictures that an attack was asked to add to its details."""
+        if REVEALED not in self.details:
+            return self
+        kept = {name: value for name, value in self.details.items() if name != REVEALED}
+        return replace(self, details=kept)
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain JSON values."""

@@ -14,7 +14,7 @@ from sfumato.attack.gradients import exposure, layers
 from sfumato.attack.gradients.exposure import AS_TRAINED, RELEASED, Exposure
 from sfumato.attack.gradients.labels import input_of_layer, label_of_bias, label_of_weight
 from sfumato.attack.gradients.likeness import psnr, radius_for, ssim
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, flag, number, whole
 from sfumato.errors import InputError
 from sfumato.measure import intervals
 from sfumato.registry import attack
@@ -72,12 +72,13 @@ class Inversion(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         whole(self.iterations, "iterations", 1)
         whole(self.restarts, "restarts", 1)
         if self.way not in WAYS:
             raise InputError(f"way is {self.way!r}", f"Use one of {', '.join(WAYS)}.")
-        if not 0 < self.success <= 1:
-            raise InputError(f"success is {self.success!r}", "Give an SSIM in (0, 1].")
+        number(self.success, "success", 0, 1, above=True)
+        number(self.tv, "tv", 0)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """The share of members whose picture is recovered."""

@@ -12,7 +12,7 @@ from sfumato.attack import ceilings, controlled, targets
 from sfumato.attack.controlled import Tries
 from sfumato.attack.finding import Finding
 from sfumato.attack.nearest import nearest_codes
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
 from sfumato.registry import attack
 
@@ -30,7 +30,9 @@ class ProtocolInference(Settings):
     """Guesses each secret column from the others, as the nearest released row has it.
 
     A level is guessed if it is equal, a number if it is off by at most a share of its own size.
-    The control guesses the secrets of people who are not in the release. Unlike
+    The control guesses the secrets of people who are not in the release. The naive guess is any of
+    the column's public values alike; one drawn from the released values, as the protocol's library
+    makes it, looks at the release and is in the details only. Unlike
     ``attribute.inference``, which counts differences in percentage points within parts of a range,
     the risk is relative to what the control leaves to be found.
 
@@ -50,9 +52,7 @@ class ProtocolInference(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.max_secrets, "max_secrets", 1)
-        if isinstance(self.secrets, str):
-            raise InputError(f"secrets is {self.secrets!r}", "Give a list of column names.")
-        object.__setattr__(self, "secrets", tuple(self.secrets))
+        object.__setattr__(self, "secrets", names(self.secrets, "secrets"))
         good = isinstance(self.tolerance, int | float) and not isinstance(self.tolerance, bool)
         if not (good and 0 <= self.tolerance < 1):
             raise InputError(f"tolerance is {self.tolerance!r}", "Give a number in [0, 1).")
@@ -116,11 +116,13 @@ class ProtocolInference(Settings):
         for k, (name, j) in enumerate(zip(names, at, strict=True)):
             tries: list[Tries] = []
             blind: list[Tries] = []
+            shares: list[Tries] = []
             for side, near in zip(sides, found, strict=True):
                 truth = side.values[:, j]
                 guess = published.values[near[k][1], j]
                 drawn = published.values[rng.integers(len(published), size=len(truth)), j]
-                for kept, values in ((tries, guess), (blind, drawn)):
+                public = rng.integers(columns[j].size, size=len(truth))
+                for kept, values in ((tries, guess), (blind, public), (shares, drawn)):
                     right = close(values, truth, columns[j], self.tolerance)
                     kept.append(Tries(int(right.sum()), len(truth)))
             value, interval = controlled.risk(tries[0], tries[1], confidence)
@@ -129,6 +131,7 @@ class ProtocolInference(Settings):
                     "secret": name,
                     "risk": value,
                     "interval": list(interval),
+                    "drawn_from_the_release": [[side.right, side.of] for side in shares],
                     "naive_risk": max(0.0, controlled.risk(blind[0], blind[1], confidence)[0]),
                     **controlled.figures(tries[0], tries[1], blind[0], blind[1], confidence),
                 }

@@ -9,8 +9,7 @@ import numpy as np
 
 from sfumato.attack import auxiliary, targets
 from sfumato.attack.representatives import Judge, asked_classes, own_scores
-from sfumato.attack.settings import Settings, whole
-from sfumato.errors import InputError
+from sfumato.attack.settings import Settings, flag, number, whole
 from sfumato.registry import attack
 
 if TYPE_CHECKING:
@@ -52,11 +51,12 @@ class Ascent(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         whole(self.each, "each", 1)
         whole(self.iterations, "iterations", 1)
-        for name in ("tv", "blur"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} is {getattr(self, name)!r}", "Give a number from 0.")
+        number(self.rate, "rate", 0, above=True)
+        number(self.tv, "tv", 0)
+        number(self.blur, "blur", 0)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """The share of pictures that show the class asked for."""

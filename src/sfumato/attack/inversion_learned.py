@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, resample, reveal, targets
+from sfumato.attack import auxiliary, persons, resample, reveal, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
 from sfumato.attack.generative import fit_decoder
 from sfumato.attack.gradients.likeness import radius_for, ssim
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, flag, whole
 from sfumato.errors import InputError
 from sfumato.measure import features
 from sfumato.registry import attack
@@ -56,6 +56,7 @@ class Learned(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         whole(self.steps, "steps", 1)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
@@ -64,7 +65,7 @@ class Learned(Settings):
         rng = np.random.default_rng(seed)
         of_model = release.artefact.kind == "model"
         pairs = (self._asked if of_model else self._aligned)(release, evidence, seed, rng)
-        (seen, pictures, labels), (shown, truth, classes) = pairs
+        (seen, pictures, labels), (shown, truth, classes), people = pairs
         found = fit_decoder(seen, pictures, steps=self.steps, seed=seed)(shown)
         means = _class_means(pictures, labels, classes)
         away, blind, spread = (
@@ -72,7 +73,7 @@ class Learned(Settings):
             for guess in (found, means, pictures.mean(axis=0, keepdims=True))
         )
         value, interval = resample.ratio(
-            spread - away, spread, self.confidence, np.random.default_rng(seed)
+            spread - away, spread, people, self.confidence, np.random.default_rng(seed)
         )
         radius = radius_for(truth.shape[1:])
         alike = ssim(found, truth, radius)
@@ -88,6 +89,7 @@ class Learned(Settings):
                 "released": "answers" if of_model else "pictures",
                 "pairs_learnt_from": len(seen),
                 "targets": len(truth),
+                "persons_attacked": len(np.unique(people)),
                 "ssim": float(alike.mean()),
                 "ssim_of_class_means": float(ssim(means, truth, radius).mean()),
                 "ssim_to_another_person": float(ssim(found, np.roll(truth, 1, 0), radius).mean()),
@@ -106,7 +108,7 @@ class Learned(Settings):
     def _asked(
         self, release: Release, evidence: Evidence, seed: int, rng: np.random.Generator
     ) -> Any:
-        """The attacker's pictures with the model's answers, and members' alike."""
+        """The attacker's pictures with the model's answers, members' alike, one of each person."""
         model = release.model
         auxiliary.pictures_only(model, "inversion.learned")
         _, held = auxiliary.parted(evidence, seed)
@@ -116,12 +118,13 @@ class Learned(Settings):
         def answers(x: NDArray[Any]) -> NDArray[np.float64]:
             return np.asarray(np.log(np.maximum(model.probabilities_from(x), _SMALLEST)))
 
-        return (answers(own.x), own.x, own.y), (answers(members.x), members.x, members.y)
+        attacked = (answers(members.x), members.x, members.y)
+        return (answers(own.x), own.x, own.y), attacked, np.arange(len(members.y))
 
     def _aligned(
         self, release: Release, evidence: Evidence, seed: int, rng: np.random.Generator
     ) -> Any:
-        """Half of the members with their released versions, and the other half."""
+        """Half of the members with their released versions, the other half, and who those are."""
         released, members = paired(release, evidence, "inversion.learned")
         known, attacked = halves(members, rng)
         attacked = np.sort(attacked[: self.max_targets])
@@ -130,7 +133,7 @@ class Learned(Settings):
             chosen = members.select(rows)
             return released.select(rows).images, chosen.images, chosen.labels
 
-        return part(known), part(attacked)
+        return part(known), part(attacked), persons.of(members)[attacked]
 
 
 def paired(release: Release, evidence: Evidence, name: str) -> tuple[Any, Any]:
@@ -155,8 +158,7 @@ def halves(members: Any, rng: np.random.Generator) -> tuple[NDArray[np.int64], N
 
     By person where persons are known, so that nobody is in both.
     """
-    persons = members.identity
-    names = np.arange(len(members)) if persons is None else persons
+    names = persons.of(members)
     known = rng.permutation(np.unique(names))
     inside = np.isin(names, known[: len(known) // 2])
     first, second = np.flatnonzero(inside), np.flatnonzero(~inside)

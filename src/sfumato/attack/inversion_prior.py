@@ -10,8 +10,7 @@ import numpy as np
 from sfumato.attack import auxiliary, targets
 from sfumato.attack.generative import fit_prior
 from sfumato.attack.representatives import Judge, asked_classes, own_scores
-from sfumato.attack.settings import Settings, whole
-from sfumato.errors import InputError
+from sfumato.attack.settings import Settings, flag, number, whole
 from sfumato.registry import attack
 
 if TYPE_CHECKING:
@@ -58,10 +57,10 @@ class Prior(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        flag(self.reveal, "reveal")
         for name in ("each", "starts", "iterations", "latent", "steps"):
             whole(getattr(self, name), name, 1)
-        if not self.weight >= 0:
-            raise InputError(f"weight is {self.weight!r}", "Give a number from 0.")
+        number(self.weight, "weight", 0)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """The share of pictures that show the class asked for."""

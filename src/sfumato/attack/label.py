@@ -17,7 +17,7 @@ from sfumato.attack.gradient import inferred
 from sfumato.attack.gradients import exposure, layers
 from sfumato.attack.gradients.exposure import AS_TRAINED, RELEASED, Exposure
 from sfumato.attack.gradients.labels import counts_of_bias
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, number, whole
 from sfumato.errors import InputError
 from sfumato.measure import intervals
 from sfumato.registry import attack
@@ -89,7 +89,9 @@ class Gradient(Settings):
         else:
             right, blind = self._batches(game, each)
         found = "gradient of one record" if self.batch == 1 else f"mean of {self.batch} gradients"
-        return game.finding("label.gradient", self, right, blind, seen_as, f"the {found}")
+        return game.finding(
+            "label.gradient", self, right, blind, seen_as, f"the {found}", single=self.batch == 1
+        )
 
     def _batches(self, game: _Game, each: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
         """For each label in a whole batch, whether it was named; with the gradient and without."""
@@ -152,8 +154,7 @@ class Update(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.probes, "probes", 1)
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate!r}", "Give a number above 0.")
+        number(self.learning_rate, "learning_rate", 0, above=True)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """The share of labels recovered beyond guessing among the classes."""
@@ -173,7 +174,7 @@ class Update(Settings):
             asked = module(probes).log_softmax(dim=1)
         for at in range(len(y)):
             bare = exposure.gradients_each(module, x[at : at + 1], y[at : at + 1])
-            step = seen_as(bare, seed + at)[0]
+            step = seen_as(bare, (seed, at))[0]
             start = 0
             with torch.no_grad():
                 for parameter, old in zip(parameters, before, strict=True):
@@ -187,7 +188,7 @@ class Update(Settings):
         right = (guessed == game.members.y).astype(float)
         blind = (game.members.y == game.commonest).astype(float)
         how = "the model's answers before and after a step on one record"
-        return game.finding("label.update", self, right, blind, seen_as, how)
+        return game.finding("label.update", self, right, blind, seen_as, how, single=True)
 
 
 @dataclass(frozen=True)
@@ -225,16 +226,27 @@ class _Game:
         blind: NDArray[Any],
         seen_as: Exposure,
         how: str,
+        *,
+        single: bool,
     ) -> Finding:
-        """The game's figures, of shares of labels that are right, one for each gradient."""
+        """The game's figures.
+
+        Args:
+            name: Registered.
+            settings: Of the attack.
+            right: (n,) for each gradient the share of its labels that is told.
+            blind: The same without the gradients.
+            seen_as: How they were protected.
+            how: The attack in words.
+            single: Whether each gradient is of one label, told or not.
+        """
         n, rate = len(right), float(right.mean())
-        single = bool(np.isin(right, (0, 1)).all())
-        if single:
-            low, high = intervals.clopper_pearson(float(right.sum()), n, settings.confidence)
-        else:
-            # Shares in [0, 1]: Hoeffding's interval holds whatever their distribution.
-            reach = float(np.sqrt(np.log(2 / (1 - settings.confidence)) / (2 * n)))
-            low, high = max(0.0, rate - reach), min(1.0, rate + reach)
+        # Of batches there are shares in between: no coin's interval, even if none was seen.
+        low, high = (
+            intervals.clopper_pearson(float(right.sum()), n, settings.confidence)
+            if single
+            else intervals.bounded_mean(rate, n, settings.confidence)
+        )
         limit, ceiling = seen_as.ceiling, None
         if limit is not None:
             known = intervals.clopper_pearson(float(blind.sum()), n, settings.confidence)[1]

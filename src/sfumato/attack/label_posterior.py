@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, ceilings, targets
+from sfumato.attack import auxiliary, ceilings, persons, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.label import score
 from sfumato.attack.settings import Settings
@@ -32,8 +32,9 @@ class Posterior(Settings):
     A released model names its likeliest class. Released records name the class that a model of
     them predicts; where row i of the release is row i of the members, the released label itself.
     The attacker without the release predicts with a model of records that he holds. What a model
-    of the population tells about anybody is no leak: the details hold the same rate for
-    non-members, and a guarantee bounds members' rate by theirs.
+    of the population tells about anybody is no leak: the finding stands beside the best of that
+    attacker and of the same rate for non-members, as high as their number leaves it possible; a
+    guarantee bounds members' rate by theirs.
 
     Args:
         max_released: Released records that the attacker learns from.
@@ -63,9 +64,9 @@ class Posterior(Settings):
                 "This game is about classes; leave it out.",
             )
         classes = len(task.classes)
-        rows = features.choose(features.size(evidence.members), self.max_targets, rng)
+        rows = persons.choose(evidence.members, self.max_targets, rng)
         members = read(evidence.members, rows)
-        others = read(judged, features.choose(features.size(judged), self.max_targets, rng))
+        others = read(judged, persons.choose(judged, self.max_targets, rng))
         own = read(held, features.choose(features.size(held), self.max_released, rng))
         fit = task.fit[next(iter(task.fit)) if kind == "images" else "random forest"]
         without = fit(own, silent)
@@ -135,7 +136,10 @@ class Posterior(Settings):
         ceiling: float | None,
     ) -> Finding:
         m, n = len(members.y), len(others.y)
-        low, high = intervals.clopper_pearson(right, m, self.confidence)
+        # Members are compared with strangers: both intervals hold together.
+        each = 1 - (1 - self.confidence) / 2
+        low, high = intervals.clopper_pearson(right, m, each)
+        population = intervals.clopper_pearson(fair, n, each)[1]
         commonest = int(np.bincount(others.y, minlength=classes).argmax())
         finding = Finding(
             attack="label.posterior",
@@ -144,7 +148,7 @@ class Posterior(Settings):
             interval=(score(low, classes), score(high, classes)),
             confidence=self.confidence,
             chance=0.0,
-            baseline=score(max(blind / m, _rate(members.y, commonest)), classes),
+            baseline=score(max(blind / m, _rate(members.y, commonest), population), classes),
             ceiling=None if ceiling is None else score(ceiling, classes),
             details={
                 "classes": classes,
@@ -153,6 +157,7 @@ class Posterior(Settings):
                     right / m - fair / n,
                     *intervals.difference(right, m, fair, n, self.confidence),
                 ],
+                "population": population,
                 "without_the_release": blind / m,
                 "commonest_class": _rate(members.y, commonest),
             },
@@ -160,8 +165,9 @@ class Posterior(Settings):
         limited = "" if ceiling is None else f"; the guarantee allows {ceiling:.1%}"
         summary = (
             f"From {how} the attack tells {right / m:.1%} of members' labels, from a model that "
-            f"never saw the release {blind / m:.1%}, and {fair / n:.1%} of non-members' by the "
-            f"release{limited}: {finding.verdict}."
+            f"never saw the release {blind / m:.1%}, and {fair / n:.1%} of strangers' by the "
+            f"release, which is what it tells about people in general (at most {population:.1%}) "
+            f"and no leak{limited}: {finding.verdict}."
         )
         return replace(finding, summary=summary)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sfumato.attack import ceilings, targets
+from sfumato.attack import ceilings, persons, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
 from sfumato.attack.settings import Settings, whole
@@ -58,7 +58,7 @@ class Linkage(Settings):
         return self._share(release, evidence, rng)
 
     def _rank_one(self, release: Release, evidence: Evidence, rng: np.random.Generator) -> Finding:
-        rows = features.choose(features.size(evidence.members), self.max_targets, rng)
+        rows = persons.choose(evidence.members, self.max_targets, rng)
         m = len(rows)
         order = rng.permutation(m)  # of equally near originals the first is taken
         published = targets.read(release.data, rows)

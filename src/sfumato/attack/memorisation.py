@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import ceilings, targets
+from sfumato.attack import ceilings, persons, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.settings import Settings
 from sfumato.errors import InputError
@@ -18,6 +18,8 @@ from sfumato.registry import attack
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
     from sfumato.attack.targets import Records
+    from sfumato.data.imageset import ImageSet
+    from sfumato.data.table import Table
     from sfumato.release.release import Release
 
 SHOWN = 12
@@ -33,7 +35,7 @@ class Memorisation(Settings):
     A released picture reproduces a training picture if its distance to it is at most ``ratio`` of
     its distance to the nearest of as many held-out pictures. The same with the sides exchanged is
     the control: nothing can reproduce a picture that was never seen. A training picture counts
-    once however often it is reproduced.
+    once however often it is reproduced, and where it is known whom pictures show, so does a person.
 
     No distance shows that a release is safe: what is not reproduced may still be told apart by
     other attacks.
@@ -68,7 +70,8 @@ class Memorisation(Settings):
         near = self.search(release, evidence, seed)
         m, released = near.of, len(near.inside)
         hits, wrong = near.reproduced(self.ratio)
-        own, base = len(np.unique(near.at[hits])), len(np.unique(near.at_control[wrong]))
+        own, people = near.people(evidence.members, near.at[hits], near.chosen[0])
+        base, others = near.people(evidence.non_members, near.at_control[wrong], near.chosen[1])
         ceiling = ceilings.of(release.card)
         low, high = intervals.clopper_pearson(int(hits.sum()), released, self.confidence)
         quotient = near.quotient
@@ -76,14 +79,15 @@ class Memorisation(Settings):
         finding = Finding(
             attack="memorisation.nearest",
             metric="share of training pictures reproduced, less that of held-out ones",
-            value=own / m - base / m,
-            interval=intervals.difference(own, m, base, m, self.confidence),
+            value=own / people - base / others,
+            interval=intervals.difference(own, people, base, others, self.confidence),
             confidence=self.confidence,
             chance=0.0,
             ceiling=None if ceiling is None else ceiling.advantage,
             details={
                 "ratio": self.ratio,
                 "targets": m,
+                "persons": {"training": people, "held_out": others},
                 "reproduced": {"training": own, "held_out": base},
                 "released": {
                     "compared": released,
@@ -109,7 +113,9 @@ class Memorisation(Settings):
     def search(self, release: Release, evidence: Evidence, seed: int) -> Neighbours:
         """The nearest training and held-out picture of each released one."""
         rng = np.random.default_rng(seed)
-        chosen, others = targets.balanced(evidence, self.max_targets, rng)
+        # All pictures of a person are looked for; the person is counted once.
+        both = features.size(evidence.members), features.size(evidence.non_members)
+        chosen, others = (features.choose(n, min(self.max_targets, *both), rng) for n in both)
         inside = targets.read(evidence.members, chosen)
         outside = targets.read(evidence.non_members, others)
         pixels = inside.values.shape[1]
@@ -130,7 +136,7 @@ class Neighbours:
         outside: (r,) the same to the nearest held-out picture.
         at: (r,) numbers of those training pictures.
         at_control: (r,) numbers of those held-out pictures.
-        of: Pictures on each side.
+        chosen: Numbers of the pictures on each side, as many on both.
     """
 
     rows: NDArray[np.int64]
@@ -138,7 +144,7 @@ class Neighbours:
     outside: NDArray[np.float32]
     at: NDArray[np.int64]
     at_control: NDArray[np.int64]
-    of: int
+    chosen: tuple[NDArray[np.int64], NDArray[np.int64]]
 
     @classmethod
     def between(
@@ -153,7 +159,20 @@ class Neighbours:
         """The neighbours of released pictures."""
         near, at = published.nearest(inside)
         far, at_control = published.nearest(outside)
-        return cls(rows, near, far, chosen[at], others[at_control], len(inside))
+        return cls(rows, near, far, chosen[at], others[at_control], (chosen, others))
+
+    @staticmethod
+    def people(
+        data: Table | ImageSet, reproduced: NDArray[np.int64], among: NDArray[np.int64]
+    ) -> tuple[int, int]:
+        """How many persons have a reproduced picture, of how many whose pictures were compared."""
+        whose = persons.of(data)
+        return len(np.unique(whose[reproduced])), len(np.unique(whose[among]))
+
+    @property
+    def of(self) -> int:
+        """How many pictures there are on each side."""
+        return len(self.chosen[0])
 
     @property
     def quotient(self) -> NDArray[np.float64]:
@@ -172,11 +191,13 @@ def _summary(finding: Finding) -> str:
     found, counts = finding.details["released"], finding.details["reproduced"]
     low, high = finding.interval
     limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+    several = finding.details["persons"]["training"] < finding.details["targets"]
+    whose = "people's " if several else ""
     return (
         f"Of {found['compared']} released pictures, {found['memorised']} ({found['share']:.2%}) "
         f"are at most {finding.details['ratio']:g} times as far from one training picture as from "
         f"any of {finding.details['targets']} held-out ones (the other way round: "
-        f"{found['control']:.2%}). They reproduce {counts['training']} training pictures, against "
-        f"{counts['held_out']} held-out ones (difference of shares {finding.value:+.4f}, interval "
-        f"{low:+.4f} to {high:+.4f}{limit}): {finding.verdict}."
+        f"{found['control']:.2%}). They reproduce {counts['training']} {whose}training pictures, "
+        f"against {counts['held_out']} held-out ones (difference of shares {finding.value:+.4f}, "
+        f"interval {low:+.4f} to {high:+.4f}{limit}): {finding.verdict}."
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import ceilings, resample, targets
+from sfumato.attack import ceilings, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.inversion_learned import halves, paired
 from sfumato.attack.settings import Settings, whole
@@ -80,9 +80,7 @@ class Siamese(Settings):
         }
         persons = judged.persons[test.left]
         areas = {
-            name: resample.clustered(
-                _area(same, other), persons, self.confidence, np.random.default_rng(seed)
-            )
+            name: intervals.auc_of_persons(same, other, persons, self.confidence)
             for name, (same, other) in scored.items()
         }
         local = release.card.guarantee.get("kind") == "local"
@@ -279,9 +277,3 @@ def _network(shape: tuple[int, ...]) -> nn.Module:
             return found
 
     return Network()
-
-
-def _area(
-    same: NDArray[np.float64], other: NDArray[np.float64]
-) -> Callable[[NDArray[np.int64]], float]:
-    return lambda rows: float(intervals.placements(same[rows], other[rows])[0].mean())

@@ -25,7 +25,7 @@ class Judge:
         members: Records that the model was trained on.
         others: Records that it was not trained on; the judging classifier is trained on them.
         classes: K.
-        confidence: Of intervals.
+        confidence: Of both intervals together: of the class that is shown, and of the persons.
         seed: Of the classifier.
     """
 
@@ -66,13 +66,15 @@ class Judge:
             -nearest_pixels(part.x.reshape(len(part.x), -1), found.reshape(n, -1))[0]
             for part in (self.members, self.others)
         )
-        area, between = intervals.auc(inside, outside, self.confidence)
+        # Two questions are put, and the sentence answers both: their intervals hold together.
+        each = 1 - (1 - self.confidence) / 2
+        area, between = intervals.auc(inside, outside, each)
         own = judge(self.others.x).argmax(axis=1) == self.others.y
         finding = Finding(
             attack=name,
             metric="share of pictures that an independent classifier takes for the class asked for",
             value=right / n,
-            interval=intervals.clopper_pearson(right, n, self.confidence),
+            interval=intervals.clopper_pearson(right, n, each),
             confidence=self.confidence,
             chance=1 / self.classes,
             baseline=fair / n,

@@ -2,63 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.measure.intervals import Interval
+from sfumato.measure.intervals import Interval, clopper_pearson, numbered
 
 TIMES = 2000
 
 
 def ratio(
-    above: NDArray[Any], below: NDArray[Any], confidence: float, rng: np.random.Generator
+    above: NDArray[Any],
+    below: NDArray[Any],
+    persons: NDArray[Any],
+    confidence: float,
+    rng: np.random.Generator,
 ) -> tuple[float, Interval]:
-    """A ratio of two sums over the same records, with its percentile interval.
+    """A ratio of two sums over the same records, at most 1, with its interval over persons.
+
+    The interval is the widest, on either side, of three: the percentiles over drawing persons; the
+    normal one by the t distribution, since percentiles are too narrow of few; and what it would be
+    if persons of a kind that was not seen, as many as the confidence allows, had a ratio of 0 or
+    of 1, since the others collapse where all persons are alike.
 
     Args:
         above: (n,) each record's part of the numerator.
         below: (n,) and of the denominator, at least 0.
+        persons: (n,) whose each record is.
         confidence: Of the interval.
-        rng: Draws the records.
+        rng: Draws the persons.
+
+    Raises:
+        InputError: If there are fewer than 10 persons.
     """
-    value = float(above.sum() / max(below.sum(), 1e-30))
-    draws = rng.multinomial(len(above), np.full(len(above), 1 / len(above)), size=TIMES)
-    found = (draws @ above) / np.maximum(draws @ below, 1e-30)
-    return value, _around(value, found, confidence)
+    from scipy.special import stdtrit
 
-
-def clustered(
-    figure: Callable[[NDArray[np.int64]], float],
-    persons: NDArray[Any],
-    confidence: float,
-    rng: np.random.Generator,
-    times: int = 500,
-) -> tuple[float, Interval]:
-    """A figure of rows, with the percentile interval over drawing the persons they belong to.
-
-    Args:
-        figure: Of row numbers, with repetitions.
-        persons: (n,) whose each row is.
-        confidence: Of the interval.
-        rng: Draws persons.
-        times: How often.
-    """
-    names, at = np.unique(persons, return_inverse=True)
-    rows = [np.flatnonzero(at == k) for k in range(len(names))]
-    value = figure(np.arange(len(persons)))
-    found = np.array(
-        [
-            figure(np.concatenate([rows[k] for k in rng.integers(0, len(names), len(names))]))
-            for _ in range(times)
-        ]
-    )
-    return value, _around(value, found[np.isfinite(found)], confidence)
-
-
-def _around(value: float, found: NDArray[np.float64], confidence: float) -> Interval:
+    at, people = numbered(persons)
+    top, bottom = np.bincount(at, above), np.bincount(at, below)
+    total = max(float(bottom.sum()), 1e-30)
+    value = float(top.sum()) / total
+    draws = rng.multinomial(people, np.full(people, 1 / people), size=TIMES)
+    found = (draws @ top) / np.maximum(draws @ bottom, 1e-30)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail]) if len(found) else (value, value)
-    return min(float(low), value), max(float(high), value)
+    low, high = (float(bound) for bound in np.quantile(found, [tail, 1 - tail]))
+    error = np.sqrt(people / (people - 1) * np.square(top - value * bottom).sum()) / total
+    reach = float(stdtrit(people - 1, 1 - tail) * error)
+    unseen = 1 - clopper_pearson(people, people, confidence)[0]
+    return value, (
+        min(low, value - reach, value - unseen * max(value, 0.0)),
+        max(high, value + reach, value + unseen * (1 - value)),
+    )

@@ -1,7 +1,8 @@
 """What an attack found, shown only to whoever asks for it.
 
 A finding holds figures. With ``reveal=True`` the pictures that an attack made of private records
-are added to its details: the evaluation that holds them is then as private as the data.
+are added to its details: whatever holds them is then as private as the data. A report and a list of
+findings hold them only where they were asked to reveal pictures as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sfumato.attack.finding import REVEALED
 
 MOST = 8
 
@@ -21,7 +24,7 @@ def pictures(reveal: bool, found: NDArray[Any]) -> dict[str, Any]:
         reveal: Whether they are shown.
         found: (n, c, h, w) in [0, 1].
     """
-    if not reveal:
+    if reveal is not True:
         return {}
     scaled = np.round(255 * np.clip(np.nan_to_num(found[:MOST]), 0, 1)).astype(int)
-    return {"revealed": scaled.tolist()}
+    return {REVEALED: scaled.tolist()}

@@ -98,8 +98,9 @@ def at_best_threshold(
 ) -> dict[str, Any]:
     """The largest difference of true- and false-positive rate, with an honest interval.
 
-    The best threshold on some records looks better there than it is. Each half of the records is
-    judged by the threshold that is best on the other half.
+    The best threshold on some records looks better there than it is, so it is chosen on one half of
+    them and judged on the other. The halves do not change roles: each half's threshold and the
+    other's rates depend on each other, and an interval over both would be too narrow.
 
     Args:
         positives: (m,) scores of members, m at least 2; higher means likelier a member.
@@ -108,17 +109,15 @@ def at_best_threshold(
         rng: Parts the records in halves.
 
     Returns:
-        ``advantage`` and its ``interval``; how many members are ``revealed`` (pointed at, and
-        members) of how many ``members``, and how many others are ``accused`` of how many
-        ``others``.
+        ``advantage`` and its ``interval``; of the half that is judged, how many members are
+        ``revealed`` (pointed at, and members) of how many ``members``, and how many others are
+        ``accused`` of how many ``others``.
     """
     halves = [np.array_split(rng.permutation(scores), 2) for scores in (positives, negatives)]
-    revealed = accused = 0
-    for own, other in ((0, 1), (1, 0)):
-        threshold = _best(halves[0][other], halves[1][other])
-        revealed += int(np.sum(halves[0][own] >= threshold))
-        accused += int(np.sum(halves[1][own] >= threshold))
-    m, n = len(positives), len(negatives)
+    inside, outside = halves[0][1], halves[1][1]
+    threshold = _best(halves[0][0], halves[1][0])
+    revealed, accused = int(np.sum(inside >= threshold)), int(np.sum(outside >= threshold))
+    m, n = len(inside), len(outside)
     return {
         "advantage": revealed / m - accused / n,
         "interval": list(difference(revealed, m, accused, n, confidence)),

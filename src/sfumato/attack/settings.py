@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sfumato.attack.evidence import MINIMUM
 from sfumato.errors import InputError
@@ -70,3 +71,55 @@ def one_of(value: object, name: str, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise InputError(f"{name} is {value!r}", f"Known: {', '.join(known)}.")
+
+
+def flag(value: object, name: str) -> None:
+    """Refuses a setting that is neither true nor false: a word such as ``"none"`` means neither.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}", "Give true or false.")
+
+
+def number(
+    value: object, name: str, low: float, high: float = math.inf, *, above: bool = False
+) -> None:
+    """Refuses a setting that is no finite number from ``low`` (or above it) to ``high``.
+
+    Raises:
+        InputError: If it is not.
+    """
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    if right:
+        found = float(value)  # type: ignore[arg-type]
+        right = math.isfinite(found) and low <= found <= high and not (above and found == low)
+    if not right:
+        start = f"above {low:g}" if above else f"from {low:g}"
+        end = "" if high == math.inf else f" to {high:g}"
+        raise InputError(f"{name} is {value!r}", f"Give a number {start}{end}.")
+
+
+def several(value: object, name: str, what: str) -> tuple[Any, ...]:
+    """The items of a list; a single word or number is none.
+
+    Raises:
+        InputError: If it is no list.
+    """
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{name} is {value!r}", f"Give a list of {what}.")
+    return tuple(value)
+
+
+def names(value: object, name: str) -> tuple[str, ...]:
+    """The words of a list of them.
+
+    Raises:
+        InputError: If it is no list of words.
+    """
+    found = several(value, name, "column names")
+    for one in found:
+        if not isinstance(one, str):
+            raise InputError(f"{name} names {one!r}", "Give column names, in quotes where need be.")
+    return found

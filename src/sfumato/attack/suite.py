@@ -145,7 +145,7 @@ def read(text: str) -> tuple[str, dict[str, Any]]:
     if preset is None:
         return name, settings
     presets = getattr(registry.find("attack", name), "presets", {})
-    if preset not in presets:
+    if not isinstance(preset, str) or preset not in presets:
         known = f"Known: {', '.join(presets)}." if presets else "It has none."
         raise InputError(f"{name} has no preset {preset!r}", known)
     return name, {**presets[preset], **settings}

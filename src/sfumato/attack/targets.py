@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.attack import persons
 from sfumato.attack.nearest import Nearest, nearest_codes, nearest_pixels
 from sfumato.errors import InputError
 from sfumato.measure import features
@@ -87,7 +88,13 @@ def check(release: Release, evidence: Evidence) -> None:
 def balanced(
     evidence: Evidence, limit: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of as many members as non-members, at most ``limit`` of each."""
-    members, others = features.size(evidence.members), features.size(evidence.non_members)
-    each = min(limit, members, others)
-    return features.choose(members, each, rng), features.choose(others, each, rng)
+    """Row numbers of as many members as non-members, at most ``limit`` of each.
+
+    One record of each person, where persons are known.
+    """
+    members, others = (persons.one_each(d, rng) for d in (evidence.members, evidence.non_members))
+    each = min(limit, len(members), len(others))
+    return (
+        members[features.choose(len(members), each, rng)],
+        others[features.choose(len(others), each, rng)],
+    )

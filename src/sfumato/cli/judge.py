@@ -86,7 +86,8 @@ def attack(
         bool,
         typer.Option(
             "--reveal",
-            help="Show, in the report, the private pictures that released ones are nearest to.",
+            help="Show, in the report, the private pictures that released ones are nearest to, and "
+            "keep those that attacks were told to reveal.",
         ),
     ] = False,
     risk: Annotated[
@@ -102,6 +103,7 @@ def attack(
 ) -> None:
     """Attack a TARGET, whoever made it, with rows it was and was not made from."""
     import sfumato.api as api
+    from sfumato.attack.finding import REVEALED
     from sfumato.errors import InputError
     from sfumato.release.release import check_new, check_private
 
@@ -132,7 +134,8 @@ def attack(
     if risk is not None:
         prepared.risk(findings, risk)
     if as_json:
-        output.emit([finding.to_dict() for finding in findings])
+        shown_all = findings if reveal else [finding.hidden() for finding in findings]
+        output.emit([finding.to_dict() for finding in shown_all])
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
@@ -156,7 +159,10 @@ def attack(
     for finding in findings:
         output.plain(finding.summary)
     if out is not None:
+        asked = any(REVEALED in finding.details for finding in findings)
         shown = ", private pictures included" if reveal else ""
+        if asked and not reveal:
+            shown = "; the pictures that attacks found are left out (--reveal keeps them)"
         output.note(f"wrote {out}: for you alone{shown}")
     if risk is not None:
         output.note(f"wrote {risk}: who is exposed most, for you alone")

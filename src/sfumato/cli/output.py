@@ -167,15 +167,19 @@ def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, 
     import yaml
 
     from sfumato.errors import InputError
+    from sfumato.registry import value_of
 
     settings: dict[str, Any] = {}
     for pair in pairs or []:
         key, found, value = pair.partition("=")
         if not found or not key:
             raise InputError(f"{option} {pair!r} has no '='", f"Write {option} key=value.")
+        key = key.strip()
+        if key in settings:
+            raise InputError(f"{option} gives {key!r} twice", "Give each setting once.")
         try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            settings[key] = value_of(value)
+        except (yaml.YAMLError, ValueError):
             raise InputError(
                 f"{option} {pair!r} cannot be read", f"Write {option} key=value."
             ) from None

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import image_files, pixels
+from sfumato.data import image_files, persons, pixels
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.pixels import FilePixels, MemoryPixels, PixelSource
 from sfumato.data.sources import row_hashes, split_threshold
@@ -253,6 +253,8 @@ class ImageSet:
     def split(self, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
         """Parts the images by a hash of their number; the same seed gives the same parts.
 
+        Where it is known whom they show, by a hash of the person's: all of one are on one side.
+
         Args:
             fraction: Of the images to hold out, in (0, 1).
             seed: Of the hash.
@@ -263,9 +265,39 @@ class ImageSet:
         Raises:
             InputError: If a part would be empty.
         """
-        threshold = split_threshold(seed, len(self), fraction)
-        low = row_hashes(seed, 0, len(self)) < np.uint64(threshold)
+        if self.identity is None:
+            low = row_hashes(seed, 0, len(self)) < np.uint64(
+                split_threshold(seed, len(self), fraction)
+            )
+        else:
+            # By the person's name alone, so that one person more moves nobody else.
+            if not 0 < fraction < 1:
+                raise InputError(f"the held-out fraction is {fraction!r}", "Give one in (0, 1).")
+            low = persons.below(persons.named(self.identity), seed, fraction)
+            if low.all() or not low.any():
+                raise InputError(
+                    f"holding out {fraction:g} of the persons leaves one part empty",
+                    "Give more persons, another fraction or another seed.",
+                )
         return self.select(np.flatnonzero(~low)), self.select(np.flatnonzero(low))
+
+    def whose(self) -> NDArray[np.int64] | None:
+        """(n,) a number for the person of each image; None where it is not known whom they show.
+
+        The numbers mean nothing beyond this set, and are private.
+
+        Raises:
+            InputError: If an image shows nobody.
+        """
+        if self.identity is None:
+            return None
+        return np.unique(persons.named(self.identity), return_inverse=True)[1].astype(np.int64)
+
+    def shared_persons(self, other: ImageSet) -> int:
+        """How many persons are in both sets; 0 where one does not say whom it shows."""
+        if self.identity is None or other.identity is None:
+            return 0
+        return len(np.intersect1d(persons.named(self.identity), persons.named(other.identity)))
 
     def head(self, count: int) -> ImageSet:
         """The first images."""

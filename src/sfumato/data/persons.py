@@ -120,16 +120,8 @@ def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kep
     _check_order(source, unit)
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
-    from pandas.util import hash_array
-
-    threshold = np.uint64(fraction * 2**64)
-    # SipHash, the same on every machine; its key is of 16 letters.
-    key = hashlib.sha256(f"sfumato held out {seed}".encode()).hexdigest()[:16]
     parts = [
-        hash_array(
-            persons.to_numpy(zero_copy_only=False).astype(object), hash_key=key, categorize=False
-        )
-        < threshold
+        below(persons.to_numpy(zero_copy_only=False), seed, fraction)
         for persons in ids(source, unit)
     ]
     out = np.concatenate(parts) if parts else np.zeros(0, bool)
@@ -139,6 +131,16 @@ def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kep
             "Give more persons, another fraction or another seed.",
         )
     return Kept.of(source, ~out), Kept.of(source, out)
+
+
+def below(persons: NDArray[Any], seed: int, fraction: float) -> NDArray[np.bool_]:
+    """(n,) whether persons (n,) are held out, by a hash of their id."""
+    from pandas.util import hash_array
+
+    # SipHash, the same on every machine; its key is of 16 letters.
+    key = hashlib.sha256(f"sfumato held out {seed}".encode()).hexdigest()[:16]
+    hashes = hash_array(persons.astype(object), hash_key=key, categorize=False)
+    return np.asarray(hashes < np.uint64(fraction * 2**64))
 
 
 def _check_order(source: Source, unit: str) -> None:
@@ -191,6 +193,36 @@ def ids(source: Source, unit: str) -> Iterator[pa.Array]:
             )
         first_row += batch.num_rows
         yield persons
+
+
+def numbers(source: Source, unit: str) -> NDArray[np.int64]:
+    """(n,) a number for the person of each row: equal for equal persons of this source.
+
+    Raises:
+        InputError: If a row is of nobody, or rows have no order that lasts.
+    """
+    import pyarrow as pa
+
+    _check_order(source, unit)
+    encoded = pa.chunked_array(list(ids(source, unit)), pa.string()).dictionary_encode()
+    found = encoded.unify_dictionaries().combine_chunks().indices
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+
+
+def named(identity: NDArray[Any]) -> NDArray[np.str_]:
+    """(n,) identities as text without surrounding blanks.
+
+    Raises:
+        InputError: If one names nobody.
+    """
+    text = np.char.strip(np.asarray(identity).astype(str))
+    nobody = np.isin(text, NOBODY)
+    if nobody.any():
+        raise InputError(
+            f"record {int(np.argmax(nobody))} has no identity, and others have",
+            "Say of each whom it shows, or give no identities.",
+        )
+    return np.asarray(text, np.str_)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class Table:
         self._rows = Rows(schema, source, codes)
         self.bounded = bounded
         self._shuffled = False
+        self._whose: NDArray[np.int64] | None = None  # where codes are all that is left of rows
         self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
@@ -251,6 +252,12 @@ class Table:
             parts_of = persons.held_out(self.source, schema.unit, seed, fraction)
             rest, held_out = (self._some(part) for part in parts_of)
             return rest, held_out
+        if self._whose is not None and self._rows.known is not None:
+            named = self._whose
+            low = sources.row_hashes(seed, 0, int(named.max()) + 1)[named]
+            held = low < np.uint64(sources.split_threshold(seed, int(named.max()) + 1, fraction))
+            rest, held_out = self._rows_of_codes(~held), self._rows_of_codes(held)
+            return rest, held_out
         if isinstance(self.source, EngineSource) and not self.source.ordered:
             rest, held_out = (Table(schema, p) for p in parts.held_out(self.source, fraction, seed))
             return rest, held_out
@@ -281,9 +288,11 @@ class Table:
             rng = np.random.default_rng(seed)
             picked = np.sort(rng.choice(total, size=limit, replace=False))
         codes = parts.gathered(table.codes_batches(), schema, picked)
-        # Codes do not say whose a row is.
+        # Codes do not say whose a row is; numbers of persons are kept beside them.
         sampled = Table(schema.without_unit(), None, {n: c[:limit] for n, c in codes.items()})
         sampled._shuffled = not self.ordered
+        whose = self.whose()
+        sampled._whose = whose if whose is None or picked is None else whose[picked]
         return sampled
 
     def head(self, rows: int) -> Table:
@@ -295,19 +304,34 @@ class Table:
         if self._rows.known is not None:
             codes = {n: c[:rows] for n, c in self._rows.known.items()}
         source = None if self.source is None else sources.Head(self.source, rows)
-        return self._like(schema, source, codes)
+        made = self._like(schema, source, codes)
+        made._whose = None if self._whose is None else self._whose[:rows]
+        return made
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        return self._like(self.schema.with_target(name), self.source, self._rows.known)
+        return self._same_rows(self.schema.with_target(name), self._rows.known)
 
     def select(self, *names: str) -> Table:
         """The same rows with some of the columns, in the order given."""
         known = self._rows.known
         codes = None if known is None else {name: known[name] for name in names}
-        return self._like(self.schema.select(*names), self.source, codes)
+        return self._same_rows(self.schema.select(*names), codes)
 
     # -- persons -------------------------------------------------------------------------------
+
+    def whose(self) -> NDArray[np.int64] | None:
+        """(n,) a number for the person of each row; None where each row is of its own.
+
+        The numbers mean nothing beyond this table, and are private.
+
+        Raises:
+            InputError: If a row is of nobody, or rows have no order that lasts.
+        """
+        if self._whose is None and self.schema.unit is not None:
+            assert self.source is not None
+            self._whose = persons.numbers(self.source, self.schema.unit)
+        return self._whose
 
     def bound(self, key: bytes) -> Table:
         """At most ``rows_per_unit`` rows of each person, drawn at random by a secret key.
@@ -382,4 +406,21 @@ class Table:
         """Rows of this table under other facts, in the order that they are in."""
         made = Table(schema, source, codes, bounded=self.bounded)
         made._shuffled = self._shuffled
+        return made
+
+    def _same_rows(self, schema: Schema, codes: Mapping[str, NDArray[Any]] | None) -> Table:
+        """All rows of this table with other columns; of whom they are stays known."""
+        made = self._like(schema, self.source, codes)
+        made._whose = self._whose
+        return made
+
+    def _rows_of_codes(self, mask: NDArray[np.bool_]) -> Table:
+        """Rows of a table that is known as codes and numbers of persons."""
+        assert self._rows.known is not None
+        assert self._whose is not None
+        if not mask.any():
+            raise InputError("a part would have no rows", "Give more persons, or another seed.")
+        codes = {name: values[mask] for name, values in self._rows.known.items()}
+        made = self._like(self.schema.with_records(None), None, codes)
+        made._whose = self._whose[mask]
         return made

@@ -163,6 +163,8 @@ def evaluate(
     from sfumato.measure.utility import utility
 
     started = time.perf_counter()
+    if attacks is None or attacks:
+        Evidence(members, non_members)  # a sample no longer says who is on both sides
     release, members, non_members, sampled = _sampled(release, members, non_members, seed)
     findings: list[Finding] = []
     parts = (attacks is None or len(attacks) > 0) + 2
@@ -240,7 +242,7 @@ def _made(
     **more: Any,
 ) -> Evaluation:
     return Evaluation(
-        findings=tuple(findings),
+        findings=tuple(finding.hidden() for finding in findings),
         utility=matrix,
         seconds=round(time.perf_counter() - started, 3),
         release_id=release.card.release_id,

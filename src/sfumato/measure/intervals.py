@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.errors import InputError
+
 Interval = tuple[float, float]
+
+FEWEST_PERSONS = 10
 
 
 def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -> Interval:
@@ -35,6 +40,41 @@ def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -
     return min(low, rate), max(high, rate)
 
 
+def bounded_mean(rate: float, trials: float, confidence: float = 0.95) -> Interval:
+    """An interval of the mean of independent values in [0, 1], whatever their distribution.
+
+    All means that the observed one, by the Chernoff bound, would not exclude; at 0 and 1 it is the
+    Clopper-Pearson interval, elsewhere wider than that and narrower than the usual Hoeffding one.
+
+    Args:
+        rate: Their observed mean.
+        trials: How many there are.
+        confidence: At least this is covered.
+
+    Source: Hoeffding, Journal of the American Statistical Association 58 (1963), equation 2.1.
+
+    >>> [round(bound, 4) for bound in bounded_mean(0.0, 100)]
+    [0.0, 0.0362]
+    """
+    limit = math.log(2 / (1 - confidence)) / trials
+
+    def away(mean: float) -> float:
+        """The relative entropy of coins of the observed and of another mean."""
+        parts = ((rate, mean), (1 - rate, 1 - mean))
+        return sum(p * math.log(p / q) if q > 0 else math.inf for p, q in parts if p > 0)
+
+    def edge(outside: float) -> float:
+        if away(outside) <= limit:
+            return outside
+        inside = rate
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if away(middle) > limit else (middle, outside)
+        return outside
+
+    return edge(0.0), edge(1.0)
+
+
 def difference(
     successes: float, trials: float, against: float, of: float, confidence: float = 0.95
 ) -> Interval:
@@ -50,11 +90,21 @@ def difference(
     [0.9, 1.0]
     """
     p, q = successes / trials, against / of
-    p_low, p_high = clopper_pearson(successes, trials, confidence)
-    q_low, q_high = clopper_pearson(against, of, confidence)
-    low = p - q - math.hypot(p - p_low, q_high - q)
-    high = p - q + math.hypot(p_high - p, q - q_low)
+    both = clopper_pearson(successes, trials, confidence), clopper_pearson(against, of, confidence)
+    low, high = of_difference((p, q), both)
     return max(-1.0, low), min(1.0, high)
+
+
+def of_difference(figures: Sequence[float], around: tuple[Interval, Interval]) -> Interval:
+    """The interval of a difference of two independent figures that have one each.
+
+    Source: Donner and Zou, Statistics in Medicine 31 (2012) 1113.
+    """
+    (p, q), ((p_low, p_high), (q_low, q_high)) = figures, around
+    return (
+        p - q - math.hypot(p - p_low, q_high - q),
+        p - q + math.hypot(p_high - p, q - q_low),
+    )
 
 
 def normal_quantile(confidence: float) -> float:
@@ -103,6 +153,56 @@ def auc(
     reach = normal_quantile(confidence) * math.sqrt(variance)
     low, high = _score_interval(area, standing.size, opposite.size, confidence)
     return area, (max(0.0, min(low, area - reach)), min(1.0, max(high, area + reach)))
+
+
+def auc_of_persons(
+    positives: NDArray[Any],
+    negatives: NDArray[Any],
+    persons: NDArray[Any],
+    confidence: float = 0.95,
+) -> tuple[float, Interval]:
+    """The area under the ROC curve of pairs of scores, several of which are of one person.
+
+    The interval is the wider, on either side, of that of persons' placements (by the t
+    distribution, for there may be few persons) and of a score interval of as many persons, which
+    keeps a width where the sides separate.
+
+    Args:
+        positives: (n,) scores, higher where the attack is surer.
+        negatives: (n,) scores.
+        persons: (n,) whose each positive and the negative beside it are.
+        confidence: Of the interval.
+
+    Raises:
+        InputError: If there are fewer than 10 persons.
+
+    Source: Obuchowski, Biometrics 53 (1997) 567; Newcombe, as for :func:`auc`.
+    """
+    from scipy.special import stdtrit
+
+    at, people = numbered(persons)
+    standing, opposite = placements(positives, negatives)
+    area, n = float(standing.mean()), len(standing)
+    away = np.bincount(at, standing - area) + np.bincount(at, opposite - area)
+    error = math.sqrt(people / (people - 1) * float(np.square(away).sum())) / n
+    reach = float(stdtrit(people - 1, (1 + confidence) / 2)) * error
+    low, high = _score_interval(area, people, people, confidence)
+    return area, (max(0.0, min(low, area - reach)), min(1.0, max(high, area + reach)))
+
+
+def numbered(persons: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
+    """(n,) numbers from 0 on of persons (n,), and how many there are.
+
+    Raises:
+        InputError: If there are fewer than 10, of whom no interval says anything.
+    """
+    names, at = np.unique(persons, return_inverse=True)
+    if len(names) < FEWEST_PERSONS:
+        raise InputError(
+            f"{len(names)} persons are too few for an interval",
+            f"Give records of at least {FEWEST_PERSONS} to judge on.",
+        )
+    return at.astype(np.int64), len(names)
 
 
 def _score_interval(area: float, m: int, n: int, confidence: float) -> Interval:

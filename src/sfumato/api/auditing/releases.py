@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sfumato.api.auditing.canaries import FEWEST, is_swapped, judged
 from sfumato.api.auditing.record import Audit, check_confidence
-from sfumato.attack import targets
+from sfumato.attack import persons, targets
 from sfumato.attack.evidence import Evidence
 from sfumato.attack.loss import log_odds
 from sfumato.errors import InputError
@@ -46,7 +46,8 @@ def audit_release(
 ) -> Audit:
     """A lower bound on a release's epsilon from how well membership can be guessed.
 
-    Where the claim is of a record that is present or absent, records are taken at random whatever
+    One record of each person is played with, where persons are known. Where the claim is of a
+    record that is present or absent, records are taken at random whatever
     they were, for as many of either kind would be no coins of their own: knowing all the others
     one would know the last. Where it is of replaced records, a member and a non-member are put in a
     pair, by chance, and what is guessed is which of the two was in.
@@ -75,8 +76,9 @@ def audit_release(
     evidence = Evidence(members, non_members)
     targets.check(release, evidence)
     rng = np.random.default_rng(seed)
-    sizes = features.size(members), features.size(non_members)
-    chosen = (_for_pairs if swapped else _by_coins)(sizes, rng)
+    own = [persons.one_each(side, rng) for side in (members, non_members)]
+    drawn = (_for_pairs if swapped else _by_coins)((len(own[0]), len(own[1])), rng)
+    chosen = [rows[some] for rows, some in zip(own, drawn, strict=True)]
     progress(0, 1, "scoring records")
     scores = _scores(release, (members, non_members), chosen, rng)
     if swapped:

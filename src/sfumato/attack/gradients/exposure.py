@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 AS_TRAINED, BARE = "as trained", "bare"
 RELEASED, FRESH = "released", "fresh"
+_STREAM = 0x6E6F697365  # "noise"
+_PROTECTED = ("clip", "noise", "stddev")
+"""A plan that names one of these describes a protection, if perhaps none that is known here."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +46,39 @@ class Exposure:
             gradient: ``AS_TRAINED`` or ``BARE``.
 
         Raises:
-            InputError: If the card tells of noise, but not of one clip norm for all of it.
+            InputError: If the card tells of protection, but not by flat clipping and independent
+                noise of one multiplier.
         """
         if gradient not in (AS_TRAINED, BARE):
             raise InputError(f"gradient is {gradient!r}", f"Use {AS_TRAINED!r} or {BARE!r}.")
-        multiplier = plan.get("noise_multiplier")
-        if gradient == BARE or multiplier is None:
+        if gradient == BARE or not any(word in name for name in plan for word in _PROTECTED):
             return cls()
-        clip = plan.get("clipping", {}).get("max_grad_norm")
-        if not isinstance(clip, int | float) or not isinstance(multiplier, int | float):
+        multiplier, clipping = plan.get("noise_multiplier"), plan.get("clipping")
+        settings = clipping if isinstance(clipping, Mapping) else {}
+        clip = settings.get("max_grad_norm")
+        flat = settings.get("type") == "Flat" and _plain(clip) and _plain(multiplier)
+        if not flat or "coefficients" in plan:
+            what = "noise that is correlated between steps" if flat else settings.get("type")
             raise InputError(
-                "the card names no single clip norm and noise multiplier of a step",
-                f"This attack knows flat clipping only; give gradient={BARE!r} to attack none.",
+                "the card names no single clip norm and noise multiplier of a step"
+                + (f", but {what}" if what not in (None, "Flat") else ""),
+                "This attack knows flat clipping with independent noise only; give "
+                f"gradient={BARE!r} to attack none.",
             )
+        assert clip is not None
+        assert multiplier is not None
         return cls(float(clip), float(multiplier))
 
-    def __call__(self, gradients: Tensor, seed: int) -> Tensor:
+    def __call__(self, gradients: Tensor, seed: int | tuple[int, ...]) -> Tensor:
         """What is seen of gradients (n, d), each in a step of its own.
 
         The noise is seeded: this is a game on the custodian's machine, nothing that is released.
+        Its stream is its own, so that neither first guesses nor fresh weights of a seed share
+        numbers with it.
+
+        Args:
+            gradients: (n, d).
+            seed: Of the noise; several numbers where one attack asks several times.
         """
         import torch
 
@@ -69,7 +86,9 @@ class Exposure:
             return gradients
         norms = gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
         clipped = gradients * (self.max_grad_norm / norms).clamp(max=1)
-        random = torch.Generator().manual_seed(seed)
+        given = seed if isinstance(seed, tuple) else (seed,)
+        (own,) = np.random.SeedSequence([_STREAM, *given]).generate_state(1, np.uint64)
+        random = torch.Generator().manual_seed(int(own))
         noise = torch.randn(gradients.shape, generator=random, dtype=gradients.dtype)
         seen: Tensor = clipped + self.noise_multiplier * self.max_grad_norm * noise
         return seen
@@ -97,6 +116,10 @@ class Exposure:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {"max_grad_norm": self.max_grad_norm, "noise_multiplier": self.noise_multiplier}
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def weights_of(module: nn.Module, weights: str, seed: int) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, roc, targets
+from sfumato.attack import blind, ceilings, persons, roc, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.membership import scores
@@ -129,7 +129,8 @@ def play(
     """Draws the targets and reads the records.
 
     Where an attack needs auxiliary records and the evidence has none, half of the non-members are
-    taken as such, and targets are drawn from the rest.
+    taken as such, and targets are drawn from the rest. Of each person, where persons are known, one
+    record plays.
 
     Args:
         settings: Of the attack.
@@ -146,14 +147,14 @@ def play(
     rng = np.random.default_rng(seed)
     model = release.model
     _, read = task_of(model.schema, model.takes, seed, 1)
-    outside, helpers = np.arange(features.size(evidence.non_members)), np.zeros(0, np.int64)
+    outside, helpers = persons.one_each(evidence.non_members, rng), np.zeros(0, np.int64)
     held: Table | ImageSet | None = evidence.auxiliary
     if auxiliary and held is None:
         held = evidence.non_members
         outside, helpers = _halved(outside, auxiliary, rng)
     elif auxiliary and held is not None:
-        helpers = features.choose(features.size(held), auxiliary, rng)
-    inside = np.arange(features.size(evidence.members))
+        helpers = persons.choose(held, auxiliary, rng)
+    inside = persons.one_each(evidence.members, rng)
     each = min(settings.max_targets, len(inside), len(outside))
     chosen, others = _choose(inside, each, rng), _choose(outside, each, rng)
     further = _further(inside, outside, chosen, others, pool, rng) if pool else None
@@ -191,7 +192,7 @@ def _halved(
             f"{len(rows)} non-members are too few to set half of them apart for calibration",
             f"Give auxiliary records, or at least {2 * MINIMUM} non-members.",
         )
-    apart = features.choose(len(rows), min(most, len(rows) // 2), rng)
+    apart = rows[features.choose(len(rows), min(most, len(rows) // 2), rng)]
     return np.setdiff1d(rows, apart), apart
 
 

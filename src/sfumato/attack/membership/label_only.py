@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sfumato.attack.membership import queries
 from sfumato.attack.membership.game import Game, Side, finding, play
-from sfumato.attack.settings import Settings, whole
+from sfumato.attack.settings import Settings, number, several, whole
+from sfumato.errors import InputError
 from sfumato.registry import attack
 
 if TYPE_CHECKING:
@@ -48,10 +49,16 @@ class LabelOnly(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.repeats, "repeats", 1)
-        for count in self.columns:
+        levels = several(self.noise, "noise", "standard deviations")
+        counts = several(self.columns, "columns", "whole numbers")
+        for level in levels:
+            number(level, "noise", 0)
+        for count in counts:
             whole(count, "columns", 1)
-        object.__setattr__(self, "noise", tuple(float(level) for level in self.noise))
-        object.__setattr__(self, "columns", tuple(self.columns))
+        if not levels or not counts:
+            raise InputError("a list of variations is empty", "Give noise and columns each one.")
+        object.__setattr__(self, "noise", tuple(float(level) for level in levels))
+        object.__setattr__(self, "columns", counts)
 
     def __call__(self, release: Release, evidence: Evidence, *, seed: int = 0) -> Finding:
         """The area under the ROC curve of the share of variations that stay right."""

@@ -59,6 +59,8 @@ class Shadowed(Settings):
         whole(self.epochs, "epochs", 1)
         whole(self.max_records, "max_records", 4 * MINIMUM)
         whole(self.workers, "workers", 1)
+        if not isinstance(self.cache, str):
+            raise InputError(f"cache is {self.cache!r}", "Give a folder's path.")
         if self.family not in (AUTO, *FAMILIES):
             raise InputError(
                 f"family is {self.family!r}", f"Known: {', '.join((AUTO, *FAMILIES))}."
