@@ -239,6 +239,12 @@ def test_canaries_see_a_model_that_was_trained_without_noise_and_spare_an_honest
     assert audit("learn.dpsgd", **options).broken
 
 
+def test_a_model_is_audited_whose_scales_are_released_and_not_trained() -> None:
+    settings = {"network": "dense", "expected_batch_size": 20, "epochs": 1.0, "seed": 1}
+    found = audit("learn.adlm", epsilon=4.0, settings=settings, runs=40, records=20, device="cpu")
+    assert not found.broken
+
+
 def test_an_audit_says_when_nothing_it_could_see_would_refute_the_claim() -> None:
     found = audit(
         "tables.independent", epsilon=8, delta=0, canaries=40, source=seeded(0), confidence=0.99

@@ -119,20 +119,26 @@ def weights(model: Model) -> Array:
 
 
 def gradient(model: Model, records: Any, at: int) -> Array:
-    """Minus the gradient of the loss on one record, of length 1: where training on it pulls."""
+    """Minus the gradient of the loss on one record, of length 1: where training on it pulls.
+
+    It is 0 along weights that are released and not trained, such as noisy scales of the inputs.
+    """
     import torch
 
     from sfumato.learn.examples import labelled
 
     inputs, labels = labelled(records)
     module = model.module
-    parameters = list(module.parameters())
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     # Inputs of one record keep the batch's axis.
     loss = torch.nn.functional.cross_entropy(module(inputs[at : at + 1]), labels[at : at + 1])
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    found = dict(zip(trained, grads, strict=True))
     parts = [
-        np.zeros(p.numel()) if g is None else g.detach().double().numpy().ravel()
-        for p, g in zip(parameters, found, strict=True)
+        np.zeros(p.numel())
+        if (grad := found.get(name)) is None
+        else grad.detach().double().numpy().ravel()
+        for name, p in module.named_parameters()
     ]
     pull: Array = -np.concatenate(parts)
     return pull / max(float(np.linalg.norm(pull)), 1e-30)
