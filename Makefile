@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
-	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-finetune bench-adaptive \
+	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-shapes bench-finetune bench-adaptive \
 	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points clean
 
 demo: $(VENV)/.core
@@ -64,6 +64,12 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 bench-images: $(VENV)/.dev
 	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion \
 		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi
+
+# Colour, and 8 x 8 pixels: every method at one epsilon on small real sets.
+bench-shapes: $(VENV)/.dev
+	$(BIN)/python benchmarks/images.py --data digits photographs --epsilon 10 --seeds 0 --out benchmarks/results/shapes.json --method real \
+		generators.merf generators.taught generators.cvae generators.dpgan generators.psg generators.sinkhorn generators.diffusion[preset=quick] \
+		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi images.pixelate images.gaussian
 
 # About 25 minutes on one core; it goes on where it stopped.
 bench-points: $(VENV)/.core

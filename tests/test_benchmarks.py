@@ -15,6 +15,8 @@ TEST, HELD_OUT = "test images", "held-out training images"
 
 
 def bench(name: str) -> Any:
+    if str(FOLDER) not in sys.path:  # benchmarks import each other by name
+        sys.path.append(str(FOLDER))
     spec = importlib.util.spec_from_file_location(f"bench_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -76,3 +78,12 @@ def test_the_committed_runs_of_taught_sets_are_all_on_test_images() -> None:
     found = json.loads((FOLDER / "results" / "taught.json").read_text(encoding="utf-8"))
     assert {row["judged_on"] for row in module.kept(FOLDER / "results" / "taught.json")} == {TEST}
     assert found["summary"] == module.summary(found["rows"])
+
+
+def test_the_patches_of_photographs_are_in_one_part_each() -> None:
+    photographs = bench("photographs").photographs
+    train, test = photographs("train"), photographs("test")
+    assert train.schema.shape == (3, 16, 16)
+    assert set(train.labels) == {0, 1} == set(test.labels)
+    seen = {patch.tobytes() for patch in train.images}
+    assert not any(patch.tobytes() in seen for patch in test.images)
