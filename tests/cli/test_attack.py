@@ -145,6 +145,10 @@ def test_pictures_of_a_finding_are_not_printed_unasked(
     assert "revealed" not in sfumato(*asked, "--json").out
     ran = sfumato(*asked, "--out", tmp_path / "hidden")
     assert "left out" in ran.err
+    nothing = sfumato(*asked, "--out", tmp_path / "shown", "--reveal")
+    assert "no training pictures to reveal" in nothing.err  # no attack was told to
+    told = ("gradient.inversion[reveal=true]",)
+    monkeypatch.setattr("sfumato.attack.suite.planned", lambda *a: told)
     shown = sfumato(*asked, "--json", "--out", tmp_path / "shown", "--reveal")
     assert "revealed" in shown.out
 

@@ -89,19 +89,20 @@ class Prepared:
         return evaluation
 
     def check_reveal(self, attacks: Sequence[str] | None = None) -> None:
-        """Refuses, before anything is attacked, to reveal pictures that no finding will name.
+        """Refuses, before anything is attacked, to reveal pictures that no finding will have.
 
         Args:
             attacks: As for :meth:`attack`.
 
         Raises:
-            InputError: If the attack that finds them does not run.
+            InputError: If neither the attack that finds training pictures runs, nor one that was
+                told to reveal what it makes.
         """
         from sfumato.attack import suite
         from sfumato.report.memorised import ATTACK
 
-        names = suite.planned(self.release, self.evidence, attacks)
-        if ATTACK not in [suite.read(text)[0] for text in names]:
+        planned = map(suite.read, suite.planned(self.release, self.evidence, attacks))
+        if not any(name == ATTACK or given.get("reveal") is True for name, given in planned):
             raise InputError(*_NO_PICTURES)
 
     def check_risk(self, file: str | Path) -> Path:
