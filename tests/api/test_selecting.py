@@ -87,6 +87,36 @@ def test_what_cannot_be_is_refused_before_anything_is_spent(
     assert not list(ledger.entries())
 
 
+def test_small_budgets_are_for_trained_candidates_too() -> None:
+    """A candidate's own calibration gives up where a budget is far smaller than it needs."""
+    from sfumato.api.selecting import Feedback
+    from sfumato.data import ImageSchema
+    from sfumato.privacy.budget import Budget
+    from sfumato.publish.generators.dpgan import DpGan
+    from sfumato.publish.selection import Selection
+
+    facts = ImageSchema(1, 28, 28, ("a", "b")).with_records(60_000)
+    made = Selection((DpGan(device="cpu"),), Feedback(), 1.0).calibrate(Budget(0.3, 1e-5), facts)
+    assert 0.29 < made.guarantee.epsilon() <= 0.3
+
+
+def test_pictures_that_no_dcgan_takes_are_refused_before_the_debit() -> None:
+    flat = ImageSet.from_arrays(
+        np.zeros((400, 1, 1, 8), np.float32), np.arange(400) % 2, ("a", "b")
+    )
+    ledger = Ledger.in_memory()
+    with pytest.raises(InputError, match="none that a DCGAN can be trained on"):
+        selected(data=flat, ledger=ledger)
+    assert not list(ledger.entries())
+
+
+def test_each_of_several_processes_does_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "here")
+    with pytest.raises(InputError, match="torchrun started 2 processes"):
+        selected()
+
+
 def test_the_judge_looks_at_each_record_alone() -> None:
     made, records = pictures(60), pictures(50)
     whole, rest = FEEDBACK.similarities(made, [records, records.head(10)], 3)

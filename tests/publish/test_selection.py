@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -96,7 +97,9 @@ def test_the_most_wanted_candidate_that_passes_is_released_under_its_own_name() 
     assert release.card.proven == made.guarantee
     assert not release.card.verify()
     assert len(list(ledger.entries())) == 1
-    assert "must not be told" in " ".join(release.card.caveats)
+    said = " ".join(release.card.caveats)
+    assert "must not be told" in said
+    assert "one of several noisy comparisons" in said
 
 
 def test_members_and_those_set_aside_are_all_records_parted_by_coins() -> None:
@@ -106,6 +109,41 @@ def test_members_and_those_set_aside_are_all_records_parted_by_coins() -> None:
     inside, outside = map(len, judge.sides)
     assert inside + outside == RECORDS
     assert 20 < outside < 100
+
+
+def test_where_records_are_replaced_exactly_as_many_are_used_as_were_declared() -> None:
+    judge = Fixed()
+
+    class Replaced(Count):
+        neighbours = Neighbours.REPLACE_ONE
+
+    chosen = selection("a", judge=judge, held_out=0.3, limit=1.0)
+    made = calibrated(replace(chosen, candidates=(Replaced(),)))
+    for _ in range(3):
+        made.run(pictures(), SeededSource(4), silent)
+        assert list(map(len, judge.sides)) == [140, 60]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -7.0, 1e9])
+def test_whatever_a_judge_gives_a_record_adds_no_more_than_was_accounted(value: float) -> None:
+    made = calibrated(selection("a", judge=Fixed((value, value)), limit=1.0, trials=1.0))
+    found = made.run(pictures(), SeededSource(0), silent).notes["difference"]
+    assert abs(found) < 1
+
+
+def test_a_card_does_not_say_how_long_the_trials_took() -> None:
+    """It says when they were paid for, to the second; planted: the time of writing."""
+
+    class Slow(Fixed):
+        def __call__(self, *given: Any) -> list[Any]:
+            time.sleep(1.1)
+            return super().__call__(*given)
+
+    made = calibrated(selection("a", judge=Slow(), trials=1.0))
+    ledger = Ledger.in_memory()
+    release = made(pictures(), ledger=ledger)
+    paid = next(iter(ledger.entries())).time
+    assert release.card.created[:19] == paid[:19]
 
 
 def test_where_no_trial_passes_nothing_is_released_and_that_is_paid_for() -> None:
@@ -169,7 +207,7 @@ def test_candidates_must_go_together() -> None:
         calibrated(both)
     with pytest.raises(InputError, match="gives a local guarantee"):
         replace(selection("a"), candidates=(Local(),))
-    with pytest.raises(InputError, match="same kind of thing"):
+    with pytest.raises(InputError, match="publishes no pictures, or takes none"):
         replace(selection("a"), candidates=(Count(), Rows()))
 
 

@@ -77,7 +77,7 @@ def plan(
         InputError: If anything named is unknown, missing or out of range.
         BudgetError: If the ledger's ceiling would refuse the release.
     """
-    _one_process()
+    one_process()
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
@@ -346,7 +346,7 @@ def _preset(method: str, cls: Any, name: object) -> dict[str, Any]:
     return dict(known[name])
 
 
-def _one_process() -> None:
+def one_process() -> None:
     """Refuses to run in each of several processes, where each would pay for a release of its own.
 
     Raises:

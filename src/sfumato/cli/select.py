@@ -54,8 +54,9 @@ def select(
 ) -> None:
     """Publish pictures by the most wanted candidate that passes generator feedback.
 
-    All trials are paid for together: each has about half of EPSILON. Where none passes, nothing
-    is written, and the budget is spent all the same. Try settings on public data first: that is
+    All trials are paid for together: each has a little less than half of EPSILON. Where none
+    passes, nothing is written, and the budget is spent all the same. How many were run is secret:
+    hand the release over at a time fixed beforehand. Try settings on public data first: that is
     free.
     """
     import sfumato.api as api

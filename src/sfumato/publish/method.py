@@ -7,6 +7,7 @@ calibrated run touches private data, and it does so after the ledger has taken t
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -163,8 +164,21 @@ class Calibrated:
             seeds=artefact.seeds,
             artefact={"kind": artefact.kind},
             versions=versions(),
+            created=_seconds(entry.time),
         )
         return Release(card=card, artefact=artefact)
+
+
+TUNED = (
+    "Settings that were chosen by looking at these records, by training several times, are not "
+    "covered: choose on public data, or pay for every try."
+)
+"""The caveat of methods whose settings people are tempted to try out."""
+
+
+def _seconds(time: str) -> str:
+    """When a release was paid for, to the second: how long it took may tell of the records."""
+    return datetime.datetime.fromisoformat(time).isoformat(timespec="seconds")
 
 
 class RecordCaveat(str):

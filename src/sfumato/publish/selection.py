@@ -3,14 +3,16 @@
 Settings that are tried on private data and kept or thrown away by what came of them leak through
 the choice, however private each try is. Here the number of tries is random and secret, each try is
 one of the candidates drawn at random, and its score is computed under noise of its own: what is
-picked costs about twice a try (three times at most, without delta), however many candidates there
-are (Papernot, Steinke, ICLR 2022; accounted as :class:`sfumato.privacy.events.SelectedDpEvent`).
+picked costs a little more than two tries (never more than three without delta), however many
+candidates there are (Papernot, Steinke, ICLR 2022; accounted as
+:class:`sfumato.privacy.events.SelectedDpEvent`).
 
-A try sets records aside, by secret coins that each record has to itself: the candidate publishes
-from the others, the *judge* gives every record a value in [0, 1] (how near it is to what a
-generator makes of the release, say), and the mean over those that were used, less the mean over
-those set aside, is compared with a public limit. Sums and counts of both sides are released under
-Gaussian noise, and the means are quotients of these.
+A try sets records aside: by coins that each record has to itself, or, where neighbours differ in a
+record's value, so many of them, drawn at random; either way a record of two neighbours is on the
+same side in both. The candidate publishes from the others, the *judge* gives every record a value
+in [0, 1] (how near it is to what a generator makes of the release, say), and the mean over those
+that were used, less the mean over those set aside, is compared with a public limit. Sums and counts
+of both sides are released under Gaussian noise, and the means are quotients of these.
 
 Source: the private loop of generator feedback, perturbation.md J.3; Papernot, Steinke 2022.
 """
@@ -30,7 +32,7 @@ from sfumato.privacy.guarantee import Central
 from sfumato.privacy.mechanisms import Gaussian
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish import checks
-from sfumato.publish.method import Calibrated, Progress, settings
+from sfumato.publish.method import TUNED, Calibrated, Progress, RecordCaveat, settings
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -109,10 +111,11 @@ class Selection:
                     f"{candidate.name} gives a {candidate.relation} guarantee",
                     "Give methods with a central one.",
                 )
-        kinds = {(candidate.kinds, candidate.gives) for candidate in self.candidates}
-        if len(kinds) > 1:
-            names = ", ".join(sorted({candidate.name for candidate in self.candidates}))
-            raise InputError(f"{names} do not publish the same kind of thing", "Give such as do.")
+            if "images" not in candidate.kinds or candidate.gives != "images":
+                raise InputError(
+                    f"{candidate.name} publishes no pictures, or takes none",
+                    "A selection is of methods that make pictures of pictures.",
+                )
         checks.number("limit", self.limit, 0, 1, closed=False)
         checks.number("trials", self.trials, 1, _MOST_TRIALS)
         for name in ("held_out", "score_share"):
@@ -142,26 +145,46 @@ class Selection:
                 f"held_out is {self.held_out:g} of {facts.records} records",
                 f"Leave at least {_FEWEST} on either side.",
             )
-        kept = facts.with_records(max(1, round((1 - self.held_out) * facts.records)))
-        least, most, best = budget.epsilon * _LEAST_SHARE, budget.epsilon, None
-        while most > least * (1 + _CLOSE):
-            middle = math.sqrt(least * most) if best else least
-            trial = self._trial(replace(budget, epsilon=middle), kept)
-            if trial.guarantee(self.trials).epsilon() <= budget.epsilon:
-                least, best = middle, trial
-            elif best is None:
+        at, trial = budget.epsilon, None
+        while trial is None or self._spent(trial) > budget.epsilon:
+            at /= 2
+            if at < budget.epsilon * _LEAST_SHARE:
                 raise InputError(
                     f"no trial is small enough that {self.trials:g} of them meet {budget}",
                     "Give a larger budget or fewer trials.",
                 )
+            trial = self._trial(replace(budget, epsilon=at), facts)
+        most = 2 * at
+        while most > at * (1 + _CLOSE):
+            middle = math.sqrt(at * most)
+            larger = self._trial(replace(budget, epsilon=middle), facts)
+            if self._spent(larger) <= budget.epsilon:
+                at, trial = middle, larger
             else:
                 most = middle
-        assert best is not None
-        return self._calibrated(best, budget, facts)
+        return self._calibrated(trial, budget, facts)
+
+    def _spent(self, trial: _Trial) -> float:
+        """The epsilon of all trials like this one.
+
+        Raises:
+            InputError: If a candidate's event has no bound that a selection could use.
+        """
+        try:
+            return trial.guarantee(self.trials).epsilon()
+        except InputError as error:
+            names = ", ".join(dict.fromkeys(one.method.name for one in trial.made))
+            raise InputError(
+                f"one of {names} cannot be a candidate under {trial.relation.value}: "
+                f"{error.problem}",
+                "Leave it out, or ask for it under add-remove.",
+            ) from None
 
     def _trial(self, budget: Budget, facts: Any) -> _Trial:
         from sfumato.privacy.calibration import analytic_gaussian_mu
 
+        used = max(1, round((1 - self.held_out) * facts.records))
+        facts = facts.with_records(used)
         made = tuple(method.calibrate(budget, facts) for method in self.candidates)
         guarantees: list[Any] = [one.guarantee for one in made]
         relations = {Neighbours(guarantee.neighbours) for guarantee in guarantees}
@@ -205,11 +228,21 @@ class Selection:
             run=_Run(self, trial),
             public=tuple(fact for one in trial.made for fact in one.public),
             caveats=(
-                *dict.fromkeys(line for one in trial.made for line in one.caveats),
+                *dict.fromkeys(
+                    line
+                    for one in trial.made
+                    for line in one.caveats
+                    if line != TUNED and not isinstance(line, RecordCaveat)
+                ),
+                "One record is one image: of a person with several, all together are protected "
+                "less, by group privacy.",
+                "Settings that were chosen by looking at these records in any other way than by "
+                "this selection are not covered.",
                 "How many trials were run, how long they took and what the others gave is no part "
-                "of the release, and must not be told.",
-                "The limit says nothing that the guarantee does not: a release that passed has "
-                "passed one noisy comparison.",
+                "of the release, and must not be told: hand it over at a time fixed beforehand.",
+                "The limit says nothing that the guarantee does not: the release has passed one of "
+                "several noisy comparisons, and the difference that is stated is too small, for "
+                "it is the least of those that passed.",
             ),
         )
 
@@ -299,21 +332,37 @@ class _Run:
         self, at: int, data: Any, source: NoiseSource, progress: Progress
     ) -> tuple[Artefact, float]:
         """A trial: what the candidate publishes, and the noisy difference."""
-        aside = source.bernoulli(self.selection.held_out, len(data))
+        aside = self._aside(len(data), source)
         sides = [data.select(np.flatnonzero(side)) for side in (~aside, aside)]
         made = self.trial.made[at]
         artefact = made.run(sides[0], source, progress)
         seed = int(source.integers(1 << 31, 1)[0])
         values = self.selection.judge(artefact.content, sides, seed)
-        exact = []
+        exact: list[float] = []
         for side, value in zip(sides, values, strict=True):
-            if len(value) != len(side) or not ((value >= 0) & (value <= 1)).all():
-                raise AssertionError("a judge's values are one for each record, in [0, 1]")
-            exact += [float(np.floor(value / _GRID).sum() * _GRID), float(len(side))]
+            if len(value) != len(side):
+                raise AssertionError("a judge gives a value for each record")
+            # Whatever a judge gives, a record adds no more than was accounted.
+            bounded = np.clip(np.nan_to_num(np.asarray(value, np.float64)), 0.0, 1.0)
+            exact += [float(np.floor(bounded / _GRID).sum() * _GRID), float(len(side))]
         noisy = self.trial.comparison.release(np.array(exact), source)
         if min(noisy[1], noisy[3]) <= 0:
             return artefact, math.inf
         return artefact, float(noisy[0] / noisy[1] - noisy[2] / noisy[3])
+
+    def _aside(self, records: int, source: NoiseSource) -> NDArray[np.bool_]:
+        """(n,) whom this trial sets aside; who is, is the same for both of two neighbours.
+
+        Where a record may be added, by a coin of its own. Where one is replaced, the number is
+        exactly what the candidates were calibrated for, as that of all records is public.
+        """
+        if self.trial.relation is Neighbours.ADD_REMOVE:
+            return source.bernoulli(self.selection.held_out, records)
+        used = self.trial.made[0].facts.records
+        rng = np.random.default_rng(int.from_bytes(source.bytes(16), "little"))
+        aside = np.ones(records, np.bool_)
+        aside[rng.permutation(records)[:used]] = False
+        return aside
 
 
 def as_picked(release: Release, calibrated: Calibrated) -> Release:

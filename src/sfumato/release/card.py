@@ -41,7 +41,8 @@ class Card:
         seeds: Seeds of everything that is not privacy noise.
         artefact: ``kind`` and ``files`` (name, sha256, bytes), filled in when saved.
         versions: Of sfumato, Python and what computed the release.
-        created: UTC, ISO 8601.
+        created: When it was paid for, UTC, ISO 8601, to the second. How long it took then is not
+            said, for that may hang on the records.
     """
 
     release_id: str

@@ -22,7 +22,7 @@ from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.rounds import RELATION, Aggregation, Rounds
 from sfumato.publish.generators.sampling import DrawsAgain
-from sfumato.publish.method import Calibrated, RecordCaveat
+from sfumato.publish.method import TUNED, Calibrated, RecordCaveat
 
 if TYPE_CHECKING:
     import torch
@@ -212,6 +212,5 @@ _CAVEATS = (
     ),
     "Epsilon is that of all noisy answers, whatever the teachers said; smaller figures in the "
     "literature depend on their votes and are private themselves.",
-    "Settings that were chosen by looking at these records, by training several times, are not "
-    "covered: choose on public data, or pay for every try.",
+    TUNED,
 )

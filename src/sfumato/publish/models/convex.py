@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish import checks
-from sfumato.publish.method import RecordCaveat
+from sfumato.publish.method import TUNED, RecordCaveat
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,8 +202,7 @@ def convex_caveats() -> tuple[str, ...]:
             "together are protected less, by group privacy."
         ),
         "The number of records is declared public: the noise is for a mean over it.",
-        "Settings that were chosen by looking at these records, by training several times, are "
-        "not covered: choose on public data, or pay for every try.",
+        TUNED,
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish import checks
-from sfumato.publish.method import Calibrated, RecordCaveat
+from sfumato.publish.method import TUNED, Calibrated, RecordCaveat
 from sfumato.registry import method
 
 if TYPE_CHECKING:
@@ -341,6 +341,5 @@ def _caveats(neighbours: Neighbours) -> tuple[str, ...]:
         "expects protection, is among them is the custodian's declaration.",
         "Epsilon is that of noisy histograms for all queries, whatever the votes were; smaller "
         "figures in the literature depend on the votes and are private themselves.",
-        "Settings that were chosen by looking at these records, by training several times, are "
-        "not covered: choose on public data, or pay for every try.",
+        TUNED,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish.method import RecordCaveat
+from sfumato.publish.method import TUNED, RecordCaveat
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -97,6 +97,5 @@ def caveats(neighbours: Neighbours) -> tuple[str, ...]:
         ),
         "The number of records is declared public; the sampling rate and the divisor of the noisy "
         "sums are fixed by it before the data is read.",
-        "Settings that were chosen by looking at these records, by training several times, are "
-        "not covered: choose on public data, or pay for every try.",
+        TUNED,
     )
