@@ -121,6 +121,22 @@ def test_no_game_of_gaussian_trials_beats_the_bound(mu: float, mean: float) -> N
             assert lost > accounting.delta(ev.GaussianDpEvent(1 / mu), 0.2, AR)
 
 
+def test_a_group_of_records_is_charged_by_its_own_trials() -> None:
+    """The theorem is for any two data sets, so also for some that are several records apart."""
+    picked = ev.SelectedDpEvent([ev.GaussianDpEvent(8.0), ev.LaplaceDpEvent(20.0)], 5.0)
+    for size in (2, 5, 10):
+        parts = [ev.GroupDpEvent(trial, size) for trial in picked.events]
+        wanted = accounting.epsilon(ev.SelectedDpEvent(parts, 5.0), 1e-5, AR)
+        assert accounting.epsilon(ev.GroupDpEvent(picked, size), 1e-5, AR) == wanted
+    one = accounting.epsilon(ev.SelectedDpEvent([ev.GaussianDpEvent(8.0)], 5.0), 1e-5, AR)
+    ten = ev.GroupDpEvent(ev.SelectedDpEvent([ev.GaussianDpEvent(8.0)], 5.0), 10)
+    assert 10 * one > accounting.epsilon(ten, 1e-5, AR)
+    claimed = ev.SelectedDpEvent([ev.GaussianDpEvent(8.0), ev.ZCDpEvent(0.01, 0.0)], 5.0)
+    assert accounting.epsilon(ev.GroupDpEvent(claimed, 2), 1e-5, AR) > accounting.epsilon(
+        claimed, 1e-5, AR
+    )
+
+
 def test_trials_on_samples_are_accounted_without_a_warning() -> None:
     """Of the series at orders just above 1 some hundred do not converge; a larger order counts."""
     heard: list[logging.LogRecord] = []
