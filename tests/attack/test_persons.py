@@ -150,6 +150,20 @@ def test_a_sample_still_knows_whose_its_rows_are() -> None:
     assert np.array_equal(persons.of(sample.select("age")), whose)
 
 
+def test_persons_of_a_part_of_a_table_are_numbered_without_gaps() -> None:
+    """Drawn by numbers that have gaps, hardly anybody would be left for the attacker's sample."""
+    part = patients(600, 2, 1).sample(200, 0)
+    whose = part.whose()
+    assert whose is not None
+    assert whose.max() >= persons.count(part)  # what it would be without
+    assert set(persons.of(part).tolist()) == set(range(persons.count(part)))
+    game = Evidence(patients(600, 2, 2).sample(200, 0), part)
+    attack = Domias(max_targets=20)
+    reference, _ = attack._reference(game, np.random.default_rng(0))
+    taken = max(persons.count(part) - 20, persons.count(part) // 2)
+    assert len(reference) >= taken  # a row of each, at least
+
+
 def test_a_large_evaluation_looks_at_persons_before_it_samples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -43,6 +43,14 @@ def test_persons_who_are_all_alike_keep_a_width() -> None:
     assert low == pytest.approx(0.025 ** (1 / 20))
 
 
+def test_no_ratio_of_a_part_to_its_whole_has_an_interval_beyond_1() -> None:
+    """Of ten persons one is recovered badly; the t distribution alone would reach 1.04."""
+    whole = np.linspace(0.5, 1.5, 10)
+    part = whole * np.where(np.arange(10) == 0, 0.1, 0.98)
+    value, (low, high) = resample.ratio(part, whole, np.arange(10), 0.95, np.random.default_rng(0))
+    assert low < value < high == 1.0
+
+
 def test_few_persons_have_no_interval() -> None:
     one = np.ones(90)
     with pytest.raises(InputError, match="9 persons are too few"):

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from sfumato.errors import InputError
-from sfumato.learn import own_noise
 from sfumato.learn.bounds import check_joint
 from sfumato.learn.class_stacks import Points, StackEngine, engine_of
 from sfumato.learn.clipping import Stacked
 from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.own_noise import keys_of
 from sfumato.learn.ranks import Alone
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.privacy.neighbours import Neighbours
@@ -33,6 +33,10 @@ def engine(room: int = 3) -> StackEngine:
     return StackEngine(points, pull, CLIP, room)
 
 
+def keyed(records: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return records, keys_of(records)
+
+
 def test_a_stack_is_noised_for_its_diameter() -> None:
     assert CLIP.sensitivity(Neighbours.ADD_REMOVE) == 1.0
     assert CLIP.sensitivity(Neighbours.REPLACE_ONE) == pytest.approx(2**0.5)
@@ -46,8 +50,8 @@ def test_a_class_sees_its_own_records_alone() -> None:
     rng = torch.Generator().manual_seed(1)
     records = torch.randn(6, 4, generator=rng)
     labels = torch.tensor([0, 1, 0, 1, 1, 0])
-    made = engine().clipped_sum(records, labels)
-    fewer = engine().clipped_sum(records[:5], labels[:5])
+    made = engine().clipped_sum(keyed(records), labels)
+    fewer = engine().clipped_sum(keyed(records[:5]), labels[:5])
     assert torch.equal(made.gradients["points"][1:], fewer.gradients["points"][1:])
     assert not torch.equal(made.gradients["points"][0], fewer.gradients["points"][0])
     assert made.gradients["points"].flatten(1).norm(dim=1)[:2].max() <= 0.5
@@ -57,29 +61,55 @@ def test_a_class_sees_its_own_records_alone() -> None:
 def test_what_is_not_there_or_not_finite_pulls_at_nothing() -> None:
     records, labels = torch.ones(2, 4), torch.tensor([0, 1])
     records[1, 0] = torch.nan
-    made = engine().clipped_sum(records, labels).gradients["points"]
+    made = engine().clipped_sum(keyed(records), labels).gradients["points"]
     assert made[0].norm() > 0
     assert torch.equal(made[1:], torch.zeros(2, 2, 4))
-    none = engine().clipped_sum(records[:0], labels[:0])
+    none = engine().clipped_sum(keyed(records[:0]), labels[:0])
     assert torch.equal(none.gradients["points"], torch.zeros(3, 2, 4))
 
 
 def test_only_so_many_records_of_a_class_are_looked_at() -> None:
     records = torch.arange(20.0).view(5, 4) / 20
     labels = torch.zeros(5, dtype=torch.int64)
-    first = own_noise.keys_of(records).argsort()[:3]
-    some = engine(room=3).clipped_sum(records[first], labels[first])
-    every = engine(room=3).clipped_sum(records, labels)
+    first = keys_of(records).argsort()[:3]
+    some = engine(room=3).clipped_sum(keyed(records[first]), labels[first])
+    every = engine(room=3).clipped_sum(keyed(records), labels)
     assert torch.equal(some.gradients["points"], every.gradients["points"])
 
 
 def test_which_records_are_looked_at_is_no_matter_of_their_places() -> None:
     records, labels = torch.arange(40.0).view(10, 4) / 40, torch.arange(10) % 2
-    made = engine(room=3).clipped_sum(records, labels).gradients["points"]
+    made = engine(room=3).clipped_sum(keyed(records), labels).gradients["points"]
     for seed in range(5):
         order = torch.randperm(10, generator=torch.Generator().manual_seed(seed))
-        other = engine(room=3).clipped_sum(records[order], labels[order]).gradients["points"]
+        other = engine(room=3).clipped_sum(keyed(records[order]), labels[order]).gradients["points"]
         assert torch.equal(other, made)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (1, 25, 25), (1, 27, 31), (3, 25, 25)])
+def test_an_overfull_class_is_the_same_where_a_record_of_another_is_gone(
+    shape: tuple[int, int, int],
+) -> None:
+    """Sizes at which a product of floating-point matrices changes in its last bits."""
+    from sfumato.publish.generators.transporting import Frequencies
+
+    seen = Frequencies(shape, 100)
+    images = torch.rand(200, *shape, generator=torch.Generator().manual_seed(3))
+    labels = torch.arange(200) % 3
+    points = Points(3, 2, seen.width)
+    found: list[torch.Tensor] = []
+
+    def pull(generated: torch.Tensor, real: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        found.append(real)
+        return generated - (weights[:, :, None] * real).sum(dim=1, keepdim=True)
+
+    def made(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        inputs = seen.of_records(images), keys_of(images)
+        return StackEngine(points, pull, CLIP, 20).clipped_sum(inputs, labels).gradients["points"]
+
+    within, without = made(images, labels), made(images[1:].clone(), labels[1:])
+    assert torch.equal(found[0][1:], found[1][1:])
+    assert torch.equal(within[1:], without[1:])
 
 
 def loop(ranks: Any = None, **settings: Any) -> PrivateLoop:
@@ -93,7 +123,7 @@ def loop(ranks: Any = None, **settings: Any) -> PrivateLoop:
         points,
         torch.optim.SGD(points.parameters(), 0.0),
         lambda *_: torch.zeros(0),
-        (torch.ones(8, 1), torch.zeros(8, dtype=torch.int64)),
+        (keyed(torch.ones(8, 1)), torch.zeros(8, dtype=torch.int64)),
         mechanism,
         engine=engine_of(pull, 8),
         ranks=ranks,

@@ -31,6 +31,33 @@ def test_what_is_no_number_counts_as_nothing() -> None:
     assert LowFrequencies((1, 4, 4), 9).coordinates(torch.zeros(0, 1, 4, 4)).shape == (0, 9)
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 9, 9), (1, 25, 25), (1, 27, 31), (3, 25, 25), (1, 28, 28), (1, 1, 700)]
+)
+def test_coordinates_hang_on_the_image_alone_to_the_last_bit(shape: tuple[int, int, int]) -> None:
+    draws = torch.Generator().manual_seed(1)
+    images = 16 * torch.rand(1500, *shape, generator=draws) - 8
+    basis = LowFrequencies(shape, 100)
+    whole = basis.coordinates(images)
+    order = torch.randperm(len(images), generator=draws)
+    assert torch.equal(basis.coordinates(images[1:].clone()), whole[1:])
+    assert torch.equal(basis.coordinates(images[order]), whole[order])
+    assert torch.equal(basis.coordinates(images[7:8].clone()), whole[7:8])
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (3, 25, 25), (1, 512, 512), (1, 1, 4000)])
+def test_no_sum_has_more_bits_than_float64(shape: tuple[int, int, int]) -> None:
+    down, across, one = LowFrequencies(shape, 300)._steps
+    most = 8 * one * down.abs().sum(dim=1).max()
+    assert most < 2**53
+    assert (most / one).round() * across.abs().sum(dim=1).max() < 2**53
+    down, across = LowFrequencies(shape, 300).rows
+    images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(2))
+    plain = (down.double() @ images.double() @ across.double().T).flatten(1)
+    found = LowFrequencies(shape, 300).coordinates(images)
+    assert torch.allclose(found.double(), plain, rtol=1e-5, atol=1e-4)
+
+
 def test_a_channel_needs_a_coefficient() -> None:
     with pytest.raises(InputError, match="coefficients is 2"):
         LowFrequencies((3, 4, 4), 2)

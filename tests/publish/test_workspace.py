@@ -323,6 +323,19 @@ def test_a_run_never_goes_on_with_other_public_facts(
     assert debits(ledger) == 1
 
 
+def test_a_run_of_an_earlier_version_is_told_as_such(ready: Calibrated, tmp_path: Path) -> None:
+    """It kept no facts, so that every one of them would seem to differ."""
+    ledger = Ledger.in_memory()
+    run(ready, tmp_path / "w", ledger, Life())
+    file = tmp_path / "w" / "paid.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    del kept["run"]["facts"]
+    file.write_text(json.dumps(kept), encoding="utf-8")
+    with pytest.raises(InputError, match="an earlier version of sfumato began"):
+        run(ready, tmp_path / "w", ledger, Life())
+    assert debits(ledger) == 1
+
+
 def test_another_ledger_is_refused(ready: Calibrated, tmp_path: Path) -> None:
     run(ready, tmp_path / "w", Ledger.in_memory(), Life())
     other = Ledger.in_memory()

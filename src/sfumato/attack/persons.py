@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 def of(data: Table | ImageSet) -> NDArray[np.int64]:
-    """(n,) a number for the person of each record; each its own where persons are not known."""
+    """(n,) a number for the person of each record, each its own where persons are not known.
+
+    All numbers from 0 to one below :func:`count` occur. A table's own numbers may have gaps, where
+    it is a part of a larger one.
+    """
     known = data.whose()
-    return np.arange(features.size(data), dtype=np.int64) if known is None else known
+    if known is None:
+        return np.arange(features.size(data), dtype=np.int64)
+    return np.unique(known, return_inverse=True)[1].astype(np.int64)
 
 
 def count(data: Table | ImageSet) -> int:

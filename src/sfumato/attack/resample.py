@@ -21,6 +21,9 @@ def ratio(
 ) -> tuple[float, Interval]:
     """A ratio of two sums over the same records, at most 1, with its interval over persons.
 
+    No record's part of the numerator should exceed its part of the denominator: the interval is cut
+    at 1, or at the ratio itself where that is larger for all that.
+
     The interval is the widest, on either side, of three: the percentiles over drawing persons; the
     normal one by the t distribution, since percentiles are too narrow of few; and what it would be
     if persons of a kind that was not seen, as many as the confidence allows, had a ratio of 0 or
@@ -49,7 +52,6 @@ def ratio(
     error = np.sqrt(people / (people - 1) * np.square(top - value * bottom).sum()) / total
     reach = float(stdtrit(people - 1, 1 - tail) * error)
     unseen = 1 - clopper_pearson(people, people, confidence)[0]
-    return value, (
-        min(low, value - reach, value - unseen * max(value, 0.0)),
-        max(high, value + reach, value + unseen * (1 - value)),
-    )
+    low = min(low, value - reach, value - unseen * max(value, 0.0))
+    high = max(high, value + reach, value + unseen * (1 - value))
+    return value, (low, min(high, max(1.0, value)))

@@ -22,7 +22,6 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sfumato.learn import own_noise
 from sfumato.learn.clipping import Stacked
 from sfumato.learn.loop import EngineMaker
 from sfumato.learn.records import Inputs
@@ -65,13 +64,17 @@ class StackEngine:
         module: The generated points.
         pull: See :data:`Pull`.
         clipping: The bound on each stack.
-        room: Records of a class that are looked at, the first of them by a hash of their own
-            numbers, never by their places; public, so that no class's arithmetic has a shape that
-            depends on another's records.
+        room: Records of a class that are looked at, those with the least keys, wherever they lie;
+            public, so that no class's arithmetic has a shape that depends on another's records.
 
-    Guaranteed, if ``pull`` treats each class by itself: the stack of a class depends on its own
-    records alone and not on their order, and its norm is at most the bound; it is 0 where the batch
-    holds none of them, or where it is not finite.
+    A record comes with its key, :func:`sfumato.learn.own_noise.keys_of` the record as it was given:
+    points that are products of floating-point matrices may differ in their last bits where another
+    record is gone, and so would hashes of them, and which records every class looks at.
+
+    Guaranteed, if ``pull`` treats each class by itself, and points and keys are functions of their
+    own record alone to the last bit: the stack of a class depends on its own records alone and not
+    on their order, and its norm is at most the bound; it is 0 where the batch holds none of them,
+    or where it is not finite.
     """
 
     whole: ClassVar[bool] = True
@@ -81,17 +84,18 @@ class StackEngine:
         self._module, self._pull, self._clipping, self._room = module, pull, clipping, room
 
     def clipped_sum(self, inputs: Inputs, targets: Tensor) -> Stacks:
-        """The stacks for records (n, d) of the classes ``targets``, (n,)."""
-        assert isinstance(inputs, Tensor)
+        """The stacks for records, (n, d) points and their (n,) keys, of the classes ``targets``."""
+        assert isinstance(inputs, tuple)
+        records, keys = inputs
         points = self._module.points.detach()
-        real = inputs.new_zeros(len(points), self._room, inputs.shape[1])
-        weights = inputs.new_zeros(len(points), self._room)
+        real = records.new_zeros(len(points), self._room, records.shape[1])
+        weights = records.new_zeros(len(points), self._room)
         weights[:, 0] = 1.0
         present = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         for label in range(len(points)):
-            own = inputs[targets == label]
-            first = torch.argsort(own_noise.keys_of(own), stable=True)[: self._room]
-            own = own[first.to(own.device)]
+            among = targets == label
+            first = torch.argsort(keys[among], stable=True)[: self._room]
+            own = records[among][first]
             if len(own):
                 present[label] = True
                 real[label, : len(own)] = own

@@ -62,6 +62,12 @@ def paid(
         kept = {"run": wanted, "release_id": release_id, "entry": None}
         write(file, json.dumps(kept))
     elif kept["run"] != wanted:
+        if "facts" not in kept["run"]:
+            raise InputError(
+                f"{workspace} holds a run that an earlier version of sfumato began, which did not "
+                "keep the public facts that it rests on",
+                "Finish it with that version, or give another folder.",
+            )
         raise InputError(
             f"{workspace} holds a run of another method, budget or data set "
             f"(what differs: {_differences(kept['run'], wanted)})",
@@ -149,7 +155,7 @@ def _facts(calibrated: Calibrated) -> tuple[Fact, ...]:
 def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     """In which respects two runs are not the same; facts by their names."""
     found = [name for name in wanted if name != "facts" and kept.get(name) != wanted[name]]
-    old, new = kept.get("facts", []), wanted["facts"]
+    old, new = kept["facts"], wanted["facts"]
     names = [fact["name"] for fact in (*new, *old) if not (fact in old and fact in new)]
     return ", ".join([*found, *dict.fromkeys(names)]) or "the order of the public facts"
 

@@ -72,13 +72,16 @@ def overlapping() -> Iterator[None]:
     """Every record is dealt to the next teacher too."""
     deal = Critics.of.__func__  # type: ignore[attr-defined]
 
-    def twice(coordinates: Any, labels: Any, owners: Any, *, teachers: int, **more: Any) -> Any:
+    def twice(
+        coordinates: Any, labels: Any, owners: Any, keys: Any, *, teachers: int, **more: Any
+    ) -> Any:
         both = torch.cat([owners, (owners + 1) % teachers])
         return deal(
             Critics,
             torch.cat([coordinates, coordinates]),
             torch.cat([labels, labels]),
             both,
+            torch.cat([keys, keys]),
             teachers=teachers,
             **more,
         )

@@ -214,6 +214,7 @@ def _extremes(seed: int) -> tuple[ImageSet, ImageSet]:
     """One picture, and another beside it that its teacher finds nearer, on the other side."""
     import torch
 
+    from sfumato.learn import own_noise
     from sfumato.learn.pate.critics import owners
     from sfumato.publish.seeds import seeds_of
 
@@ -222,7 +223,8 @@ def _extremes(seed: int) -> tuple[ImageSet, ImageSet]:
     for value in np.linspace(0.1, 0.15, 50, dtype=np.float32):
         near = np.full((1, 4, 4), value, np.float32)
         both = np.stack([away, near])
-        first, second = owners(torch.from_numpy(both), SMALL["teachers"], parts).tolist()
+        keys = own_noise.keys_of(torch.from_numpy(both))
+        first, second = owners(keys, SMALL["teachers"], parts).tolist()
         if first == second:
             pictures = ImageSet.from_arrays(both, np.array([0, 0]), PICTURES.classes)
             return pictures.select(np.array([0])), pictures

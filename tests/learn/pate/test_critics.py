@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
+from sfumato.learn.frequencies import LowFrequencies
+from sfumato.learn.own_noise import keys_of
 from sfumato.learn.pate.critics import Critics, crowding, owners
 
 TEACHERS, CLASSES = 5, 3
@@ -16,7 +18,8 @@ def dealt(images: Tensor, labels: Tensor, bandwidth: float = 1.0, places: int = 
     return Critics.of(
         images.flatten(1),
         labels,
-        owners(images, TEACHERS, 1),
+        owners(keys_of(images), TEACHERS, 1),
+        keys_of(images),
         classes=CLASSES,
         teachers=TEACHERS,
         places=places,
@@ -31,16 +34,16 @@ def pictures(n: int = 60) -> tuple[Tensor, Tensor]:
 
 def test_a_records_teacher_hangs_on_itself_alone() -> None:
     images, _ = pictures(500)
-    whole = owners(images, 7, seed=4)
+    whole = owners(keys_of(images), 7, seed=4)
     order = torch.randperm(500)
-    assert torch.equal(owners(images[order], 7, seed=4), whole[order])
-    assert torch.equal(owners(images[:100], 7, seed=4), whole[:100])
-    assert not torch.equal(owners(images, 7, seed=5), whole)
+    assert torch.equal(owners(keys_of(images[order]), 7, seed=4), whole[order])
+    assert torch.equal(owners(keys_of(images[:100]), 7, seed=4), whole[:100])
+    assert not torch.equal(owners(keys_of(images), 7, seed=5), whole)
     counts = torch.bincount(whole, minlength=7)
     assert counts.sum() == 500
     assert counts.min() > 30
     with pytest.raises(InputError, match="teachers is 1"):
-        owners(images, 1, seed=4)
+        owners(keys_of(images), 1, seed=4)
 
 
 def test_every_record_is_with_exactly_one_teacher() -> None:
@@ -62,7 +65,7 @@ def test_one_record_more_moves_one_teacher_in_one_class_to_the_last_bit() -> Non
         for teacher in range(TEACHERS)
         if not torch.equal(without[label][teacher], within[label][teacher])
     ]
-    assert moved == [(int(labels[0]), int(owners(images[:1], TEACHERS, 1)[0]))]
+    assert moved == [(int(labels[0]), int(owners(keys_of(images[:1]), TEACHERS, 1)[0]))]
 
 
 def test_a_teacher_pulls_toward_its_nearest_records() -> None:
@@ -71,7 +74,7 @@ def test_a_teacher_pulls_toward_its_nearest_records() -> None:
     asked = torch.rand(1, 16)
     pulls, present = critics.pulls(0, asked)
     for teacher in range(TEACHERS):
-        own = images.flatten(1)[(labels == 0) & (owners(images, TEACHERS, 1) == teacher)]
+        own = images.flatten(1)[(labels == 0) & (owners(keys_of(images), TEACHERS, 1) == teacher)]
         if not len(own):
             assert not present[teacher]
             continue
@@ -83,7 +86,7 @@ def test_a_wide_kernel_pulls_toward_the_shards_mean() -> None:
     images, labels = pictures()
     asked = torch.rand(1, 16)
     pulls, _ = dealt(images, labels, bandwidth=1e3).pulls(1, asked)
-    own = images.flatten(1)[(labels == 1) & (owners(images, TEACHERS, 1) == 2)]
+    own = images.flatten(1)[(labels == 1) & (owners(keys_of(images), TEACHERS, 1) == 2)]
     assert torch.allclose(asked[0] + pulls[2, 0], own.mean(dim=0), atol=1e-4)
 
 
@@ -104,6 +107,36 @@ def test_what_a_full_cell_holds_is_no_matter_of_places() -> None:
     other = dealt(images[order], labels[order], places=3)
     assert usual.present.all()
     assert torch.equal(other.records, usual.records)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (1, 25, 25), (1, 27, 31), (3, 25, 25)])
+def test_full_cells_of_other_teachers_hold_the_same_where_the_first_record_is_gone(
+    shape: tuple[int, int, int],
+) -> None:
+    """Sizes at which a product of floating-point matrices changes in its last bits."""
+    basis = LowFrequencies(shape, 100)
+    images = torch.rand(400, *shape, generator=torch.Generator().manual_seed(6))
+
+    def made(images: Tensor) -> Critics:
+        keys = keys_of(images)
+        labels = torch.zeros(len(images), dtype=torch.int64)
+        return Critics.of(
+            basis.coordinates(images),
+            labels,
+            owners(keys, 10, 7),
+            keys,
+            classes=1,
+            teachers=10,
+            places=8,
+            bandwidth=2.0,
+        )
+
+    asked = basis.coordinates(torch.rand(3, *shape, generator=torch.Generator().manual_seed(7)))
+    without, within = made(images[1:].clone()), made(images)
+    others = torch.arange(10) != owners(keys_of(images[:1]), 10, 7)
+    assert within.present.all()  # cells are fuller than they have places
+    assert torch.equal(without.records[:, others], within.records[:, others])
+    assert torch.equal(without.pulls(0, asked)[0][others], within.pulls(0, asked)[0][others])
 
 
 def test_images_crowd_where_others_are() -> None:

@@ -13,7 +13,10 @@ A record speaks of its own class only: one record more moves the answers of one 
 generated images of one class.
 
 All cells have the same public number of places, so that no sum that one teacher computes is
-ordered differently because another one has a record more: the same numbers give the same bits.
+ordered differently because another one has a record more: the same numbers give the same bits. They
+are the same numbers only if a record's key and coordinates are functions of that record alone to
+the last bit, as :func:`sfumato.learn.own_noise.keys_of` of images as they came, and
+:class:`sfumato.learn.frequencies.LowFrequencies` are; a product of floating-point matrices is not.
 """
 
 from __future__ import annotations
@@ -27,14 +30,14 @@ from sfumato.errors import InputError
 from sfumato.learn import own_noise
 
 
-def owners(images: Tensor, teachers: int, seed: int) -> Tensor:
+def owners(keys: Tensor, teachers: int, seed: int) -> Tensor:
     """(n,) int64: the teacher of each record, a public function of the record and the seed alone.
 
     So two data sets that differ in one record are dealt out alike but for that record. Drawing the
     teacher by a record's place would do only while places are secret.
 
     Args:
-        images: (n, c, h, w) floats.
+        keys: (n,) of the records, from :func:`sfumato.learn.own_noise.keys_of`.
         teachers: At least 2.
         seed: May be published.
 
@@ -43,7 +46,7 @@ def owners(images: Tensor, teachers: int, seed: int) -> Tensor:
     """
     if not (isinstance(teachers, int) and teachers >= 2):
         raise InputError(f"the number of teachers is {teachers!r}", "Give at least 2.")
-    drawn = own_noise.uniform(own_noise.keys_of(images.float()), 1, seed, 0)[:, 0]
+    drawn = own_noise.uniform(keys, 1, seed, 0)[:, 0]
     return (drawn.double() * teachers).long().clamp_(0, teachers - 1)
 
 
@@ -67,6 +70,7 @@ class Critics:
         coordinates: Tensor,
         labels: Tensor,
         owners: Tensor,
+        keys: Tensor,
         *,
         classes: int,
         teachers: int,
@@ -76,19 +80,21 @@ class Critics:
         """Deals records out.
 
         Args:
-            coordinates: (n, d) float32.
+            coordinates: (n, d) float32, each a function of its record alone to the last bit.
             labels: (n,) class numbers.
             owners: (n,) the teacher of each.
+            keys: (n,) int64 hash of each, taken of the record as it came: a last bit that changes
+                with another record gone would change which records all teachers look at.
             classes: K.
             teachers: How many.
-            places: The most records of a class that a teacher looks at; public. Which of them come
-                first, a hash of their own numbers says, never where they lie among all records.
+            places: The most records of a class that a teacher looks at; public. Those with
+                the least keys come first, wherever they lie among all records.
             bandwidth: See the class.
         """
         records = torch.zeros(classes * teachers * places, coordinates.shape[1])
         present = torch.zeros(classes * teachers * places, dtype=torch.bool)
         cell = labels * teachers + owners
-        keyed = torch.argsort(own_noise.keys_of(coordinates), stable=True)
+        keyed = torch.argsort(keys, stable=True)
         order = keyed[torch.argsort(cell[keyed], stable=True)]
         sizes = torch.bincount(cell, minlength=classes * teachers)
         place = torch.arange(len(cell)) - (sizes.cumsum(0) - sizes)[cell[order]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dp_accounting import DpEvent
@@ -220,10 +221,21 @@ def _grouped(event: DpEvent, size: int, neighbours: Neighbours) -> _Counted:
     one = resolve(event, neighbours)
     if one.revealed:
         return _REVEALED
-    if size == 1 or not one.counts:
-        return list(one.counts.items())
+    counted = list(one.counts.items())
+    if size == 1 or not counted:
+        return counted
+    shifted = _shifted(counted, size)
+    return [(terms.Grouped(tuple(counted), size), 1)] if shifted is None else shifted
+
+
+def _shifted(counted: Iterable[tuple[Term, int]], size: int) -> _Counted | None:
+    """The terms at ``size`` times the distance; None where one of them knows no distance.
+
+    The theorem on a selection is for any two data sets of whose trials the divergences are known,
+    so it holds for ``size`` records at once with their trials' divergences.
+    """
     shifted: _Counted = []
-    for term, count in one.counts.items():
+    for term, count in counted:
         match term:
             case terms.Gaussian(mu=mu):
                 shifted.append((terms.Gaussian(size * mu), count))
@@ -231,8 +243,16 @@ def _grouped(event: DpEvent, size: int, neighbours: Neighbours) -> _Counted:
                 shifted.append((terms.Laplace(size * epsilon), count))
             case terms.DiscreteLaplace(parameter=parameter, shift=shift):
                 shifted.append((terms.DiscreteLaplace(parameter, size * shift), count))
+            case terms.Selected(candidates=candidates, mean=mean):
+                held: list[tuple[tuple[Term, int], ...]] = []
+                for candidate in candidates:
+                    trial = _shifted(candidate, size)
+                    if trial is None:
+                        return None
+                    held.append(tuple(trial))
+                shifted.append((terms.Selected(tuple(held), mean), count))
             case _:
-                return [(terms.Grouped(tuple(one.counts.items()), size), 1)]
+                return None
     return shifted
 
 

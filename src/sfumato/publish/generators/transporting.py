@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import MissingExtraError
+from sfumato.learn import own_noise
 from sfumato.learn.averaging import Averaging
 from sfumato.learn.class_stacks import Points, engine_of
+from sfumato.learn.frequencies import LowFrequencies
 from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.ranks import Alone
 from sfumato.publish.generators.keeping import Kept
@@ -66,17 +68,21 @@ class Frequencies:
     """
 
     def __init__(self, shape: tuple[int, int, int], coefficients: int) -> None:
-        from sfumato.learn.moments import ClassMoments
-
-        basis = ClassMoments(shape, 1, 1.0, coefficients)
-        self._down, self._across = (part.float() for part in basis.basis)
+        self._basis = LowFrequencies(shape, coefficients)
         self._unit = math.sqrt(math.prod(shape))
-        self.width = basis.width
+        self.width = self._basis.width
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(n, d) of (n, c, h, w); differentiable."""
-        down, across = self._down.to(images.device), self._across.to(images.device)
+        """(n, d) of (n, c, h, w); differentiable, for generated images alone.
+
+        Its last bits depend on which images come together.
+        """
+        down, across = (part.to(images.device) for part in self._basis.rows)
         return (down @ images @ across.T).flatten(1) / self._unit
+
+    def of_records(self, images: Tensor) -> Tensor:
+        """(n, d) of private (n, c, h, w): each a function of its image alone, bit for bit."""
+        return self._basis.coordinates(images) / self._unit
 
 
 class Transported:
@@ -100,11 +106,12 @@ class Transported:
         classes = work.architecture.classes
         self._points = Points(classes, transport.each, self._frequencies.width).to(work.device)
         self._labels = torch.arange(classes).repeat_interleave(transport.each)
+        keys = own_noise.keys_of(work.images)
         self._loop = PrivateLoop(
             self._points,
             torch.optim.SGD(self._points.parameters(), 0.0),  # points are drawn, never moved
             _no_loss,
-            (self._frequencies(work.images), work.labels),
+            ((self._frequencies.of_records(work.images), keys), work.labels),
             work.steps.mechanism,
             source=work.source,
             engine=engine_of(self._pull, _room(work, classes)),

@@ -120,16 +120,19 @@ class Run:
         self, images: Tensor, labels: Tensor, seeds: Mapping[str, int], source: NoiseSource
     ) -> Student:
         """A generator and its teachers, before the first round."""
+        from sfumato.learn import own_noise
         from sfumato.learn.pate.critics import Critics, owners
         from sfumato.publish.generators.student import Lessons, Student
 
         method, basis = self.method, self.method.basis(self.facts)
         # A distance between pictures is one between their coordinates: the basis is orthonormal.
         bandwidth = method.bandwidth * math.sqrt(math.prod(self.facts.shape))
+        keys = own_noise.keys_of(images.float())
         critics = Critics.of(
             basis.coordinates(images),
             labels,
-            owners(images, method.teachers, seeds["parts"]),
+            owners(keys, method.teachers, seeds["parts"]),
+            keys,
             classes=len(self.facts.classes),
             teachers=method.teachers,
             places=self.places,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from logging import LogRecord
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,4 +206,25 @@ def _sampled_renyi(rate: float, stddev: float, orders: tuple[float, ...]) -> tup
     from dp_accounting.rdp import RdpAccountant
 
     event = PoissonSampledDpEvent(rate, GaussianDpEvent(stddev))
-    return tuple(RdpAccountant(list(orders)).compose(event).rdp.tolist())
+    with _unreported():
+        return tuple(RdpAccountant(list(orders)).compose(event).rdp.tolist())
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Says nothing of orders whose series does not converge: their bound is infinite, and unused.
+
+    There are a hundred of them among the orders of a selection, each with a warning of its own.
+    """
+    from absl import logging
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(_converges)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_converges)
+
+
+def _converges(record: LogRecord) -> bool:
+    return "_compute_log_a_frac failed to converge" not in record.getMessage()

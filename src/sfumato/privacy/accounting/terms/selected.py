@@ -60,15 +60,11 @@ class Selected(Term):
         return self.trial.slack
 
     def renyi(self, orders: Array) -> Array:
-        """The theorem's, and not more than a larger order's."""
-        divergences = self.trial.renyi(orders)
+        """The theorem's; neither a trial's bounds nor these exceed those of larger orders."""
+        divergences = _no_more_than_beyond(orders, self.trial.renyi(orders))
         often = math.log(self.mean)
         other = np.min((1 - 1 / orders) * divergences + often / orders)
-        found = divergences + 2 * other + often / (orders - 1)
-        falling = np.argsort(orders)[::-1]
-        least = np.empty_like(found)
-        least[falling] = np.minimum.accumulate(found[falling])
-        return least
+        return _no_more_than_beyond(orders, divergences + 2 * other + often / (orders - 1))
 
     def pair(self, interval: float) -> Pair:
         """The worst pair of distributions that the divergences of many orders allow."""
@@ -83,6 +79,14 @@ class Selected(Term):
         deltas = _deltas(orders, divergences, epsilons)
         deltas[epsilons >= pure] = 0.0
         return symmetric(from_profile(index, deltas, interval))
+
+
+def _no_more_than_beyond(orders: Array, bounds: Array) -> Array:
+    """Each bound, or a larger order's where that is less: divergences never fall with the order."""
+    falling = np.argsort(orders)[::-1]
+    least = np.empty_like(bounds)
+    least[falling] = np.minimum.accumulate(bounds[falling])
+    return least
 
 
 def _deltas(orders: Array, divergences: Array, epsilons: Array) -> Array:
