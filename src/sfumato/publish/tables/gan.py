@@ -50,7 +50,7 @@ class TableGan(TrainedRows):
     Guaranteed: ``Central``, (epsilon, delta) for adding or removing one record.
     """
 
-    epochs: float = 5
+    epochs: float = 1
     latent: int = 16
     critic_rate: float = 1e-3
     generator_rate: float = 1e-3
