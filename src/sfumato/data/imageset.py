@@ -9,21 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import image_files, persons, pixels
+from sfumato.data import image_files, image_labels, persons, pixels
+from sfumato.data.image_labels import Labels
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.pixels import FilePixels, MemoryPixels, PixelSource
 from sfumato.data.sources import row_hashes, split_threshold
 from sfumato.errors import InputError
 
 Images = NDArray[np.float32]
-Labels = NDArray[np.int64]
-SoftLabels = NDArray[np.float32]
 
 DATA = "data.npz"
 SCHEMA = "schema.yaml"
 _KEPT_BYTES = 1 << 29  # decoded files up to this many bytes stay in memory once they were checked
 _BATCH = 1024
-_SHARES_SUM = 1e-2  # how far the shares of a soft label may be from 1: float16 rounds them
 
 
 class ImageSet:
@@ -51,11 +49,11 @@ class ImageSet:
         soft_labels: NDArray[Any] | None = None,
     ) -> None:
         self.schema = schema
-        self.labels: Labels = _labels(labels, schema)
+        self.labels = image_labels.hard(labels, schema)
         self.identity = identity
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
-        self.soft_labels = None if soft_labels is None else _shares(soft_labels, schema)
+        self.soft_labels = None if soft_labels is None else image_labels.soft(soft_labels, schema)
         given = {"labels": self.labels, "identity": identity, "soft labels": self.soft_labels}
         for name, array in given.items():
             if array is not None and len(array) != len(self._rows):
@@ -357,50 +355,3 @@ class ImageSet:
                 kept[start : start + _BATCH] = images
         if keep:
             self._source, self._rows = MemoryPixels(kept), np.arange(len(self))
-
-
-def _labels(labels: NDArray[Any], schema: ImageSchema) -> Labels:
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise InputError(f"labels have shape {labels.shape}", "Give one label an image.")
-    if labels.dtype.kind in "UO":
-        places = {name: label for label, name in enumerate(schema.classes)}
-        for row, name in enumerate(labels):
-            if name not in places:
-                raise _undeclared(row, name, schema)
-        return np.array([places[name] for name in labels], np.int64)
-    if labels.dtype.kind not in "iu":
-        raise InputError(f"labels hold {labels.dtype}", "Give integers or names of classes.")
-    wrong = (labels < 0) | (labels >= len(schema.classes))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise _undeclared(row, int(labels[row]), schema)
-    return labels.astype(np.int64)
-
-
-def _shares(soft: NDArray[Any], schema: ImageSchema) -> SoftLabels:
-    soft = np.asarray(soft)
-    classes = len(schema.classes)
-    if soft.ndim != 2 or soft.shape[1] != classes or soft.dtype.kind != "f":
-        raise InputError(
-            f"soft labels hold {soft.dtype} of shape {soft.shape}",
-            f"Give a number for each image and each of the {classes} classes.",
-        )
-    whole = np.abs(soft.sum(axis=1, dtype=np.float64) - 1) < _SHARES_SUM
-    wrong = ~(np.isfinite(soft).all(axis=1) & (soft >= 0).all(axis=1) & whole)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise InputError(
-            f"the soft label of image {row} is {soft[row].tolist()}",
-            "Give shares of at least 0 that sum to 1.",
-        )
-    return soft.astype(np.float32)
-
-
-def _undeclared(row: int, label: Any, schema: ImageSchema) -> InputError:
-    return InputError(
-        f"image {row} has the label {label!r}, which was never declared",
-        f"Labels are 0..{len(schema.classes) - 1}: {', '.join(schema.classes[:20])}.",
-    )

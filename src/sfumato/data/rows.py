@@ -1,4 +1,4 @@
-"""Rows under a schema, read and counted: as a stream, in a query engine, or from kept codes."""
+"""Rows under a schema, read, counted and cut: a stream, a query engine's, or kept codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sfumato.data.engine import EngineSource
 from sfumato.data.impossible import check_rows
 from sfumato.data.passes import Passes
 from sfumato.data.schema import Schema
-from sfumato.data.sources import ROWS, Source
+from sfumato.data.sources import ROWS, Head, Source, row_hashes, split_threshold
+from sfumato.errors import InputError
 
 Codes = NDArray[np.int64]
 
@@ -29,14 +30,20 @@ class Rows:
         schema: The public facts that they are read by.
         source: Where they are read from; None if they are known as codes only.
         codes: (n,) integers a column, in their narrowest type; None if they are not known yet.
+        whose: (n,) a number for the person of each row, where that is known beside the codes.
     """
 
     def __init__(
-        self, schema: Schema, source: Source | None, codes: Mapping[str, NDArray[Any]] | None
+        self,
+        schema: Schema,
+        source: Source | None,
+        codes: Mapping[str, NDArray[Any]] | None,
+        whose: NDArray[np.int64] | None = None,
     ) -> None:
         self.schema = schema
         self.source = source
         self.known = dict(codes) if codes is not None else None
+        self._whose = whose
 
     @property
     def number(self) -> int:
@@ -51,6 +58,63 @@ class Rows:
         """Whether every pass gives them in the same order."""
         base = persons.origin(self.source)
         return not isinstance(base, EngineSource) or base.ordered
+
+    def whose(self) -> NDArray[np.int64] | None:
+        """(n,) a number for the person of each row; None where each row is of its own.
+
+        Raises:
+            InputError: If a row is of nobody, or rows have no order that lasts.
+        """
+        if self._whose is None and self.schema.unit is not None:
+            assert self.source is not None
+            self._whose = persons.numbers(self.source, self.schema.unit)
+        return self._whose
+
+    def under(self, schema: Schema) -> Rows:
+        """All of them by other facts, on columns that they have."""
+        known = self.known
+        codes = None if known is None else {name: known[name] for name in schema.names}
+        return Rows(schema, self.source, codes, self._whose)
+
+    def first(self, count: int) -> Rows:
+        """So many from the start."""
+        codes = None if self.known is None else {n: c[:count] for n, c in self.known.items()}
+        source = None if self.source is None else Head(self.source, count)
+        whose = None if self._whose is None else self._whose[:count]
+        return Rows(self.schema.with_records(None), source, codes, whose)
+
+    def kept(self, some: persons.Kept) -> Rows:
+        """Those that are kept of each person, with codes that are known already."""
+        codes = self.known
+        if codes is not None:
+            mask = some.mask(0, self.number)
+            codes = {name: values[mask] for name, values in codes.items()}
+        return Rows(self.schema.with_records(None), some, codes)
+
+    def by_person(self, fraction: float, seed: int) -> tuple[Rows, Rows] | None:
+        """The rest and the held-out part, all rows of a person in one; None where persons are not
+        known, or known by the rows' source.
+
+        Raises:
+            InputError: If a part would be empty, or the fraction is no share.
+        """
+        if self._whose is None or self.known is None:
+            return None
+        people = int(self._whose.max()) + 1
+        low = row_hashes(seed, 0, people)[self._whose]
+        held = low < np.uint64(split_threshold(seed, people, fraction))
+        if held.all() or not held.any():
+            raise InputError("a part would have no rows", "Give more persons, or another seed.")
+        rest, out = (
+            Rows(
+                self.schema.with_records(None),
+                None,
+                {name: values[mask] for name, values in self.known.items()},
+                self._whose[mask],
+            )
+            for mask in (~held, held)
+        )
+        return rest, out
 
     def codes_batches(self, rows: int, columns: Sequence[str] | None) -> Iterator[dict[str, Codes]]:
         """Codes in order, up to ``rows`` rows at a time.

@@ -49,7 +49,6 @@ class Table:
         self._rows = Rows(schema, source, codes)
         self.bounded = bounded
         self._shuffled = False
-        self._whose: NDArray[np.int64] | None = None  # where codes are all that is left of rows
         self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
@@ -250,14 +249,11 @@ class Table:
         if schema.unit is not None:
             assert self.source is not None
             parts_of = persons.held_out(self.source, schema.unit, seed, fraction)
-            rest, held_out = (self._some(part) for part in parts_of)
+            rest, held_out = (self._like(self._rows.kept(part)) for part in parts_of)
             return rest, held_out
-        if self._whose is not None and self._rows.known is not None:
-            named = self._whose
-            low = sources.row_hashes(seed, 0, int(named.max()) + 1)[named]
-            held = low < np.uint64(sources.split_threshold(seed, int(named.max()) + 1, fraction))
-            rest, held_out = self._rows_of_codes(~held), self._rows_of_codes(held)
-            return rest, held_out
+        by_person = self._rows.by_person(fraction, seed)
+        if by_person is not None:
+            return self._like(by_person[0]), self._like(by_person[1])
         if isinstance(self.source, EngineSource) and not self.source.ordered:
             rest, held_out = (Table(schema, p) for p in parts.held_out(self.source, fraction, seed))
             return rest, held_out
@@ -289,34 +285,27 @@ class Table:
             picked = np.sort(rng.choice(total, size=limit, replace=False))
         codes = parts.gathered(table.codes_batches(), schema, picked)
         # Codes do not say whose a row is; numbers of persons are kept beside them.
-        sampled = Table(schema.without_unit(), None, {n: c[:limit] for n, c in codes.items()})
-        sampled._shuffled = not self.ordered
         whose = self.whose()
-        sampled._whose = whose if whose is None or picked is None else whose[picked]
+        if whose is not None and picked is not None:
+            whose = whose[picked]
+        codes = {name: values[:limit] for name, values in codes.items()}
+        sampled = self._like(Rows(schema.without_unit(), None, codes, whose))
+        sampled.bounded, sampled._shuffled = False, not self.ordered
         return sampled
 
     def head(self, rows: int) -> Table:
         """The first rows."""
         if rows < 1:
             raise InputError(f"the first {rows} rows were asked for", "Ask for at least one.")
-        schema = self.schema.with_records(None)
-        codes = None
-        if self._rows.known is not None:
-            codes = {n: c[:rows] for n, c in self._rows.known.items()}
-        source = None if self.source is None else sources.Head(self.source, rows)
-        made = self._like(schema, source, codes)
-        made._whose = None if self._whose is None else self._whose[:rows]
-        return made
+        return self._like(self._rows.first(rows))
 
     def with_target(self, name: str | None) -> Table:
         """The same rows with another column to predict."""
-        return self._same_rows(self.schema.with_target(name), self._rows.known)
+        return self._like(self._rows.under(self.schema.with_target(name)))
 
     def select(self, *names: str) -> Table:
         """The same rows with some of the columns, in the order given."""
-        known = self._rows.known
-        codes = None if known is None else {name: known[name] for name in names}
-        return self._same_rows(self.schema.select(*names), codes)
+        return self._like(self._rows.under(self.schema.select(*names)))
 
     # -- persons -------------------------------------------------------------------------------
 
@@ -328,10 +317,7 @@ class Table:
         Raises:
             InputError: If a row is of nobody, or rows have no order that lasts.
         """
-        if self._whose is None and self.schema.unit is not None:
-            assert self.source is not None
-            self._whose = persons.numbers(self.source, self.schema.unit)
-        return self._whose
+        return self._rows.whose()
 
     def bound(self, key: bytes) -> Table:
         """At most ``rows_per_unit`` rows of each person, drawn at random by a secret key.
@@ -347,7 +333,8 @@ class Table:
             raise InputError("the schema names no unit", "Name the column of the person's id.")
         if self.bounded:
             return self
-        kept = self._some(persons.bound(self.source, unit, self.schema.rows_per_unit, key))
+        chosen = persons.bound(self.source, unit, self.schema.rows_per_unit, key)
+        kept = self._like(self._rows.kept(chosen))
         kept.bounded = True
         return kept
 
@@ -363,14 +350,6 @@ class Table:
         assert self.source is not None
         assert other.source is not None
         return persons.shared(self.source, other.source, unit)
-
-    def _some(self, kept: persons.Kept) -> Table:
-        """The rows that are kept, with codes that are known already."""
-        codes = self._rows.known
-        if codes is not None:
-            mask = kept.mask(0, self.num_rows)
-            codes = {name: values[mask] for name, values in codes.items()}
-        return self._like(self.schema.with_records(None), kept, codes)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -400,27 +379,8 @@ class Table:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _like(
-        self, schema: Schema, source: Source | None, codes: Mapping[str, NDArray[Any]] | None
-    ) -> Table:
-        """Rows of this table under other facts, in the order that they are in."""
-        made = Table(schema, source, codes, bounded=self.bounded)
-        made._shuffled = self._shuffled
-        return made
-
-    def _same_rows(self, schema: Schema, codes: Mapping[str, NDArray[Any]] | None) -> Table:
-        """All rows of this table with other columns; of whom they are stays known."""
-        made = self._like(schema, self.source, codes)
-        made._whose = self._whose
-        return made
-
-    def _rows_of_codes(self, mask: NDArray[np.bool_]) -> Table:
-        """Rows of a table that is known as codes and numbers of persons."""
-        assert self._rows.known is not None
-        assert self._whose is not None
-        if not mask.any():
-            raise InputError("a part would have no rows", "Give more persons, or another seed.")
-        codes = {name: values[mask] for name, values in self._rows.known.items()}
-        made = self._like(self.schema.with_records(None), None, codes)
-        made._whose = self._whose[mask]
+    def _like(self, rows: Rows) -> Table:
+        """Rows of this table, under the facts that they say, in the order that they are in."""
+        made = Table(rows.schema, None, bounded=self.bounded)
+        made._rows, made._shuffled = rows, self._shuffled
         return made
