@@ -106,10 +106,7 @@ class Case:
     @property
     def key(self) -> dict[str, Any]:
         """What a result is of, as JSON values; a file counts by its name."""
-        settings = {
-            name: Path(value).name if name in ("public", "public_data") else value
-            for name, value in self.settings.items()
-        }
+        settings = by_name(self.settings)
         schema = None if self.schema is None else [[c.name, c.size] for c in self.schema]
         return {
             "method": self.method,
@@ -121,6 +118,14 @@ class Case:
             "schema": schema,
             "settings": settings,
         }
+
+
+def by_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with a file of public pictures named without its folder, which is of one machine."""
+    return {
+        name: Path(value).name if name in ("public", "public_data") and value else value
+        for name, value in settings.items()
+    }
 
 
 def cases(cache: Path) -> tuple[Case, ...]:
@@ -208,7 +213,9 @@ def _run(cache: Path, until: float, only: str | None) -> None:
         found = _audit(case, cache, until)
         if found is None:
             break
-        held[text(case)] = {"label": case.label, "case": case.key, **found.to_dict()}
+        record = found.to_dict()
+        record["settings"] = by_name(record["settings"])
+        held[text(case)] = {"label": case.label, "case": case.key, **record}
         print(case.method, case.label, found.summary, f"{found.seconds:.0f} s", flush=True)
         audits = [held[key] for key in order if key in held]
         machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}

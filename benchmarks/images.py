@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kept_runs import kept
 from photographs import photographs
 
 from sfumato.api.variants import Variant
@@ -118,23 +119,6 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def kept(out: Path) -> list[dict[str, Any]]:
-    """The runs that a file holds.
-
-    Raises:
-        SystemExit: If one of them does not say what it was judged on.
-    """
-    rows: list[dict[str, Any]] = json.loads(out.read_text("utf-8"))["rows"] if out.exists() else []
-    for row in rows:
-        missing = [name for name in (*SAME, "seed") if name not in row]
-        if missing:
-            raise SystemExit(
-                f"{out} has a run without {', '.join(missing)}: choose another --out, or add what "
-                "is known of it"
-            )
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=WHAT)
     parser.add_argument("--method", nargs="+", required=True)
@@ -148,7 +132,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/images.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = kept(args.out)
+    rows = kept(args.out, SAME)
     known = {tuple(row[name] for name in (*SAME, "seed")) for row in rows}
     judged_on = JUDGED_ON[args.validate]
     for seed in args.seeds:

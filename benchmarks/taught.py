@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kept_runs import kept
 
 from sfumato.data import ImageSet, datasets
 from sfumato.measure.cnn import ARCHITECTURE, CONVOLUTIONAL, classifier
@@ -113,23 +114,6 @@ def _settings(args: argparse.Namespace, data: str) -> dict[str, Any]:
     return {name: v for name, v in settings(method(args, data)).items() if name != "seed"}
 
 
-def kept(out: Path) -> list[dict[str, Any]]:
-    """The runs that a file holds.
-
-    Raises:
-        SystemExit: If one of them does not say what it was judged on.
-    """
-    rows: list[dict[str, Any]] = json.loads(out.read_text("utf-8"))["rows"] if out.exists() else []
-    for row in rows:
-        missing = [name for name in (*SAME, "seed") if name not in row]
-        if missing:
-            raise SystemExit(
-                f"{out} has a run without {', '.join(missing)}: choose another --out, or add what "
-                "is known of it"
-            )
-    return rows
-
-
 def key_of(row: dict[str, Any]) -> tuple[str, ...]:
     """Runs of one key differ in their seed alone."""
     return tuple(json.dumps(row[name], sort_keys=True) for name in SAME)
@@ -191,7 +175,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/taught.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = kept(args.out)
+    rows = kept(args.out, SAME)
     known = {(*key_of(row), row["seed"]) for row in rows}
     for seed in args.seeds:
         for epsilon in args.epsilon:

@@ -63,20 +63,22 @@ def test_a_file_of_runs_that_do_not_say_what_they_were_judged_on_is_refused(
     name: str, tmp_path: Path
 ) -> None:
     module, out = bench(name), tmp_path / "out.json"
-    assert module.kept(out) == []
+    assert module.kept(out, module.SAME) == []
     rows = [run(TEST, 90.0)]
     out.write_text(json.dumps({"rows": rows}), encoding="utf-8")
-    assert module.kept(out) == rows
+    assert module.kept(out, module.SAME) == rows
     del rows[0]["judged_on"]
     out.write_text(json.dumps({"rows": rows}), encoding="utf-8")
     with pytest.raises(SystemExit, match="without judged_on"):
-        module.kept(out)
+        module.kept(out, module.SAME)
 
 
 def test_the_committed_runs_of_taught_sets_are_all_on_test_images() -> None:
     module = bench("taught")
     found = json.loads((FOLDER / "results" / "taught.json").read_text(encoding="utf-8"))
-    assert {row["judged_on"] for row in module.kept(FOLDER / "results" / "taught.json")} == {TEST}
+    assert {
+        row["judged_on"] for row in module.kept(FOLDER / "results" / "taught.json", module.SAME)
+    } == {TEST}
     assert found["summary"] == module.summary(found["rows"])
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -57,10 +59,10 @@ def test_an_attacks_own_settings_are_checked(name: str, settings: dict[str, obje
     "name", ["gradient.inversion", "inversion.ascent", "inversion.learned", "inversion.prior"]
 )
 @pytest.mark.parametrize("word", ["none", "n", "no", 1, None])
-def test_only_true_reveals_pictures(name: str, word: object) -> None:
+def test_only_true_reveals_pictures(name: str, word: Any) -> None:
     with pytest.raises(InputError, match="reveal"):
         registry.build("attack", name, {"reveal": word})
-    assert reveal.pictures(word, np.zeros((1, 1, 2, 2))) == {}  # type: ignore[arg-type]
+    assert reveal.pictures(word, np.zeros((1, 1, 2, 2))) == {}
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,10 @@ def number(
     Raises:
         InputError: If it is not.
     """
-    right = isinstance(value, int | float) and not isinstance(value, bool)
-    if right:
-        found = float(value)  # type: ignore[arg-type]
-        right = math.isfinite(found) and low <= found <= high and not (above and found == low)
+    right = False
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        inside = math.isfinite(value) and low <= value <= high
+        right = inside and not (above and value == low)
     if not right:
         start = f"above {low:g}" if above else f"from {low:g}"
         end = "" if high == math.inf else f" to {high:g}"

@@ -373,7 +373,8 @@ def as_picked(release: Release, calibrated: Calibrated) -> Release:
     card = release.card
     plan = {name: value for name, value in card.plan.items() if name != "plans"}
     at = plan.pop("candidate")
-    made: Calibrated = calibrated.run.trial.made[at]  # type: ignore[attr-defined]
+    run: Any = calibrated.run
+    made: Calibrated = run.trial.made[at]
     plan["selected"] = {**plan["selected"], "difference": plan.pop("difference")}
     method = made.method
     card = replace(
