@@ -54,6 +54,7 @@ def test_a_picked_release_is_like_any_other(tmp_path: Path) -> None:
     assert len(sfumato.sample(tmp_path / "picked", 5).data) == 5
     page = (tmp_path / "picked" / "report.html").read_text()
     assert "best of a secret number of trials" in page
+    assert "It is one of 2 candidates." in page
     assert len(release.data) == 24
 
 
