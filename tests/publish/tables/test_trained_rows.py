@@ -19,6 +19,7 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.noise import SeededSource
 from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated
 from sfumato.publish.tables.augm import Spoiling, TableAugm
@@ -195,7 +196,9 @@ def test_what_goes_together_is_learnt(method: Any) -> None:
     else:
         changes |= {"rounds": 10, "learning_rate": 0.01, "code": 4}
     made = replace(method, **changes).calibrate(Budget(8.0, 1e-5), schema)
-    codes = made(private, ledger=Ledger.in_memory()).data.codes()  # type: ignore[union-attr]
+    # Of one noise: ten rounds can carry the shares of augm off, with some other noise beyond 0.7.
+    released: Any = made(private, ledger=Ledger.in_memory(), source=SeededSource(0)).data
+    codes = released.codes()
     assert (codes["a"] == codes["b"]).mean() > 0.8
     assert 0.3 < codes["a"].mean() < 0.7
 
