@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-shapes bench-finetune bench-adaptive \
-	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points clean
+	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py demo-output
@@ -64,6 +64,10 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 bench-images: $(VENV)/.dev
 	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion \
 		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi
+
+# What image methods say that they will take of memory, and what they take.
+bench-memory: $(VENV)/.dev
+	$(BIN)/python benchmarks/memory.py
 
 # Colour, and 8 x 8 pixels: every method at one epsilon on small real sets.
 bench-shapes: $(VENV)/.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,6 +185,30 @@ def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, 
                 f"{option} {pair!r} cannot be read", f"Write {option} key=value."
             ) from None
     return settings
+
+
+class _Told(logging.Handler):
+    """Prints what the library says by its logger."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.markup import escape
+
+        mark = "[yellow]warning:[/] " if record.levelno >= logging.WARNING else ""
+        note(mark + escape(self.format(record)))
+
+
+@contextmanager
+def told(quiet: bool) -> Iterator[None]:
+    """Prints what the library tells meanwhile, on standard error; warnings alone if quiet."""
+    log, handler = logging.getLogger("sfumato"), _Told()
+    before = log.level
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def release(
     settings = output.parse_settings(set_)
     if max_minutes is not None:
         settings["max_minutes"] = max_minutes
-    with output.progress_bar(quiet=as_json) as progress:
+    with output.told(quiet=as_json), output.progress_bar(quiet=as_json) as progress:
         made = getattr(api, call)(settings=settings, attacks=attack, progress=progress, **options)
     show(made, as_json=as_json)
 

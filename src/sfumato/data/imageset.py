@@ -200,7 +200,12 @@ class ImageSet:
     @property
     def images(self) -> Images:
         """(n, c, h, w) float32 in [0, 1]; all of them in memory."""
-        return pixels.as_float(self._source.take(self._rows))
+        made = np.empty((len(self), *self.schema.shape), np.float32)
+        start = 0
+        for some, _ in self.batches():
+            made[start : start + len(some)] = some
+            start += len(some)
+        return made
 
     @property
     def files(self) -> tuple[Path, ...]:

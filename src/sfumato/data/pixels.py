@@ -145,7 +145,9 @@ def in_memory(images: NDArray[Any], where: str = "images") -> Pixels:
 def as_float(images: Pixels) -> NDArray[np.float32]:
     """float32 in [0, 1] whatever the images are kept as."""
     if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
+        made: NDArray[np.float32] = images.astype(np.float32)
+        made /= np.float32(255)
+        return made
     return images.astype(np.float32, copy=False)
 
 

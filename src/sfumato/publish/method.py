@@ -121,13 +121,14 @@ class Calibrated:
             LedgerError: If the ledger lacks the debit that the workspace was paid for with.
             BudgetError: If the ledger's ceiling refuses. Nothing is spent.
         """
-        from sfumato.publish import units
+        from sfumato.publish import memory, units
 
         data = units.bounded(data, self.facts, workspace)
         data.validate(self.facts)
         data = units.anonymous(data)
         if hasattr(self.run, "check"):
             self.run.check(data)
+        memory.tell(self)
         source = self.source if source is None else source
         figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
         release_id = uuid.uuid4().hex

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sfumato.privacy.rounding import up as up
+from sfumato.publish.memory import size as size
 
 if TYPE_CHECKING:
     from sfumato.attack.finding import Finding
@@ -83,14 +84,6 @@ def interval(ends: Sequence[float] | None) -> str:
 def count(value: int) -> str:
     """A count with separators."""
     return f"{value:,}"
-
-
-def size(value: int) -> str:
-    """A file's size."""
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= factor:
-            return f"{value / factor:.1f} {unit}"
-    return f"{value} bytes"
 
 
 def article(noun: str) -> str:

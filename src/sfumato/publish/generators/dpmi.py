@@ -14,6 +14,7 @@ Source: Chen, Cheung, Chuah, Ozonoff, WIFS 2021 (arXiv 2201.03139); generative.m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
-from sfumato.publish import checks
+from sfumato.publish import checks, memory
 from sfumato.publish.generators.gradient_trained import GradientTrained
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.step_run import Run
@@ -141,6 +142,10 @@ class Dpmi(GradientTrained):
             self.decoder_hidden,
             self.width,
         )
+
+    def holds(self, facts: ImageSchema) -> Mapping[str, int]:
+        """The public images, as they are and as they are trained on."""
+        return {"public images": 2 * self.public_images * math.prod(facts.shape) * memory.FLOAT}
 
     def prepare(self, run: Run, seeds: Mapping[str, int]) -> Autoencoder:
         """The public generator, trained before time is taken or a private image looked at."""

@@ -126,6 +126,10 @@ class StepTrained(ABC):
         """What a method needs beside the private images, and the facts that it states of it."""
         return None, ()
 
+    def holds(self, facts: ImageSchema) -> Mapping[str, int]:
+        """Bytes beside what all hold; see :mod:`sfumato.publish.memory`."""
+        return {}
+
     def planned(self, steps: int, prepared: Any) -> Mapping[str, Any]:
         """What a card says of the run beside what all say: JSON values, and nothing private."""
         return {}

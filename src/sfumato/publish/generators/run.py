@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import memory
 from sfumato.publish.generators.embedding import NoisyEmbedding
 from sfumato.publish.generators.features import FourierFeatures
 from sfumato.publish.generators.networks import Architecture
@@ -66,6 +68,12 @@ class Run:
             "samples": self._samples,
             "generator": self._architecture.to_dict(),
         }
+
+    @property
+    def holds(self) -> Mapping[str, int]:
+        """Bytes at the peak; see :mod:`sfumato.publish.memory`. Private images are streamed."""
+        released = memory.images(0, self.facts, self._samples)
+        return {**released, "training": memory.step(self.method.batch, self.facts.shape)}
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures once with noise; trains and draws from what was measured."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.publish import rehearsal
+from sfumato.publish import memory, rehearsal
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.steps import PrivateSteps
 from sfumato.publish.generators.work import Work
@@ -65,6 +65,17 @@ class Run:
         if hasattr(self.method, "samples"):
             plan["samples"] = self.method.samples or self.records
         return {**plan, **self.method.planned(self.steps.mechanism.steps, self.prepared)}
+
+    @property
+    def holds(self) -> Mapping[str, int]:
+        """Bytes at the peak; see :mod:`sfumato.publish.memory`."""
+        return {
+            **memory.images(self.records, self.facts, getattr(self.method, "samples", 0)),
+            **self.method.holds(self.facts),
+            "steps": memory.step(
+                self.steps.mechanism.sampling.expected_batch_size, self.facts.shape
+            ),
+        }
 
     def __call__(
         self,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.publish import memory
 from sfumato.publish.generators.proxies import Mixture, proxies
 from sfumato.publish.generators.sampling import apportion
 from sfumato.publish.method import Progress
@@ -74,6 +77,19 @@ class Run:
     def _entries(self, described: ClassMoments) -> int:
         width = described.width
         return len(self.facts.classes) * (1 + width + width * (width + 1) // 2)
+
+    @property
+    def holds(self) -> Mapping[str, int]:
+        """Bytes at the peak; see :mod:`sfumato.publish.memory`."""
+        records = self.teacher.dp_sgd.sampling.records
+        width = math.prod(self.teacher.method.scattering.shape(*self.facts.shape))
+        drawn = self.samples * self.candidates
+        # Pictures are drawn as numbers, when the features are gone.
+        return {
+            **memory.images(records, self.facts, self.samples),
+            "features": max(records * width, drawn * math.prod(self.facts.shape)) * memory.FLOAT,
+            "steps": memory.WORK,
+        }
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures and trains with noise; draws and labels from what came of it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.publish import rehearsal
+from sfumato.publish import memory, rehearsal
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.sampling import publishable
@@ -80,6 +80,17 @@ class Run:
             "places": self.places,
             "samples": self.method.samples or self.records,
             "generator": self.architecture.to_dict(),
+        }
+
+    @property
+    def holds(self) -> Mapping[str, int]:
+        """Bytes at the peak; see :mod:`sfumato.publish.memory`."""
+        places = len(self.facts.classes) * self.method.teachers * self.places
+        width = self.method.basis(self.facts).width
+        return {
+            **memory.images(self.records, self.facts, self.method.samples),
+            "teachers": (self.records + places) * width * memory.FLOAT,
+            "rounds": memory.step(self.method.batch, self.facts.shape),
         }
 
     def __call__(
