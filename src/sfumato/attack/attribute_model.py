@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sfumato.release.release import Release
 
 _MOST_VALUES = 64
+_SUREST = 1e-4  # how near to 0 and 1 the model's answers are told apart
 
 
 @attack("attribute.model")
@@ -29,18 +30,25 @@ _MOST_VALUES = 64
 class FromModel(Settings):
     """Guesses a secret of somebody whose other values and label are known, by asking a model.
 
-    Each value is tried in the record; the guess maximises what the model then answers for the true
-    label times how likely the value is given the others. That likelihood is imputation: a forest
-    trained on the attacker's own records, which never saw the model. The gain is by how much more
-    secrets are guessed right than by imputation that knows the label too. What is gained on
-    non-members the model tells about the population, which is no leak; the finding is what is
-    gained on members beyond it.
+    Each value is tried in the record; the guess weighs how likely the value is given the others
+    against how sure of the true label the model then is. That likelihood is imputation: a forest
+    trained on the attacker's own records, which never saw the model. Sureness counts by its log
+    odds, not by its log: a model that knows somebody by heart says 0.9999 of the true record and
+    0.99 of a wrong one, which to the logarithm is all but the same. Half of the log odds change
+    as fast as the logarithm where the model is unsure.
+
+    The gain is by how much more secrets are guessed right than by imputation that knows the label
+    too. What is gained on non-members the model tells about the population, which is no leak; the
+    finding is what is gained on members beyond it. Where non-members are guessed worse than by
+    imputation, that adds nothing: nobody's secret is told by misleading about others.
 
     Args:
         secrets: Columns to guess; empty takes the first categorical ones.
         max_secrets: How many columns are guessed where ``secrets`` is empty.
 
-    Source: Fredrikson et al., USENIX Security 2014; the comparison of Jayaraman, Evans, CCS 2022.
+    Source: Fredrikson et al., USENIX Security 2014, whose product of odds and answer this changes;
+    log odds as the scale of memory: Carlini et al., S&P 2022; the comparison: Jayaraman, Evans,
+    CCS 2022.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("model",)
@@ -75,7 +83,7 @@ class FromModel(Settings):
         worst = max(rows, key=lambda row: float(row["interval"][0]))
         finding = Finding(
             attack="attribute.model",
-            metric="gain over imputation on members, less that on strangers",
+            metric="gain over imputation on members, less what strangers gain",
             value=worst["beyond_the_population"],
             interval=(worst["interval"][0], worst["interval"][1]),
             confidence=self.confidence,
@@ -108,21 +116,20 @@ class FromModel(Settings):
         plain: list[NDArray[np.bool_]] = []
         for rows in (members, others):
             odds = np.log(np.maximum(unlabelled.probabilities(rows), 1e-6))
-            odds += _explained(model, rows, at, goal, columns[at].size)
+            odds += _sureness(model, rows, at, goal, columns[at].size)
             right.append(odds.argmax(axis=1) == rows[:, at])
             plain.append(knowing.probabilities(rows).argmax(axis=1) == rows[:, at])
         gains = [float(a.mean() - b.mean()) for a, b in zip(right, plain, strict=True)]
-        own_gain, others_gain = (
-            paired(a, b, confidence) for a, b in zip(right, plain, strict=True)
-        )
+        around = [paired(a, b, 1 - (1 - confidence) / 2) for a, b in zip(right, plain, strict=True)]
+        value, interval = beyond((gains[0], gains[1]), (around[0], around[1]))
         return {
             "secret": name,
-            "beyond_the_population": gains[0] - gains[1],
-            "interval": list(intervals.of_difference(gains, (own_gain, others_gain))),
+            "beyond_the_population": value,
+            "interval": list(interval),
             "gain": gains[0],
-            "gain_interval": list(own_gain),
+            "gain_interval": list(around[0]),
             "gain_on_others": gains[1],
-            "gain_on_others_interval": list(others_gain),
+            "gain_on_others_interval": list(around[1]),
             "accuracy": {"members": float(right[0].mean()), "non_members": float(right[1].mean())},
             "imputation": {
                 "members": float(plain[0].mean()),
@@ -147,10 +154,10 @@ class FromModel(Settings):
         return tuple(c.name for c in few[: self.max_secrets])
 
 
-def _explained(
+def _sureness(
     model: Model, rows: NDArray[Any], at: int, goal: int, size: int
 ) -> NDArray[np.float64]:
-    """(n, size) log of what the model answers for the true label, with each value tried."""
+    """(n, size) half of the log odds of the true label, with each value tried."""
     labels = rows[:, goal]
     found = np.empty((len(rows), size))
     for value in range(size):
@@ -158,7 +165,8 @@ def _explained(
         tried[:, at] = value
         answers = model.probabilities_from(np.ascontiguousarray(np.delete(tried, goal, axis=1)))
         found[:, value] = answers[np.arange(len(rows)), labels]
-    return np.asarray(np.log(np.maximum(found, 1e-6)))
+    found = np.clip(found, _SUREST, 1 - _SUREST)
+    return np.asarray((np.log(found) - np.log1p(-found)) / 2)
 
 
 def paired(
@@ -174,3 +182,23 @@ def paired(
     gained = intervals.clopper_pearson(int(np.sum(one & ~other)), n, each)
     lost = intervals.clopper_pearson(int(np.sum(other & ~one)), n, each)
     return gained[0] - lost[1], gained[1] - lost[0]
+
+
+def beyond(
+    gains: tuple[float, float], around: tuple[intervals.Interval, intervals.Interval]
+) -> tuple[float, intervals.Interval]:
+    """What members gain beyond what strangers do; strangers' loss is nobody's gain.
+
+    Args:
+        gains: Of members and of strangers.
+        around: The interval of each, which hold together.
+
+    Returns:
+        The lesser of members' gain and of its difference to strangers', and its interval.
+
+    >>> beyond((0.25, -0.25), ((0.125, 0.5), (-0.5, 0.0)))
+    (0.25, (0.125, 0.5))
+    """
+    low, high = intervals.of_difference(gains, around)
+    value = min(gains[0], gains[0] - gains[1])
+    return value, (min(around[0][0], low), min(around[0][1], high))
