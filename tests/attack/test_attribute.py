@@ -92,7 +92,32 @@ def test_imputation_without_the_release_stands_beside_the_attack(
     assert "never saw the release" in finding.summary
 
 
+def test_the_commonest_value_is_not_read_off_whom_it_is_judged_on(
+    make_release: Any,
+) -> None:
+    """Of the halves each is guessed by the other's commonest; auxiliary records say it for all."""
+    schema = Schema((Categorical("x", ("a", "b")), Categorical("y", ("a", "b"))), "y")
+
+    def rows(y: list[int]) -> Table:
+        return Table.from_codes({"x": np.zeros(len(y), int), "y": np.array(y)}, schema)
+
+    members, turns, known = rows([0] * 30 + [1] * 10), rows([0, 1] * 20), rows([1] * 40)
+    release = make_release(members)
+    (row,) = Inference(secrets=("y",))(release, Evidence(members, turns)).details["secrets"]
+    assert row["majority"]["non_members"] == 0.0  # was 0.5
+    evidence = Evidence(members, rows([0] * 40), auxiliary=known)
+    (row,) = Inference(secrets=("y",))(release, evidence).details["secrets"]
+    assert row["majority"] == {"members": 0.25, "non_members": 0.0}  # was 0.75 and 1
+
+
 def test_labels_of_pictures_are_imputed_too(make_pictures: Any, make_release: Any) -> None:
     members, others = make_pictures(60, 1), make_pictures(60, 2)
     (row,) = Inference()(make_release(members), Evidence(members, others)).details["secrets"]
     assert row["imputation"]["members"] > 0.8
+    # Auxiliary records of one class: that class is the commonest for everybody.
+    left = make_pictures(90, 3)
+    left = left.select(np.flatnonzero(left.labels == 0))
+    evidence = Evidence(members, others, auxiliary=left)
+    (row,) = Inference()(make_release(members), evidence).details["secrets"]
+    assert row["majority"]["members"] == np.mean(members.labels == 0)
+    assert row["majority"]["non_members"] == np.mean(others.labels == 0)

@@ -37,7 +37,8 @@ class Inference(Settings):
     run on non-members. The finding is by how much members are guessed better than non-members, for
     the column where that is most certain. Beside it stands imputation: a model that never saw the
     release, trained on auxiliary records or, in turn, on one half of the non-members, guesses the
-    same values of the same members and of the other half.
+    same values of the same members and of the other half; and so does the commonest value of those
+    records.
 
     Args:
         secrets: Columns to guess; empty takes the target and the first categorical columns.
@@ -81,7 +82,8 @@ class Inference(Settings):
             classes = len(release.facts.classes)
             labels = self._label(inside, published), self._label(outside, published)
             known = _imputed_labels(inside, outside, held, classes, seed)
-            rows = [self._row(LABEL, labels[0], labels[1], known, 1)]
+            given = None if held is None else held.labels
+            rows = [self._row(LABEL, labels[0], labels[1], known, given, 1)]
         worst = max(rows, key=lambda row: float(row["interval"][0]))
         ceiling = ceilings.of(release.card)
         finding = Finding(
@@ -133,8 +135,12 @@ class Inference(Settings):
         known = [
             _imputed(inside.values, outside.values, held, schema, j, self.bins, seed) for j in at
         ]
+        given = [
+            None if held is None else grouped(held.values[:, j], held.columns[j], self.bins)
+            for j in at
+        ]
         return [
-            self._row(name, sides[0][k], sides[1][k], known[k], len(names))
+            self._row(name, sides[0][k], sides[1][k], known[k], given[k], len(names))
             for k, name in enumerate(names)
         ]
 
@@ -161,22 +167,22 @@ class Inference(Settings):
         inside: tuple[NDArray[Any], NDArray[Any]],
         outside: tuple[NDArray[Any], NDArray[Any]],
         imputed: tuple[NDArray[Any], NDArray[Any]],
+        held: NDArray[Any] | None,
         tried: int,
     ) -> dict[str, Any]:
         """One secret's figures; its interval holds together with those of all that were tried."""
         right, wrong = (int(np.sum(truth == guess)) for truth, guess in (inside, outside))
         m, n = len(inside[0]), len(outside[0])
         each = 1 - (1 - self.confidence) / tried
-        values, counts = np.unique(outside[0], return_counts=True)
-        commonest = values[np.argmax(counts)]
+        commonest = _commonest(inside[0], outside[0], held)
         return {
             "secret": name,
             "advantage": right / m - wrong / n,
             "interval": list(intervals.difference(right, m, wrong, n, each)),
             "accuracy": {"members": right / m, "non_members": wrong / n},
             "majority": {
-                "members": float(np.mean(inside[0] == commonest)),
-                "non_members": float(np.mean(outside[0] == commonest)),
+                "members": float(np.mean(inside[0] == commonest[0])),
+                "non_members": float(np.mean(outside[0] == commonest[1])),
             },
             "imputation": {
                 "members": float(np.mean(inside[0] == imputed[0])),
@@ -201,8 +207,8 @@ def _without(
     """What models guess that never saw the release, nor the record itself.
 
     Args:
-        inside: (m, d) members.
-        outside: (n, d) non-members.
+        inside: (m, ...) members.
+        outside: (n, ...) non-members.
         held: Whether auxiliary records are there to learn from.
         fit: A model of the auxiliary records (None), or of these non-members.
     """
@@ -218,6 +224,26 @@ def _without(
         for side, rows, into in ((inside, m, found[0]), (outside, n, found[1])):
             into[rows % 2 == half] = guess(side[rows % 2 == half])
     return found
+
+
+def _commonest(
+    inside: NDArray[Any], outside: NDArray[Any], held: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The commonest value for everybody, of records that are not judged by it.
+
+    Args:
+        inside: (m,) values of members.
+        outside: (n,) of non-members.
+        held: Of auxiliary records, if there are such.
+    """
+
+    def fit(rows: NDArray[np.int64] | None) -> Guess:
+        learnt = outside[rows] if rows is not None else held
+        assert learnt is not None
+        values, counts = np.unique(learnt, return_counts=True)
+        return lambda new: np.full(len(new), values[np.argmax(counts)])
+
+    return _without(inside, outside, held is not None, fit)
 
 
 def _imputed(
