@@ -3,13 +3,15 @@
     SFUMATO_DATA=... python benchmarks/reconstruction.py --peer ART/bin/python
 
 MNIST, Fashion-MNIST, digits, German credit and the census sample; models are trained here, without
-privacy, on 1,000 members. Every row is kept as soon as it is there, and not repeated.
+privacy, on 1,000 members (German credit: 700; the census sample: 20,000). Every row is kept as soon
+as it is there, and not repeated.
 
 - ``gradients``: pictures from single gradients, at fresh and released weights, bare and under the
   noise of a step of DP-SGD;
 - ``labels``: the three label games;
 - ``inversion``: pictures of classes and of people from a model;
-- ``secrets``: attribute inference from a model, against imputation;
+- ``secrets``: attribute inference from a model, against imputation; models that know 2,000 census
+  rows by heart, beside models of other people and models trained by DP-SGD;
 - ``stealing``: copies of models;
 - ``reidentification``: pixelated, noisy pictures;
 - ``peer``: the same game with the adversarial robustness toolbox on the same model and records, in
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import reconstruction_rote as rote
 import torch
 
 from sfumato import registry
@@ -52,6 +55,7 @@ RESULTS = Path(__file__).parent / "results" / "reconstruction.json"
 MEMBERS, AUXILIARY, STRANGERS, SEED = 1000, 2000, 1000, 1
 NOISY = {"noise_multiplier": 1.0, "clipping": {"type": "Flat", "max_grad_norm": 0.1}}
 IMAGES = ("mnist", "fashion-mnist")
+PRIVATELY = "members, privately"
 PEER = Path(__file__).parent / "reconstruction_peer.py"
 
 
@@ -219,14 +223,50 @@ def inversion(results: Results) -> None:
 
 
 def secrets(results: Results) -> None:
-    """Values of rows from a model that knows its members by heart."""
-    results.row(
-        "secrets",
-        {"data": "german-credit"},
-        lambda: attacked(
-            "attribute.model", unproven(credit()), parts("german-credit"), max_secrets=5
-        ),
+    """Values of rows from models that know their members by heart, and from those that do not."""
+    for name, hidden in (("german-credit", (128,)), ("census-sample", (256,))):
+        results.row(
+            "secrets",
+            {"data": name},
+            lambda n=name, h=hidden: attacked(
+                "attribute.model", unproven(trained(n, hidden=h)), parts(n), max_secrets=5
+            ),
+        )
+    for kind, columns, hidden in (
+        ("network", 12, (512,)),
+        ("extra trees", 12, ()),
+        ("nearest neighbours", 12, ()),
+        ("network", 41, (512, 512)),
+        ("extra trees", 41, ()),
+    ):
+        for saw in ("members", "others", PRIVATELY):
+            if saw == PRIVATELY and kind != "network":
+                continue
+            results.row(
+                "secrets",
+                {"data": "census-income", "model": kind, "columns": columns, "trained on": saw},
+                lambda k=kind, c=columns, h=hidden, s=saw: _by_heart(k, c, h, s),
+            )
+
+
+def _by_heart(kind: str, columns: int, hidden: tuple[int, ...], saw: str) -> dict[str, Any]:
+    """What a model tells of these people that knows them or others, and what other rules get."""
+    evidence, others = rote.census(columns)
+    data: Any = others if saw == "others" else evidence.members
+    if saw == PRIVATELY:
+        release = rote.privately(data, hidden)
+    else:
+        release = unproven(rote.by_heart(kind, data, hidden))
+    model = release.model
+    told = attacked(
+        "attribute.model",
+        release,
+        evidence,
+        secrets=rote.SECRETS,
+        max_targets=rote.STRANGERS,
     )
+    rules = rote.published(model, evidence, rote.SECRETS) if saw == "members" else {}
+    return {"labels known": rote.known(model, evidence), "other rules": rules} | told
 
 
 def credit() -> Model:
