@@ -195,3 +195,21 @@ def test_a_person_whose_pictures_come_back_counts_once() -> None:
     assert finding.details["reproduced"] == {"training": 2, "held_out": 0}
     assert finding.details["persons"] == {"training": 40, "held_out": 40}
     assert finding.value == pytest.approx(2 / 40)
+
+
+@pytest.mark.parametrize("limit", [20_000, 60])
+def test_one_picture_of_every_member_is_found_however_few_are_held_out(limit: int) -> None:
+    """Of as many pictures on either side, most of a member's were not looked for."""
+    rng = np.random.default_rng(0)
+    shown = rng.random((625, 1, 8, 8)).astype(np.float32)
+    whose = np.arange(125).repeat(5)
+    data = ImageSet.from_arrays(shown, np.arange(625) % 2, ("a", "b"), identity=whose)
+    members, others = data.select(np.arange(500)), data.select(np.arange(500, 625))
+    released = members.select(np.arange(0, 500, 5))
+    attack = registry.build("attack", "memorisation.nearest", {"max_targets": limit})
+    finding = attack(unproven(released), Evidence(members, others))
+    people = min(25, limit // 5)
+    assert finding.details["persons"] == {"training": people, "held_out": people}
+    assert finding.details["reproduced"] == {"training": people, "held_out": 0}
+    assert finding.details["targets"] == finding.details["held_out"] == 5 * people
+    assert finding.value == 1.0

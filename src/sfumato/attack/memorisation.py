@@ -33,7 +33,8 @@ class Memorisation(Settings):
     """Finds released pictures that reproduce a training picture.
 
     A released picture reproduces a training picture if its distance to it is at most ``ratio`` of
-    its distance to the nearest of as many held-out pictures. The same with the sides exchanged is
+    its distance to the nearest of as many held-out pictures (of all pictures of as many persons,
+    where it is known whom they show). The same with the sides exchanged is
     the control: nothing can reproduce a picture that was never seen. A training picture counts
     once however often it is reproduced, and where it is known whom pictures show, so does a person.
 
@@ -41,7 +42,8 @@ class Memorisation(Settings):
     other attacks.
 
     Args:
-        max_targets: Training pictures, and as many held-out ones, that are looked for.
+        max_targets: Training pictures, and as many held-out ones, that are looked for; where
+            persons are known, all pictures of as many persons on either side as fit.
         max_released: Released pictures that are compared; fewer where pictures are large.
         ratio: Above 0 and below 1; smaller is stricter.
     """
@@ -87,6 +89,7 @@ class Memorisation(Settings):
             details={
                 "ratio": self.ratio,
                 "targets": m,
+                "held_out": len(near.chosen[1]),
                 "persons": {"training": people, "held_out": others},
                 "reproduced": {"training": own, "held_out": base},
                 "released": {
@@ -113,17 +116,37 @@ class Memorisation(Settings):
     def search(self, release: Release, evidence: Evidence, seed: int) -> Neighbours:
         """The nearest training and held-out picture of each released one."""
         rng = np.random.default_rng(seed)
-        # All pictures of a person are looked for; the person is counted once.
-        both = features.size(evidence.members), features.size(evidence.non_members)
-        chosen, others = (features.choose(n, min(self.max_targets, *both), rng) for n in both)
+        chosen, others = self._drawn(evidence, rng)
         inside = targets.read(evidence.members, chosen)
         outside = targets.read(evidence.non_members, others)
         pixels = inside.values.shape[1]
-        limit = min(self.max_released, max(100, int(_WORK / (2 * len(inside) * pixels))))
+        limit = min(
+            self.max_released, max(100, int(_WORK / ((len(inside) + len(outside)) * pixels)))
+        )
         total = features.size(release.data)
         rows = features.choose(total, limit, rng)
         published = targets.read(release.data, rows)
         return Neighbours.between(published, inside, outside, rows, chosen, others)
+
+    def _drawn(self, evidence: Evidence, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Row numbers of as many pictures, or all pictures of as many persons, on either side."""
+        sides = evidence.members, evidence.non_members
+        sizes = [features.size(side) for side in sides]
+        if [persons.count(side) for side in sides] == sizes:
+            return [features.choose(n, min(self.max_targets, *sizes), rng) for n in sizes]
+        # A person of whom a part is looked for is missed where another part came back.
+        whose = [persons.of(side) for side in sides]
+        each = [np.bincount(one) for one in whose]
+        order = [rng.permutation(len(counts)) for counts in each]
+        fit = [
+            np.searchsorted(np.cumsum(counts[people]), self.max_targets, "right")
+            for counts, people in zip(each, order, strict=True)
+        ]
+        count = max(1, min(fit))
+        return [
+            np.flatnonzero(np.isin(one, people[:count]))
+            for one, people in zip(whose, order, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -136,7 +159,7 @@ class Neighbours:
         outside: (r,) the same to the nearest held-out picture.
         at: (r,) numbers of those training pictures.
         at_control: (r,) numbers of those held-out pictures.
-        chosen: Numbers of the pictures on each side, as many on both.
+        chosen: Numbers of the pictures on each side.
     """
 
     rows: NDArray[np.int64]
@@ -171,7 +194,7 @@ class Neighbours:
 
     @property
     def of(self) -> int:
-        """How many pictures there are on each side."""
+        """How many training pictures there are."""
         return len(self.chosen[0])
 
     @property
@@ -196,7 +219,7 @@ def _summary(finding: Finding) -> str:
     return (
         f"Of {found['compared']} released pictures, {found['memorised']} ({found['share']:.2%}) "
         f"are at most {finding.details['ratio']:g} times as far from one training picture as from "
-        f"any of {finding.details['targets']} held-out ones (the other way round: "
+        f"any of {finding.details['held_out']} held-out ones (the other way round: "
         f"{found['control']:.2%}). They reproduce {counts['training']} {whose}training pictures, "
         f"against {counts['held_out']} held-out ones (difference of shares {finding.value:+.4f}, "
         f"interval {low:+.4f} to {high:+.4f}{limit}): {finding.verdict}."

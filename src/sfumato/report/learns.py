@@ -176,10 +176,11 @@ def _linked(finding: Finding) -> str:
 
 def _memorised(finding: Finding) -> str:
     found, counts = finding.details["released"], finding.details["reproduced"]
+    held_out = finding.details.get("held_out", finding.details["targets"])
     return (
         f"Of {found['compared']:,} released pictures, {found['memorised']:,} are far nearer to one "
-        f"training picture than to every other picture of {finding.details['targets']:,} that were "
-        f"never used. Somebody who knows such a training picture would recognise it. "
+        f"training picture than to every other picture of {held_out:,} that "
+        f"were never used. Somebody who knows such a training picture would recognise it. "
         f"{wording.plural(counts['training'], 'training picture')} came back in this way; of "
         f"pictures that were never used, {counts['held_out']:,} seem to have, by likeness alone."
     )

@@ -66,6 +66,7 @@ def memorised(
         label = images.schema.classes[int(images.labels[rows[place]])]
         drawn.append(_drawn(one, np.stack(beside), str(label)))
     share = found.details["released"]
+    held_out = found.details.get("held_out", found.details["targets"])  # one number in old ones
     return {
         "rows": [
             {
@@ -84,7 +85,7 @@ def memorised(
         "text": (
             "A released picture counts as memorised if its distance to one training picture is at "
             f"most {found.details['ratio']:g} times its distance to the nearest of "
-            f"{found.details['targets']:,} pictures that were never used. Distances are root mean "
+            f"{held_out:,} pictures that were never used. Distances are root mean "
             "squared differences of pixels; a quotient near 1 is what fresh pictures have."
         ),
         "closest": drawn,
