@@ -104,7 +104,7 @@ class Local(_Accounted):
     Args:
         event: What one record's report reveals, as one ``DpEvent``.
         delta: Where epsilon is read off.
-        unit: What a report covers: ``"row"``, ``"whole image"``, ``"16 pixels"``.
+        unit: What a report covers: ``"row"``, ``"whole image"``, ``"16-pixel part"``.
     """
 
     kind: ClassVar[str] = "local"

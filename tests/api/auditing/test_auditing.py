@@ -15,10 +15,12 @@ from scipy.special import expit
 
 from sfumato.api import audit, publish
 from sfumato.api.auditing import neighbours
+from sfumato.api.auditing.units import Unit
 from sfumato.data import Categorical, ImageSchema, ImageSet, Schema, Table
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
-from sfumato.privacy.guarantee import Central
+from sfumato.privacy.events import PureDpEvent
+from sfumato.privacy.guarantee import Central, Local
 from sfumato.privacy.mechanisms import Gaussian
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, SeededSource
@@ -183,6 +185,77 @@ def test_a_pair_is_of_neighbours(facts: Any, relation: Neighbours, to_train: boo
         assert differ.tolist() == [pair.at]
 
 
+@pytest.mark.parametrize("facts", [neighbours.PICTURES, ImageSchema(3, 4, 5, ("a",))])
+@pytest.mark.parametrize("unit", [Unit(pixels=7), Unit(pixels=7, labels=False), Unit(labels=False)])
+def test_a_pair_differs_in_what_the_guarantee_covers(facts: ImageSchema, unit: Unit) -> None:
+    for to_train, aligned in ((False, True), (False, False), (True, False)):
+        pair = neighbours.pair(
+            facts, Neighbours.REPLACE_ONE, 9, to_train=to_train, unit=unit, aligned=aligned
+        )
+        differ = np.flatnonzero((_rows(pair.one) != _rows(pair.other)).any(axis=1))
+        assert differ.tolist() == [pair.at] == [8]
+        moved = (pair.one.images[8] != pair.other.images[8]).any(axis=0)
+        assert moved.sum() == (unit.pixels or facts.height * facts.width)
+        relabelled = pair.one.labels[8] != pair.other.labels[8]
+        assert relabelled == (unit.labels and len(facts.classes) > 1)
+        shown = np.concatenate([_rows(side)[8:] for side in (pair.one, pair.other)])
+        assert np.array_equal(_rows(pair.canaries), shown)
+
+
+def test_what_is_covered_is_read_off_the_guarantee_and_an_unknown_unit_is_refused() -> None:
+    noisy = {"label_noise_probability": 0.1}
+
+    def read(unit: str, plan: Any = None, **options: Any) -> Unit:
+        return Unit.of(Local(PureDpEvent(1.0, "replace-one"), 0.0, unit, **options), plan or {})
+
+    assert read("16-pixel part") == Unit(16, False)
+    assert read("labelled 16-pixel part") == Unit(16, True)
+    assert read("whole image") == read("image") == Unit(None, False)
+    assert read("labelled whole image") == read("whole image", noisy) == Unit()
+    assert read("row") == read("whole row") == read("record") == read("patient") == Unit()
+    assert read("whole image", neighbours=Neighbours.ADD_REMOVE) == Unit()
+    for unit in ("attribute", "16 pixels", "0-pixel part", "labelled row"):
+        with pytest.raises(InputError, match=f"of one {unit}, and no game is known"):
+            read(unit)
+    with pytest.raises(InputError, match="a 16-pixel part cannot come or go"):
+        read("16-pixel part", neighbours=Neighbours.ADD_REMOVE)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "game"),
+    [
+        ("images.gaussian", {}, {"runs": 60, "records": 2}),
+        ("images.gaussian", {"label_share": 0.3}, {"canaries": 200}),
+        ("images.pixelate", {"block": 1, "pixels": 1}, {"runs": 60, "records": 2}),
+        ("images.pixelate", {"block": 1, "pixels": 1}, {"canaries": 200}),
+    ],
+)
+def test_a_true_claim_of_less_than_a_record_stands_and_pictures_in_the_clear_fall(
+    method: str, settings: Any, game: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"epsilon": 1, "settings": settings, "source": seeded(5), **game}
+    found = audit(method, **options)
+    assert not found.broken
+    assert found.most > 1.5  # whole pictures for parts, and other labels, did refute it
+    told = "" if "label_share" in settings else ", not in its label"
+    pixels = settings.get("pixels", "all" if method == "images.gaussian" else 16)
+    changed = f"; neighbours differ in {pixels} pixels of an image{told}"
+    assert found.facts.endswith(changed if told else "classes")
+    shown = "gaussian.NoisyPixels" if method == "images.gaussian" else "pixelate.Cells"
+    clear = f"sfumato.publish.images.{shown}.release"
+    monkeypatch.setattr(clear, lambda _, images, source: images)
+    assert audit(method, **options).broken
+
+
+@pytest.mark.parametrize("game", [{"runs": 60, "records": 2}, {"canaries": 200}])
+def test_a_column_that_is_published_as_it_is_is_no_part_of_the_game(game: Any) -> None:
+    columns = (Categorical("year", tuple("123")), *ONE_COLUMN.columns)
+    facts = Schema(columns, target="t", pass_through=("year",))
+    found = audit("tables.adaptive", epsilon=0.5, schema=facts, source=seeded(1), **game)
+    assert not found.broken
+    assert found.facts.endswith("; neighbours differ in all but year")
+
+
 def _rows(data: Any) -> Any:
     if isinstance(data, ImageSet):
         return np.concatenate([data.images.reshape(len(data), -1), data.labels[:, None]], axis=1)
@@ -340,6 +413,94 @@ def test_a_release_under_zero_out_is_refused() -> None:
     blanked = replace(release, card=replace(release.card, guarantee=guarantee))
     with pytest.raises(InputError, match="under zero-out"):
         audit(blanked, members=members, non_members=others)
+
+
+def pictures(n: int, seed: int, **of: Any) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, 1, 4, 4)).astype(np.uint8)
+    return ImageSet.from_arrays(images, rng.integers(0, 3, n), ("a", "b", "c"), **of)
+
+
+@pytest.mark.parametrize("settings", [{}, {"label_share": 0.5}])
+def test_pairs_have_one_label_where_labels_are_public(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, others = pictures(60, 1), pictures(90, 2)
+    options: dict[str, Any] = {"epsilon": 1, "method": "images.gaussian", "settings": settings}
+    release = publish(members, **options, holdout=0, ledger=_ledger(), evaluate=False)
+    # Planted: what is found is the label, which is no secret unless it has a share.
+    monkeypatch.setattr(
+        "sfumato.api.auditing.releases._scores",
+        lambda _, sides, chosen, rng: [
+            side.labels[rows] * sign for side, rows, sign in zip(sides, chosen, (1, 9), strict=True)
+        ],
+    )
+    monkeypatch.setattr(
+        "sfumato.api.auditing.releases.judged",
+        lambda *given, facts, **_: (given[2], facts),
+    )
+    found, said = audit(release, members=members, non_members=others)
+    by_label = sum(min(np.bincount(s.labels)[k] for s in (members, others)) for k in range(3))
+    if settings:
+        assert len(found) == 60
+        assert not (np.abs(found) % 8 == 0).all()
+        assert said == "60 pairs of a member and a non-member"
+    else:
+        assert len(found) == by_label
+        assert (np.abs(found) % 8 == 0).all()  # k - 9 k of one label k
+        assert said == f"{by_label} pairs of a member and a non-member of the same label"
+
+
+def test_a_release_of_less_than_a_record_has_no_game() -> None:
+    members, others = pictures(60, 1), pictures(60, 2)
+    options: dict[str, Any] = {"epsilon": 1, "holdout": 0, "ledger": _ledger(), "evaluate": False}
+    part = publish(members, method="images.pixelate", settings={"pixels": 2}, **options)
+    with pytest.raises(InputError, match="of one 2-pixel part, and this game is of whole images"):
+        audit(part, members=members, non_members=others)
+    rows, rest = halves(0)
+    facts = replace(rows.schema, pass_through=("u", "v"))
+    rows = Table.from_codes(rows.codes(), facts)
+    copied = publish(rows, method="tables.adaptive", **options)
+    with pytest.raises(InputError, match="u, v: published as they are"):
+        audit(copied, members=rows, non_members=rest)
+
+
+@dataclass(frozen=True)
+class Canvas(Brightness):
+    """The noisy sum of all images, published as one image."""
+
+    name: ClassVar[str] = "test.canvas"
+
+    def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
+        noise = Gaussian.calibrate(budget, 1.0, Neighbours.ADD_REMOVE, None, 400)
+
+        def run(data: ImageSet, source: Any, progress: Any) -> Artefact:
+            total = data.images.sum(axis=0, dtype=np.float64)
+            shown = expit(noise.release(total.ravel(), source).reshape(total.shape) / 20)
+            return Artefact(ImageSet.from_arrays(shown[None].astype(np.float32), [0], ("a",)))
+
+        return Calibrated(self, budget, facts, Central(noise.event, budget.delta), {}, run)
+
+
+def test_persons_with_several_records_are_no_coins_of_one_record() -> None:
+    """Each has a pixel of its own, which ten pictures move by ten times what is claimed of one."""
+
+    def lit(side: int, each: int) -> ImageSet:
+        people = np.flatnonzero(np.random.default_rng(0).integers(0, 2, 400) == side).repeat(each)
+        images = np.eye(400, dtype=np.float32)[people].reshape(-1, 1, 20, 20)
+        return ImageSet.from_arrays(images, np.zeros(len(people), int), ("a",), identity=people)
+
+    found = {}
+    for each in (1, 10):
+        members, others = lit(0, each), lit(1, each)
+        made = Canvas().calibrate(Budget(1.0, 1e-5), members.schema)
+        release = made(members, ledger=_ledger(), source=SeededSource(0))
+        with contextlib.nullcontext() if each == 1 else pytest.raises(InputError, match="several"):
+            found[each] = audit(release, members=members, non_members=others)
+        if each == 10:  # of nobody in particular, as a custodian who knows no persons gives them
+            told = [side.select(np.arange(0, len(side), 10)) for side in (members, others)]
+            assert audit(release, members=told[0], non_members=told[1]).broken
+    assert not found[1].broken
 
 
 def _ledger() -> Any:

@@ -20,6 +20,7 @@ from sfumato.api.auditing.record import (
     gaussian_epsilon,
     worst_case,
 )
+from sfumato.api.auditing.units import Unit
 from sfumato.data import Categorical, ImageSchema, ImageSet, Schema, Table
 from sfumato.errors import InputError
 from sfumato.measure import audit as bounds
@@ -84,12 +85,15 @@ def one_run(
     probe = calibrated(method, budget, facts or _wide(canaries), canaries)
     swapped = is_swapped(probe.guarantee)
     facts = facts or (_small() if swapped else _wide(canaries))
-    sides = _canaries(facts, canaries, rng, trains)
+    unit = Unit.of(probe.guarantee, probe.plan, probe.public)
+    aligned = probe.plan.get("aligned") is True
+    sides = _canaries(facts, canaries, rng, trains, unit, aligned)
     made = calibrated(method, budget, facts, canaries)
     progress(0, 2, f"{method.name}: one run with canaries")
     release = once(made, _mixed(sides, included, swapped), 0, source)
     progress(1, 2, f"{method.name}: one run without them")
-    reference = once(made, _without(_canaries(facts, canaries, rng, trains)[0]), 1, source)
+    others = _canaries(facts, canaries, rng, trains, unit, aligned)[0]
+    reference = once(made, _without(others), 1, source)
     scores = _scores(release, reference, sides, swapped)
     progress(2, 2, "audited")
     return judged(
@@ -102,7 +106,7 @@ def one_run(
         assumption="Each canary was in or out by a fair coin that the method does not know.",
         noise=release.card.noise,
         settings=settings(method),
-        facts=f"{canaries} canaries, {named(facts)}",
+        facts=f"{canaries} canaries, {named(facts)}{unit}",
         started=started,
     )
 
@@ -199,7 +203,9 @@ def _squares(canaries: int) -> ImageSchema:
     return ImageSchema(1, side, side, ("a", "b"))
 
 
-def _canaries(facts: Any, count: int, rng: np.random.Generator, trains: bool) -> list[Any]:
+def _canaries(
+    facts: Any, count: int, rng: np.random.Generator, trains: bool, unit: Unit, aligned: bool
+) -> list[Any]:
     """Two values for every canary: the one that is in, and the one that is there in its place."""
     if isinstance(facts, ImageSchema):
         k, pixels = len(facts.classes), math.prod(facts.shape)
@@ -209,14 +215,19 @@ def _canaries(facts: Any, count: int, rng: np.random.Generator, trains: bool) ->
             owner = np.arange(pixels) // (pixels // count)
             lit = (owner == np.arange(count)[:, None]).astype(np.float32)
             images = np.stack([lit.reshape(count, *facts.shape)] * 2)
+        if aligned or unit.pixels is not None or not unit.labels:
+            apart = unit.apart(facts.shape)
+            images[1] = images[0]
+            images[0][:, apart], images[1][:, apart] = 1.0, 0.0
         first = rng.integers(0, k, count)
-        labels = [first, (first + 1) % k]
+        labels = [first, (first + 1) % k if unit.labels else first]
         return [ImageSet.from_arrays(images[i], labels[i], facts.classes) for i in (0, 1)]
     if facts.target == "who":
         codes = {"c": np.ones(count, np.int64), "who": np.arange(count)}
         return [Table.from_codes(codes, facts)] * 2
     low = {c.name: rng.integers(0, max(1, c.size // 2), count) for c in facts}
     high = {c.name: c.size - 1 - low[c.name] for c in facts}
+    high |= {name: low[name] for name in unit.copied}
     return [Table.from_codes(values, facts) for values in (high, low)]
 
 
@@ -272,11 +283,15 @@ def _score(release: Release, reference: Release, side: Any) -> NDArray[np.float6
         moved = looks.weights(release.model) - looks.weights(reference.model)
         pulls = (looks.gradient(reference.model, side, i) for i in range(len(side)))
         return np.array([float(moved @ pull) for pull in pulls])
+    aligned = release.card.plan.get("aligned") is True  # each has a place of its own
+    if kind == "images" and aligned:
+        own = np.einsum("ij,ij->i", pixels(side), pixels(content))
+        return np.asarray(own + (side.labels == content.labels), np.float64)
     if kind == "images":
         shown, seen = pixels(side), pixels(content)
         return np.asarray((shown @ seen.T).max(axis=1), np.float64)
     codes, released = side.codes(), content.codes()
-    if release.card.plan.get("aligned") is True:  # each row has a place of its own
+    if aligned:
         return np.asarray(sum((codes[n] == released[n]) * 1.0 for n in codes), np.float64)
     columns = tuple(side.schema.columns)
     design = Design(columns)

@@ -46,7 +46,8 @@ def look_at(canaries: Any, at: int, reference: Release, probes: Any) -> Look:
         aligned = reference.card.plan.get("aligned") is True
         return lambda release: _table(release, known, at if aligned else None)
     sizes = [len(part) for part in _parts(reference)]
-    return lambda release: _images(release, canaries, sizes)
+    own = at if reference.card.plan.get("aligned") is True else None
+    return lambda release: _images(release, canaries, sizes, own)
 
 
 def _table(release: Release, canaries: dict[str, NDArray[Any]], at: int | None) -> Array:
@@ -79,7 +80,7 @@ def _model(
     return np.concatenate([*parts, _few(moved)])
 
 
-def _images(release: Release, canaries: Any, sizes: list[int]) -> Array:
+def _images(release: Release, canaries: Any, sizes: list[int], at: int | None) -> Array:
     data: Any = release.data
     pixels = data.images.reshape(len(data), -1).astype(np.float64)
     shown = canaries.images.reshape(len(canaries), -1).astype(np.float64)
@@ -96,6 +97,8 @@ def _images(release: Release, canaries: Any, sizes: list[int]) -> Array:
     for part, size in zip(_parts(release), sizes, strict=True):
         if size <= FEW:  # as many numbers a run, however many images there are
             found.append(np.concatenate([part, np.zeros(size)])[:size])
+    if at is not None:  # the picture that was made of the canary
+        found.append(np.append(along[at], data.labels[at]))
     return np.concatenate(found)
 
 

@@ -22,6 +22,7 @@ from sfumato.api.auditing.record import (
     gaussian_epsilon,
     worst_case,
 )
+from sfumato.api.auditing.units import Unit
 from sfumato.api.runs import Runs
 from sfumato.errors import InputError
 from sfumato.measure import audit as bounds
@@ -98,15 +99,22 @@ def two_points(
     made = calibrated(method, budget, facts, records)
     proven = worst_case(made.guarantee)
     claim = Claim.of(made.guarantee)
+    unit = Unit.of(made.guarantee, made.plan, made.public)
     pair = neighbours.pair(
-        facts, proven.neighbours, records, to_train=getattr(method, "gives", "") == "model"
+        facts,
+        proven.neighbours,
+        records,
+        to_train=getattr(method, "gives", "") == "model",
+        unit=unit,
+        aligned=made.plan.get("aligned") is True,
     )
+    about = f"{named(facts)}{unit}"
     what = {
         "game": "two points",
         "method": method.name,
         "settings": plain(settings(method)),
         "budget": [budget.epsilon, budget.delta],
-        "facts": named(facts),
+        "facts": about,
         "records": records,
         # Who looks, and adds runs until a bound is high enough, has more than one chance at it.
         "number of runs": runs,
@@ -144,7 +152,7 @@ def two_points(
         assumption="The runs are independent. The two data sets are neighbours and were made up.",
         noise={"secure": secure[0], "source": secure[1]},
         settings=plain(settings(method)),
-        facts=named(facts),
+        facts=about,
         seconds=time.perf_counter() - started,
         versions=versions(),
     )

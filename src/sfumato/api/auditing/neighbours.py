@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.api.auditing.units import Unit
 from sfumato.data import Categorical, ImageSchema, ImageSet, Numeric, Ordinal, Schema, Table
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 
 RECORDS = 40
+RECORD = Unit()
 _DARK = 0.2
 
 PEOPLE = Schema(
@@ -53,8 +55,16 @@ def usual(kinds: tuple[str, ...]) -> Any:
     return PICTURES if "images" in kinds else PEOPLE
 
 
-def pair(facts: Any, neighbours: Neighbours, records: int, *, to_train: bool) -> Pair:
-    """The extremes of a domain.
+def pair(
+    facts: Any,
+    neighbours: Neighbours,
+    records: int,
+    *,
+    to_train: bool,
+    unit: Unit = RECORD,
+    aligned: bool = False,
+) -> Pair:
+    """The extremes of a domain, in what the guarantee covers of a record.
 
     Args:
         facts: A ``Schema`` or an ``ImageSchema``.
@@ -62,6 +72,8 @@ def pair(facts: Any, neighbours: Neighbours, records: int, *, to_train: bool) ->
         records: Of the larger data set.
         to_train: Whether a model is trained, which shows a record most where its label is one that
             nobody else has; where counts are released, it shows most among others of its class.
+        unit: What the two values of a record may differ in.
+        aligned: Whether every record has a release of its own, which all of its values enter.
 
     Raises:
         InputError: If the relation is one that no pair is known for, or too few records are asked.
@@ -73,11 +85,16 @@ def pair(facts: Any, neighbours: Neighbours, records: int, *, to_train: bool) ->
         )
     if records < 2:
         raise InputError(f"records is {records!r}", "Give at least 2.")
-    make = _pictures if isinstance(facts, ImageSchema) else _people
-    return make(facts, neighbours, records, to_train)
+    if not isinstance(facts, ImageSchema):
+        return _people(facts, neighbours, records, to_train, unit.copied)
+    if aligned or unit.pixels is not None or not unit.labels:
+        return _reports(facts, records, unit)
+    return _pictures(facts, neighbours, records)
 
 
-def _people(facts: Schema, neighbours: Neighbours, records: int, to_train: bool) -> Pair:
+def _people(
+    facts: Schema, neighbours: Neighbours, records: int, to_train: bool, copied: tuple[str, ...]
+) -> Pair:
     rng = np.random.default_rng(0)
     codes = {c.name: rng.integers(0, max(1, c.size - 1), records - 1) for c in facts}
     target = facts.target
@@ -94,6 +111,7 @@ def _people(facts: Schema, neighbours: Neighbours, records: int, to_train: bool)
         return Pair(base, _with(codes, high, facts), _alone([high], facts), records - 1)
     if target is not None and to_train:
         low = high | {target: 0}  # one record of two labels
+    low |= {name: high[name] for name in copied}
     both = [_with(codes, code, facts) for code in (low, high)]
     return Pair(both[0], both[1], _alone([low, high], facts), records - 1)
 
@@ -106,7 +124,22 @@ def _alone(records: list[dict[str, int]], facts: Schema) -> Table:
     return Table.from_codes({n: np.array([r[n] for r in records]) for n in facts.names}, facts)
 
 
-def _pictures(facts: ImageSchema, neighbours: Neighbours, records: int, to_train: bool) -> Pair:
+def _reports(facts: ImageSchema, records: int, unit: Unit) -> Pair:
+    """Black pictures, one of them white where the unit is; of another label, too, if that is in."""
+    last = len(facts.classes) - 1
+
+    def having(white: float, label: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        images = np.zeros((records, *facts.shape), np.float32)
+        images[-1, unit.apart(facts.shape)] = white
+        return images, np.append(np.zeros(records - 1, np.int64), label)
+
+    sides = having(0.0, 0 if unit.labels else last), having(1.0, last)
+    one, other = (ImageSet.from_arrays(*side, facts.classes) for side in sides)
+    images, labels = (np.stack([side[part][-1] for side in sides]) for part in (0, 1))
+    return Pair(one, other, ImageSet.from_arrays(images, labels, facts.classes), records - 1)
+
+
+def _pictures(facts: ImageSchema, neighbours: Neighbours, records: int) -> Pair:
     rng = np.random.default_rng(0)
     k = len(facts.classes)
     images = (_DARK * rng.random((records - 1, *facts.shape))).astype(np.float32)

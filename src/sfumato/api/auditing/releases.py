@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.api.auditing.canaries import FEWEST, is_swapped, judged
-from sfumato.api.auditing.record import Audit, check_confidence
+from sfumato.api.auditing.record import Audit, check_confidence, worst_case
+from sfumato.api.auditing.units import Unit
 from sfumato.attack import persons, targets
 from sfumato.attack.evidence import Evidence
 from sfumato.attack.loss import log_odds
@@ -46,11 +47,11 @@ def audit_release(
 ) -> Audit:
     """A lower bound on a release's epsilon from how well membership can be guessed.
 
-    One record of each person is played with, where persons are known. Where the claim is of a
-    record that is present or absent, records are taken at random whatever
+    Where the claim is of a record that is present or absent, records are taken at random whatever
     they were, for as many of either kind would be no coins of their own: knowing all the others
     one would know the last. Where it is of replaced records, a member and a non-member are put in a
-    pair, by chance, and what is guessed is which of the two was in.
+    pair, by chance, and what is guessed is which of the two was in; both have one label, where
+    labels are public.
 
     Args:
         release: What is audited.
@@ -62,31 +63,55 @@ def audit_release(
 
     Raises:
         InputError: If the records do not fit, are too few, were surely not parted by fair coins
-            where that is needed, or nothing that can be played for is claimed.
+            where that is needed, or nothing that can be played for is claimed: whole records are,
+            each of another person.
     """
     check_confidence(confidence)
     started = time.perf_counter()
     swapped = is_swapped(release.card.proven)
-    unit = str(release.card.guarantee.get("unit", "record"))
+    unit = worst_case(release.card.proven).unit
     if any(fact.name == "unit" for fact in release.card.facts):
         raise InputError(
             f"the guarantee is of one {unit}, and this game is of one record",
             "Audit a release whose unit is the record.",
         )
+    covered = Unit.of(release.card.proven, release.card.plan, release.card.facts)
+    if covered.pixels is not None:
+        raise InputError(
+            f"the guarantee is of one {unit}, and this game is of whole images",
+            "Audit the method, by runs or by canaries: those change no more than the part.",
+        )
+    if covered.copied:
+        raise InputError(
+            f"{', '.join(covered.copied)}: published as they are, outside of the guarantee",
+            "They tell who was in. Audit the method, by runs or by canaries.",
+        )
     evidence = Evidence(members, non_members)
     targets.check(release, evidence)
+    for side in (members, non_members):
+        # Their records come and go together, which the claim of one record does not bound.
+        if persons.count(side) < features.size(side):
+            raise InputError(
+                "the guarantee is of one record, and some persons have several",
+                "Audit a release that is made of one record of each.",
+            )
     rng = np.random.default_rng(seed)
-    own = [persons.one_each(side, rng) for side in (members, non_members)]
-    drawn = (_for_pairs if swapped else _by_coins)((len(own[0]), len(own[1])), rng)
-    chosen = [rows[some] for rows, some in zip(own, drawn, strict=True)]
-    progress(0, 1, "scoring records")
-    scores = _scores(release, (members, non_members), chosen, rng)
+    sides = members, non_members
+    partner = None
     if swapped:
+        inside, outside = (_labels(side, covered) for side in sides)
+        chosen, partner = _pairs(inside, outside, rng)
+    else:
+        chosen = _by_coins((features.size(members), features.size(non_members)), rng)
+    progress(0, 1, "scoring records")
+    scores = _scores(release, sides, chosen, rng)
+    if partner is not None:
         each = len(chosen[0])
         first = rng.random(each) < 0.5
-        lead = scores[0] - scores[1][rng.permutation(each)]
+        lead = scores[0] - scores[1][partner]
         guessed, coins = np.where(first, lead, -lead), first
         game = f"{each} pairs of a member and a non-member"
+        game += "" if covered.labels else " of the same label"
     else:
         guessed = np.concatenate(scores)
         coins = np.repeat([True, False], [len(part) for part in scores])
@@ -129,18 +154,44 @@ def _by_coins(sizes: tuple[int, int], rng: np.random.Generator) -> list[NDArray[
     return [taken[inside], taken[~inside] - sizes[0]]
 
 
-def _for_pairs(sizes: tuple[int, int], rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """As many members as non-members.
+def _pairs(
+    inside: NDArray[np.int64], outside: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Members and as many non-members with the same labels, put together by chance.
+
+    Args:
+        inside: Labels of the members.
+        outside: Labels of the non-members.
+        rng: Decides who is taken, and with whom.
+
+    Returns:
+        Row numbers on either side, in rising order; and for each of the members, where among
+        those non-members its partner is.
 
     Raises:
         InputError: If they are too few.
     """
-    each = min(MOST // 2, *sizes)
-    if 2 * each < FEWEST:
+    pairs = [np.zeros((0, 2), np.int64)]
+    for label in np.unique(inside):
+        sides = [rng.permutation(np.flatnonzero(labels == label)) for labels in (inside, outside)]
+        each = min(map(len, sides))
+        pairs.append(np.stack([side[:each] for side in sides], axis=1))
+    found = rng.permutation(np.concatenate(pairs))[: MOST // 2]
+    if 2 * len(found) < FEWEST:
         raise InputError(
-            f"{each} members and as many non-members are too few", f"Give {FEWEST // 2} of each."
+            f"{len(found)} members and as many non-members are too few",
+            f"Give {FEWEST // 2} of each; of the same labels, where these are public.",
         )
-    return [features.choose(size, each, rng) for size in sizes]
+    found = found[np.argsort(found[:, 0])]
+    others = np.sort(found[:, 1])
+    return [found[:, 0], others], np.searchsorted(others, found[:, 1])
+
+
+def _labels(side: Any, covered: Unit) -> NDArray[np.int64]:
+    """(n,) what both records of a pair must have in common."""
+    if covered.labels:
+        return np.zeros(features.size(side), np.int64)
+    return np.asarray(side.labels, np.int64)
 
 
 def _scores(
