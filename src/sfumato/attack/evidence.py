@@ -26,7 +26,10 @@ class Evidence:
     without access to the release are there to expose it.
 
     Where the records say whose they are (a table's unit, an image set's identity), nobody may be on
-    both sides, persons are what is counted, and attacks look at one record of each.
+    both sides, and persons are what is counted. Attacks look at one record of each, except where
+    several tell more: ``reidentification.siamese`` compares two pictures of a person,
+    ``inversion.learned`` rebuilds all that are paired with released ones, and
+    ``memorisation.nearest`` looks for all of them.
 
     Args:
         members: Records the release was made from.
