@@ -9,7 +9,7 @@ import pytest
 from tests.attack.overfitted import digits, unproven
 
 from sfumato import registry
-from sfumato.attack import Evidence
+from sfumato.attack import Evidence, reidentify
 from sfumato.attack.finding import Finding
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
@@ -70,6 +70,36 @@ def test_persons_are_found_in_other_pictures_of_theirs() -> None:
     assert finding.better_than_chance
     assert finding.details["pairs_of"] == "two pictures of a person"
     assert finding.details["persons_known"] == 60
+
+
+def test_too_few_persons_are_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def trained(*_: Any) -> None:
+        raise AssertionError("networks were trained whose figure has no interval")
+
+    monkeypatch.setattr(reidentify, "train", trained)
+    members, others = people(0, 120, 1), people(300, 30, 2)
+    with pytest.raises(InputError, match="persons are too few for an interval"):
+        attack(unproven(members, aligned=True), Evidence(members, others), max_targets=20)
+
+
+def test_strangers_are_drawn_by_person_however_many_pictures_they_have() -> None:
+    """One of 11 has 100 of 120 pictures. 6 sigma: false alarms below 1e-8."""
+    whose = np.append(np.zeros(100, np.int64), 1 + np.arange(10).repeat(2))
+    shown = np.zeros((120, 1, 4, 4), np.float32)
+    known = reidentify._People(shown, shown, np.zeros(120, np.int64), whose, several=True)
+    rng, drawn, asked = np.random.default_rng(0), 0, 0
+    for _ in range(20):
+        pairs = known.pairs(rng)
+        assert (whose[pairs.left] == whose[pairs.same]).all()
+        assert (pairs.left != pairs.same).all()
+        assert (whose[pairs.left] != whose[pairs.other]).all()
+        of_few = whose[pairs.left] > 0
+        asked += int(of_few.sum())
+        drawn += int((whose[pairs.other][of_few] == 0).sum())
+    assert asked == 400
+    assert abs(drawn / asked - 0.1) < 6 * (0.09 / asked) ** 0.5
 
 
 def test_releases_without_pairs_are_refused() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import ndtri
@@ -128,6 +130,74 @@ def test_the_area_of_persons_is_covered_as_stated(people: int, each: int, area: 
     assert missed < 45
     if area == 0.5:
         assert by_row > 75
+
+
+def _of_pairs(whose: Any, people: int, rng: Any) -> tuple[Any, Any]:
+    """Scores that are a number of the two persons, and little noise."""
+    table = rng.standard_normal((people, people))
+    other = (whose + rng.integers(1, people, len(whose))) % people
+    noise = 0.3 * rng.standard_normal((2, len(whose)))
+    return table[whose, whose] + noise[0], table[whose, other] + noise[1]
+
+
+def _of_persons(whose: Any, people: int, rng: Any) -> tuple[Any, Any]:
+    """Scores with an effect of the person on each side, which says nothing of the other side's."""
+    same, other = rng.standard_normal((2, people))[:, whose]
+    noise = 0.5 * rng.standard_normal((2, len(whose)))
+    return same + noise[0], other + noise[1]
+
+
+def _uneven(kind: str, people: int, rng: Any) -> Any:
+    """(n,) persons of whom a few have most of the pairs."""
+    if kind == "spread":
+        drawn = np.exp(rng.normal(1.5, 2, people))
+        return np.arange(people).repeat(np.rint(drawn).clip(2, 600).astype(int))
+    share = {"half": 1, "nine tenths": 9}[kind]
+    sizes = np.full(people, 4)
+    sizes[0] = 4 * share * (people - 1)
+    return np.arange(people).repeat(sizes)
+
+
+def _missed(draw: Any, kind: str, people: int, samples: int) -> int:
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(samples):
+        whose = _uneven(kind, people, rng)
+        low, high = intervals.auc_of_persons(*draw(whose, people, rng), whose)[1]
+        missed += not low <= 0.5 <= high
+    return missed
+
+
+@pytest.mark.parametrize("draw", [_of_pairs, _of_persons])
+@pytest.mark.parametrize("kind", ["spread", "nine tenths"])
+def test_the_area_is_covered_where_one_person_has_most_pairs(draw: Any, kind: str) -> None:
+    """100 samples at 95 %: 22 misses by luck less than once in 1e8.
+
+    Weighed by pair, the one with nine tenths of them makes it 60 (pairs) and 76 (persons).
+    """
+    assert _missed(draw, kind, 20, 100) < 22
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", [_of_pairs, _of_persons])
+@pytest.mark.parametrize("kind", ["spread", "half", "nine tenths"])
+@pytest.mark.parametrize("people", [10, 20, 50])
+def test_the_area_of_uneven_persons_is_covered_as_stated(draw: Any, kind: str, people: int) -> None:
+    """1000 samples at 95 %: 90 misses by luck once in 1e7 times or less."""
+    assert _missed(draw, kind, people, 1000) < 90
+
+
+def test_persons_count_equally_however_many_pairs_they_have() -> None:
+    """One is always told, and has most pairs; of the others nobody is."""
+    whose = np.append(np.zeros(1000, int), np.arange(1, 20))
+    same, other = np.zeros(len(whose)), np.zeros(len(whose))
+    same[:1000] = 1.0
+    area, (low, high) = intervals.auc_of_persons(same, other, whose)
+    assert area == pytest.approx(0.5 + 0.5 / 20)
+    assert low < 0.5 < high
+    each = np.arange(40).repeat(3)
+    scores = np.random.default_rng(0).standard_normal((2, 120)).round(1)
+    area, _ = intervals.auc_of_persons(scores[0], scores[1], each)
+    assert area == pytest.approx(intervals.auc(scores[0], scores[1])[0], abs=1e-12)
 
 
 def test_persons_who_are_all_told_keep_a_width_and_few_are_refused() -> None:

@@ -35,7 +35,8 @@ class Siamese(Settings):
 
     Where it is known whom pictures show, a pair of the same person is a released picture and
     another picture of whoever it was made of; else it is a released picture and its original. The
-    other pairs are of different people of the same class, so that the class gives nothing away.
+    other pairs are of different people of the same class, so that the class gives nothing away;
+    the stranger is drawn by person. Persons count equally, however many pictures they have.
     Picture i of the release must be picture i of the members (the card's plan says ``aligned``).
 
     The attacker knows half of the people. The adaptive one learns from their released pictures,
@@ -74,11 +75,12 @@ class Siamese(Settings):
             _People.of(released, members, np.sort(attacked[: self.max_targets])),
         )
         test = judged.pairs(np.random.default_rng(seed + 1))
+        persons = judged.persons[test.left]
+        intervals.numbered(persons)  # refuses too few of them before anything is trained
         scored = {
             name: self._scores(learnt, judged, test, released_too, seed)
             for name, released_too in (("adaptive", True), ("static", False))
         }
-        persons = judged.persons[test.left]
         areas = {
             name: intervals.auc_of_persons(same, other, persons, self.confidence)
             for name, (same, other) in scored.items()
@@ -176,23 +178,37 @@ class _People:
             InputError: If there are none.
         """
         left, same, other = [], [], []
-        by_class = {label: np.flatnonzero(self.labels == label) for label in np.unique(self.labels)}
-        own = {person: np.flatnonzero(self.persons == person) for person in np.unique(self.persons)}
+        by_class = {
+            label: _by_person(self.persons, np.flatnonzero(self.labels == label))
+            for label in np.unique(self.labels)
+        }
+        everybody = np.arange(len(self.persons))
+        own = dict(zip(*_by_person(self.persons, everybody), strict=True))
         for row in range(len(self.persons)):
             mine = own[self.persons[row]]
             partners = mine[mine != row] if self.several else mine
-            strangers = by_class[self.labels[row]]
-            strangers = strangers[self.persons[strangers] != self.persons[row]]
+            people, rows = by_class[self.labels[row]]
+            strangers = np.flatnonzero(people != self.persons[row])
             if len(partners) and len(strangers):
                 left.append(row)
                 same.append(int(rng.choice(partners)))
-                other.append(int(rng.choice(strangers)))
+                theirs = rows[rng.choice(strangers)]
+                other.append(int(theirs[0] if len(theirs) == 1 else rng.choice(theirs)))
         if len(left) < 2:
             raise InputError(
                 "no person has another picture, or nobody shares a class with somebody else",
                 "Give pictures of more people.",
             )
         return _Pairs(np.array(left), np.array(same), np.array(other))
+
+
+def _by_person(
+    persons: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Who has some of the rows, and which each of them has."""
+    people, at = np.unique(persons[rows], return_inverse=True)
+    order = np.argsort(at, kind="stable")
+    return people, np.split(rows[order], np.cumsum(np.bincount(at))[:-1])
 
 
 def train(

@@ -163,9 +163,18 @@ def auc_of_persons(
 ) -> tuple[float, Interval]:
     """The area under the ROC curve of pairs of scores, several of which are of one person.
 
-    The interval is the wider, on either side, of that of persons' placements (by the t
-    distribution, for there may be few persons) and of a score interval of as many persons, which
-    keeps a width where the sides separate.
+    Persons count equally, however many pairs they have: it is how often a random positive of a
+    random person is above a random negative of a random person. The interval is the wider, on
+    either side, of that of persons' placements (by the t distribution, for there may be few
+    persons) and of a score interval of as many persons, which keeps a width where the sides
+    separate.
+
+    What is shown of it is by simulation, with 10 to 50 persons, all alike or one with 90 % of the
+    pairs: where scores have an effect of the person, or of the two persons that a pair is of, an
+    interval at 95 % misses in about 5 % of samples or less. Where what differs is how likely each
+    *stranger* seems to everybody, it misses more: up to 13 % were seen with one pair a person. And
+    strangers must be drawn by person: where one of them was in most negatives, it missed more than
+    half of the time.
 
     Args:
         positives: (n,) scores, higher where the attack is surer.
@@ -181,13 +190,25 @@ def auc_of_persons(
     from scipy.special import stdtrit
 
     at, people = numbered(persons)
-    standing, opposite = placements(positives, negatives)
-    area, n = float(standing.mean()), len(standing)
-    away = np.bincount(at, standing - area) + np.bincount(at, opposite - area)
-    error = math.sqrt(people / (people - 1) * float(np.square(away).sum())) / n
+    each = 1 / np.bincount(at)[at]
+    standing, opposite = _below(positives, negatives, each), 1 - _below(negatives, positives, each)
+    area = float(np.average(standing, weights=each))
+    away = np.bincount(at, each * (standing - area)) + np.bincount(at, each * (opposite - area))
+    error = math.sqrt(people / (people - 1) * float(np.square(away).sum())) / people
     reach = float(stdtrit(people - 1, (1 + confidence) / 2)) * error
     low, high = _score_interval(area, people, people, confidence)
     return area, (max(0.0, min(low, area - reach)), min(1.0, max(high, area + reach)))
+
+
+def _below(
+    scores: NDArray[Any], others: NDArray[Any], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Which share of the others, by their weights, each score is above; ties count one half."""
+    order = np.argsort(others)
+    total = np.append(0.0, np.cumsum(weights[order]))
+    total /= total[-1]
+    low, high = (np.searchsorted(others[order], scores, side) for side in ("left", "right"))
+    return np.asarray((total[low] + total[high]) / 2, np.float64)
 
 
 def numbered(persons: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
