@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from sfumato import registry
 from sfumato.attack import ceilings
 from sfumato.attack.ceilings import Ceiling
+from sfumato.data import datasets
 from sfumato.privacy import events
+from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central, Empirical, Local, Metric
+from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.neighbours import Neighbours
 
 EPSILONS = [0.01, 0.5, 1.0, 3.0, 8.0]
@@ -89,6 +94,7 @@ def test_a_card_gives_the_ceiling_of_its_guarantee(
         Empirical(("linkage.nearest",)),
         Metric(1.0, "pixels"),
         Local(events.PureDpEvent(1.0, "replace-one"), 0.0, unit="16 pixels"),
+        Local(events.PureDpEvent(1.0, "replace-one"), 0.0, unit="whole image"),
         Central(events.GaussianDpEvent(1.0), 1e-6, unit="attribute"),
     ],
 )
@@ -96,6 +102,18 @@ def test_what_does_not_cover_a_record_gives_no_ceiling(
     guarantee: Any, make_release: Any, make_people: Any
 ) -> None:
     assert ceilings.of(make_release(make_people(20, 0), guarantee).card) is None
+
+
+def test_a_label_that_is_published_is_outside_of_an_image_s_guarantee() -> None:
+    data = datasets.load("digits", split="test")
+    for share, covered in ((0.0, False), (0.25, True)):
+        method: Any = registry.build("method", "images.gaussian", {"label_share": share})
+        calibrated = method.calibrate(Budget(4.0, 1e-5), data.schema.with_records(len(data)))
+        release = calibrated(data, ledger=Ledger.in_memory())
+        assert (ceilings.of(release.card) is not None) == covered
+    noisy = Local(events.PureDpEvent(1.0, "replace-one"), 0.0, unit="whole image")
+    card = replace(release.card, guarantee=noisy.to_dict(), plan={ceilings.LABEL_NOISE: 0.1})
+    assert ceilings.of(card) is not None
 
 
 def test_a_metric_bounds_attacks_like_its_worst_case(make_release: Any, make_people: Any) -> None:

@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 UNITS = frozenset(
     (
         *("record", "row", "image", "whole record", "whole row", "whole image"),
+        "labelled whole image",
         *("person", "individual", "patient", "client", "user", "household", "owner"),
     )
 )
 """Units of a guarantee that cover at least one whole record."""
+
+_PIXELS = ("image", "whole image")
+LABEL_NOISE = "label_noise_probability"
+"""What a plan says of labels that are published with noise."""
 
 _TAIL = np.geomspace(1e-6, 0.1, 48)
 _GRID = np.concatenate([[0.0], _TAIL, np.linspace(0.1, 0.9, 41)[1:-1], 1 - _TAIL[::-1], [1.0]])
@@ -147,8 +152,11 @@ def of(card: Card) -> Ceiling | None:
     proven = card.guarantee.get("worst_case", card.guarantee)  # of a metric, where there is one
     if proven.get("kind") not in ("central", "local"):
         return None
-    if str(proven.get("unit")).lower() not in UNITS:
+    unit = str(proven.get("unit")).lower()
+    if unit not in UNITS:
         return None
+    if unit in _PIXELS and proven["kind"] == "local" and LABEL_NOISE not in card.plan:
+        return None  # of an image alone: its label is published as it is
     return _of_guarantee(json.dumps(proven, sort_keys=True))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.api.auditing.record import worst_case
-from sfumato.attack.ceilings import UNITS
+from sfumato.attack.ceilings import LABEL_NOISE, UNITS
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 
@@ -66,7 +66,7 @@ class Unit:
             raise InputError(
                 f"a {proven.unit} cannot come or go", "State the claim under replace-one."
             )
-        labels = picture["labelled"] is not None or "label_noise_probability" in plan
+        labels = picture["labelled"] is not None or LABEL_NOISE in plan
         return cls(None if picture["pixels"] is None else int(picture["pixels"]), labels, copied)
 
     def apart(self, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
