@@ -28,8 +28,10 @@ TYPED = ("arrow", "parquet", "folder", "glob", "duckdb", "duckdb reads parquet",
 SPELT = ("csv", "csv folder", "duckdb reads csv")
 SPARK = ("spark reads parquet", "spark reads csv")
 POSTGRES = os.environ.get("SFUMATO_TEST_POSTGRES", "")  # postgres://USER@HOST:PORT/DATABASE
-UNORDERED = (*SPARK, "postgres")
+COPIED = ("copied duckdb view", "copied sqlite view")
+UNORDERED = (*SPARK, "postgres", *COPIED, *(f"copied {kind}" for kind in (*SPARK, "postgres")))
 EVERY = (*TYPED, *SPELT, *UNORDERED)
+SEEN = "CREATE VIEW seen AS SELECT * FROM people ORDER BY random()"
 
 SCHEMA = Schema(
     (
@@ -67,6 +69,7 @@ needs_postgres = pytest.mark.skipif(
 def each(kinds):
     """A test for each kind of source; Spark's and Postgres's are skipped where there is none."""
     marks = dict.fromkeys(SPARK, needs_spark) | {"postgres": needs_postgres}
+    marks |= {f"copied {kind}": mark for kind, mark in marks.items()}
     marked = [pytest.param(k, marks=marks[k]) if k in marks else k for k in kinds]
     return pytest.mark.parametrize("kind", marked)
 
@@ -76,20 +79,26 @@ def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
     folder.mkdir(parents=True, exist_ok=True)
     half = max(1, data.num_rows // 2)
     parts = [data.slice(0, half), data.slice(half)] if data.num_rows > 1 else [data]
+    copied = kind.startswith("copied ")
+    kind, spool = kind.removeprefix("copied "), folder if copied else None
     engine = next((e for e in ("spark", "duckdb") if kind.startswith(f"{e} reads")), "auto")
     engine = "spark:local[1]" if engine == "spark" else engine
     if kind == "arrow":
         return Table.from_arrow(data, schema)
-    if kind == "duckdb":
+    name = "seen" if kind.endswith("view") else "people"
+    seen = SEEN if name == "seen" else "SELECT 1"
+    if kind.startswith("duckdb") and "reads" not in kind:
         with duckdb.connect(folder / "a.duckdb") as connection:
             connection.register("given", data)
             connection.execute("CREATE TABLE people AS SELECT * FROM given")
-        return Table.open(f"duckdb://{folder}/a.duckdb?table=people", schema)
-    if kind == "sqlite":
+            connection.execute(seen)
+        return Table.open(f"duckdb://{folder}/a.duckdb?table={name}", schema, spool=spool)
+    if kind.startswith("sqlite"):
         with sqlite3.connect(folder / "a.sqlite") as connection:
             fill(connection.cursor(), data, "people", {"int64": "BIGINT", "double": "REAL"}, "?")
+            connection.execute(seen)
             connection.commit()
-        return Table.open(f"sqlite://{folder}/a.sqlite?table=people", schema)
+        return Table.open(f"sqlite://{folder}/a.sqlite?table={name}", schema, spool=spool)
     if kind == "postgres":
         import psycopg
 
@@ -97,15 +106,16 @@ def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
         with psycopg.connect(POSTGRES) as connection:
             kinds = {"int64": "BIGINT", "double": "DOUBLE PRECISION", "bool": "BOOLEAN"}
             fill(connection.cursor(), data, name, kinds, "%s")
-        return Table.open(f"{POSTGRES}?table={name}", schema)
+        return Table.open(f"{POSTGRES}?table={name}", schema, spool=spool)
     if "csv" in kind:
         for i, part in enumerate(parts if "folder" in kind else [data]):
             pyarrow.csv.write_csv(part, folder / f"{i}.csv")
-        return Table.open(folder if "folder" in kind else folder / "0.csv", schema, engine=engine)
+        path = folder if "folder" in kind else folder / "0.csv"
+        return Table.open(path, schema, engine=engine, spool=spool)
     for i, part in enumerate([data] if kind == "parquet" else parts):
         pq.write_table(part, folder / f"{i}.parquet", row_group_size=150)
     path = {"parquet": folder / "0.parquet", "folder": folder}.get(kind, folder / "*.parquet")
-    return Table.open(path, schema, engine=engine)
+    return Table.open(path, schema, engine=engine, spool=spool)
 
 
 def fill(cursor, data: pa.Table, name: str, kinds: dict[str, str], mark: str) -> None:
@@ -173,6 +183,7 @@ def test_codes_and_counts_are_identical_from_every_source(kind, tmp_path):
         rows, expected = np.sort(rows, axis=0), np.sort(expected, axis=0)
     assert (rows == expected).all()
     requests = REQUESTS[-8:] if kind in SPARK else REQUESTS  # each is a job there
+    assert table.ordered == (kind not in (*SPARK, "postgres"))
     for got, want, axes in zip(
         table.many_counts(requests), true.many_counts(requests), requests, strict=True
     ):
@@ -191,7 +202,17 @@ def test_an_engine_counts_without_giving_out_rows(kind, tmp_path, monkeypatch):
     assert [c.sum() for c in table.many_counts([["city"], [Axis("height", 3), "ill"]])] == [400] * 2
 
 
-@each(["parquet", "duckdb", "duckdb reads parquet", "sqlite", "spark reads parquet", "postgres"])
+@each(
+    [
+        "parquet",
+        "duckdb",
+        "duckdb reads parquet",
+        "sqlite",
+        "spark reads parquet",
+        "postgres",
+        *COPIED,
+    ]
+)
 def test_long_integers_beside_a_gap_are_exact(kind, tmp_path):
     # 2^53 + 1 is no float: taken for one it would be the other level.
     low, high = 2**53, 2**53 + 1
@@ -349,9 +370,9 @@ def test_a_view_has_no_order_of_its_own(tmp_path):
     opened("duckdb", people(2000), SCHEMA, tmp_path)
     opened("sqlite", people(), SCHEMA, tmp_path)
     with duckdb.connect(tmp_path / "a.duckdb") as connection:
-        connection.execute("CREATE VIEW seen AS SELECT * FROM people ORDER BY random()")
+        connection.execute(SEEN)
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:
-        connection.execute("CREATE VIEW seen AS SELECT * FROM people ORDER BY random()")
+        connection.execute(SEEN)
     table = Table.open(f"duckdb://{tmp_path}/a.duckdb?table=seen", SCHEMA)
     assert not table.ordered
     rest, held_out = table.split(0.25, seed=1)

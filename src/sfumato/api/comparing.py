@@ -92,6 +92,7 @@ def compare(
     engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
+    spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Runs every method at every budget and judges each on the same held-out rows.
@@ -121,6 +122,7 @@ def compare(
         unit: As for :func:`sfumato.api.publish`. Which rows of a person are used follows from the
             seed, for every method alike.
         rows_per_unit: As for :func:`sfumato.api.publish`.
+        spool: As for :func:`sfumato.api.publish`; a copy is made for each seed, and by each call.
         progress: Told how far the comparison is.
 
     Raises:
@@ -144,6 +146,7 @@ def compare(
             engine=engine,
             unit=unit,
             rows_per_unit=rows_per_unit,
+            spool=spool,
             key=hashlib.sha256(f"compare {seed}".encode()).digest(),
         )
 

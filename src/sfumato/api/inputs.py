@@ -55,6 +55,8 @@ def resolve(
     unit: str | None = None,
     rows_per_unit: int | None = None,
     key: bytes | None = None,
+    spool: str | Path | None = None,
+    kept: Path | None = None,
 ) -> Inputs:
     """Loads and checks what was named; reads private rows, keeps nothing of them.
 
@@ -69,6 +71,8 @@ def resolve(
         unit: Column of whom a row is of; None takes the schema's.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's.
         key: Secret, of which rows of each person are used; None draws one.
+        spool: Where rows in no lasting order are copied to; see :meth:`sfumato.data.Table.open`.
+        kept: The copy that an interrupted run kept, which is read in place of ``data``.
 
     Where there is a unit, persons are parted, not rows, and both parts are bounded.
 
@@ -83,6 +87,7 @@ def resolve(
         engine=engine,
         unit=unit,
         rows_per_unit=rows_per_unit,
+        spool=kept or spool,
     )
     validate(whole)
     # A number of records is public only where the method's relation says so; see `plan`.
@@ -98,6 +103,7 @@ def resolve(
             engine=engine,
             unit=unit,
             rows_per_unit=rows_per_unit,
+            spool=spool,
         )
         validate(held_out)
         check_apart(whole, held_out)
@@ -146,6 +152,7 @@ def load(
     engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
+    spool: str | Path | None = None,
 ) -> Data:
     """One private data set, whole.
 
@@ -155,6 +162,7 @@ def load(
         schema: The public facts.
         unit: Column of whom a row is of; None takes the schema's.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's.
+        spool: Where rows in no lasting order are copied to.
 
     Raises:
         InputError: If it cannot be found or read, or a table comes without a schema.
@@ -170,6 +178,7 @@ def load(
             engine=engine,
             unit=unit,
             rows_per_unit=rows_per_unit,
+            spool=spool,
         )
     if engine != "auto":
         raise InputError("an engine was given for data in memory", "Leave it out.")

@@ -35,6 +35,7 @@ def attack(
     interface: Mapping[str, Any] | Interface | None = None,
     architecture: Mapping[str, Any] | str | Path | None = None,
     trust: bool = False,
+    spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> list[Finding]:
     """Attacks a release, or what any other software made, with what the custodian knows.
@@ -57,6 +58,8 @@ def attack(
         architecture: Of a safetensors file that does not say it: values or a JSON file.
         trust: Opens files that can run code of their maker, and sends records to a service over
             an open line.
+        spool: A folder for private copies of rows that come in no lasting order, where the
+            guarantee is for persons; see :func:`sfumato.api.publish`.
         progress: Told how far the attacks are.
 
     Returns:
@@ -76,6 +79,7 @@ def attack(
         interface=interface,
         architecture=architecture,
         trust=trust,
+        spool=spool,
     ).attack(attacks=attacks, seed=seed, progress=progress)
 
 
@@ -90,6 +94,7 @@ def prepare(
     interface: Mapping[str, Any] | Interface | None = None,
     architecture: Mapping[str, Any] | str | Path | None = None,
     trust: bool = False,
+    spool: str | Path | None = None,
 ) -> Prepared:
     """Opens a target and the evidence; arguments as for :func:`attack`.
 
@@ -106,9 +111,9 @@ def prepare(
             "this is a release of sfumato: it says itself how it is read",
             "Leave out schema, target, interface, architecture and trust.",
         )
-    parts = [fit(members, opened), fit(non_members, opened)]
+    parts = [fit(members, opened, spool), fit(non_members, opened, spool)]
     if auxiliary is not None:
-        parts.append(fit(auxiliary, opened))
+        parts.append(fit(auxiliary, opened, spool))
     return Prepared(opened, Evidence(*parts))
 
 
@@ -139,6 +144,7 @@ def measure(
     train: DataLike,
     test: DataLike,
     seed: int = 0,
+    spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measures how useful a release is for its task.
@@ -148,6 +154,7 @@ def measure(
         train: Real rows that a model would otherwise be trained on.
         test: Real rows that models are judged on.
         seed: Of the models.
+        spool: As for :func:`attack`.
         progress: Told how far the measurement is.
 
     Returns:
@@ -161,8 +168,8 @@ def measure(
     opened = _open(release)
     return evaluate(
         opened,
-        fit(train, opened),
-        fit(test, opened),
+        fit(train, opened, spool),
+        fit(test, opened, spool),
         attacks=(),
         seed=seed,
         progress=progress,
@@ -173,8 +180,11 @@ def _open(release: Release | str | Path) -> Release:
     return release if isinstance(release, Release) else Release.load(release)
 
 
-def fit(data: DataLike, release: Release) -> Data:
-    """Private rows in the release's own terms."""
+def fit(data: DataLike, release: Release, spool: str | Path | None = None) -> Data:
+    """Private rows in the release's own terms.
+
+    Those that were copied, or drawn anew of each person, do not stand where the release's rows do.
+    """
     facts: Any = release.facts.with_records(None)
     if isinstance(data, str | Path) and not str(data).startswith("dataset:"):
         own = beside(Path(data).expanduser())
@@ -183,7 +193,7 @@ def fit(data: DataLike, release: Release) -> Data:
             facts = own.with_target(facts.target)
     unit = next((f.value for f in release.card.facts if f.name == "unit"), None)
     named = {} if unit is None else {"unit": unit["column"], "rows_per_unit": unit["rows"]}
-    loaded = load(data, schema=facts, **named)
+    loaded = load(data, schema=facts, spool=spool, **named)
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:
         raise InputError(
@@ -191,5 +201,9 @@ def fit(data: DataLike, release: Release) -> Data:
             "Give data of the same kind.",
         )
     validate(loaded)
-    fitting: Data = bounded(loaded, loaded.schema)
-    return fitting
+    fitting: Any = bounded(loaded, loaded.schema)
+    copied = getattr(loaded, "spool", None) is not None
+    if copied or (fitting is not loaded and len(fitting) < len(loaded)):
+        fitting = fitting.unaligned()
+    made: Data = fitting
+    return made

@@ -86,6 +86,7 @@ def compare_points(
     out: str | Path | None = None,
     device: str = "auto",
     engine: str = "auto",
+    spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> PointsComparison:
     """Runs every point at every mu and judges each on the same held-out records.
@@ -111,6 +112,7 @@ def compare_points(
         out: A folder for ``points.json``, ``report.html`` and the finished runs.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         engine: As for :func:`sfumato.api.publish`.
+        spool: As for :func:`sfumato.api.compare`.
         progress: Told how far the comparison is.
 
     Returns:
@@ -140,6 +142,7 @@ def compare_points(
             seed=seed,
             engine=engine,
             key=key,
+            spool=spool,
         )
         if inputs.held_out is None:
             raise InputError("a comparison needs rows that were held out", "Give a holdout.")

@@ -19,7 +19,7 @@ from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import is_paid, selected, selection
+from sfumato.publish.workspace import is_paid, kept_rows, selected, selection
 from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def plan(
     engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
+    spool: str | Path | None = None,
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
@@ -81,7 +82,8 @@ def plan(
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
-    kept = None if checkpoint is None else selected(Path(checkpoint).expanduser())
+    workspace = None if checkpoint is None else Path(checkpoint).expanduser()
+    kept = None if workspace is None else selected(workspace)
     key = kept or secrets.token_bytes(KEY_BYTES)
     inputs = resolve(
         data,
@@ -93,6 +95,8 @@ def plan(
         unit=unit,
         rows_per_unit=rows_per_unit,
         key=key,
+        spool=spool,
+        kept=None if workspace is None else kept_rows(workspace),
     )
     kind = inputs.members.kind
     usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
@@ -115,7 +119,7 @@ def plan(
     facts = inputs.facts.with_records(records) if configured.needs_records else inputs.facts
     calibrated = constraints.calibrate(configured, budget, facts)
     account = account_of(ledger, inputs, data)
-    if checkpoint is None or not is_paid(Path(checkpoint), account):
+    if workspace is None or not is_paid(workspace, account):
         account.check(calibrated.guarantee)
     return Plan(inputs, calibrated, account, chosen, key)
 
@@ -142,6 +146,7 @@ def publish(
     engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
+    spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> Release:
     """Publishes private data for one task, with its proof, and attacks what it published.
@@ -175,6 +180,11 @@ def publish(
             the schema's. At most ``rows_per_unit`` rows of each are used, drawn at random; the
             budget is the person's, and the column is never released.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's, or 1.
+        spool: A folder of this machine. Where a table gives its rows in no lasting order (views,
+            servers, Spark), a unit and columns that are passed through need a private copy of the
+            columns that are read, ids included: it lies in this folder without a name, and is gone
+            with the process. A run with ``checkpoint`` keeps one there until it is finished. None
+            copies nothing.
         progress: Told how far the work is.
 
     Returns:
@@ -209,6 +219,7 @@ def publish(
         engine=engine,
         unit=unit,
         rows_per_unit=rows_per_unit,
+        spool=spool,
     )
     inputs = ready.inputs
     if evaluate is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, Delta, Device, SchemaFile, Seed, Settings, Target
+from sfumato.cli.output import AsJson, Delta, Device, SchemaFile, Seed, Settings, Spool, Target
 
 BROKEN = 5
 """The exit code where a claim is false."""
@@ -72,6 +72,7 @@ def audit(
             metavar="DIR",
         ),
     ] = None,
+    spool: Spool = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -99,6 +100,7 @@ def audit(
             non_members=non_members,
             confidence=confidence,
             folder=folder,
+            spool=spool,
             seed=seed,
             device=device,
             progress=progress,

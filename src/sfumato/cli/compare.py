@@ -17,6 +17,7 @@ from sfumato.cli.output import (
     Holdout,
     RowsPerUnit,
     SchemaFile,
+    Spool,
     Target,
     Unit,
 )
@@ -53,6 +54,7 @@ def compare(
     engine: Engine = "auto",
     unit: Unit = None,
     rows_per_unit: RowsPerUnit = None,
+    spool: Spool = None,
     seeds: Annotated[str, typer.Option("--seeds", help="One run for each, such as 0,1,2.")] = "0",
     attack: Attacks = None,
     device: Device = "auto",
@@ -78,6 +80,7 @@ def compare(
             engine=engine,
             unit=unit,
             rows_per_unit=rows_per_unit,
+            spool=spool,
             seeds=whole_numbers(seeds),
             attacks=attack,
             out=out,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, Attacks, Seed
+from sfumato.cli.output import AsJson, Attacks, Seed, Spool
 
 ReleaseFolder = Annotated[str, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
@@ -98,6 +98,7 @@ def attack(
             metavar="FILE",
         ),
     ] = None,
+    spool: Spool = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -122,6 +123,7 @@ def attack(
         interface=output.parse_settings(interface, "--interface"),
         architecture=architecture,
         trust=trust,
+        spool=spool,
     )
     if reveal:
         prepared.check_reveal(attack)
@@ -172,6 +174,7 @@ def measure(
     release: ReleaseFolder,
     train: Annotated[str, typer.Option("--train", help="Real rows to train on.", metavar="DATA")],
     test: Annotated[str, typer.Option("--test", help="Real rows to test on.", metavar="DATA")],
+    spool: Spool = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -179,7 +182,9 @@ def measure(
     import sfumato.api as api
 
     with output.progress_bar(quiet=as_json) as progress:
-        evaluation = api.measure(release, train=train, test=test, seed=seed, progress=progress)
+        evaluation = api.measure(
+            release, train=train, test=test, seed=seed, spool=spool, progress=progress
+        )
     values = evaluation.to_dict()
     if as_json:
         output.emit({"utility": values["utility"], "marginals": values["marginals"]})

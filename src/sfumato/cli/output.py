@@ -132,6 +132,17 @@ Engine = Annotated[
         "(spark://host:7077, spark:yarn).",
     ),
 ]
+Spool = Annotated[
+    str | None,
+    typer.Option(
+        "--spool",
+        help="A folder of this machine for a private copy of the rows that are read, ids included, "
+        "while this runs: what --unit and passed-through columns need where rows come in no "
+        "lasting order (views, servers, Spark). The copy has no name and goes with the process; "
+        "with --checkpoint one is kept there until the run is finished.",
+        metavar="DIR",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 

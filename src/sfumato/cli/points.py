@@ -15,6 +15,7 @@ from sfumato.cli.output import (
     Engine,
     Holdout,
     SchemaFile,
+    Spool,
     Target,
 )
 from sfumato.errors import InputError
@@ -69,6 +70,7 @@ def compare_points(
     schema: SchemaFile = None,
     holdout: Holdout = None,
     engine: Engine = "auto",
+    spool: Spool = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +98,7 @@ def compare_points(
             out=out,
             device=device,
             engine=engine,
+            spool=spool,
             progress=progress,
         )
     if as_json:

@@ -27,6 +27,7 @@ from sfumato.cli.output import (
     SchemaFile,
     Seed,
     Settings,
+    Spool,
     Target,
     Unit,
 )
@@ -61,6 +62,7 @@ def publish(
     seed: Seed = 0,
     device: Device = "auto",
     engine: Engine = "auto",
+    spool: Spool = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish private DATA for one task, prove what it can leak, and attack it.

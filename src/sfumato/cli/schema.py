@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, DataArgument, Engine, Target, Unit
+from sfumato.cli.output import AsJson, DataArgument, Engine, Spool, Target, Unit
 from sfumato.errors import InputError
 
 app = typer.Typer(help="Draft and check the public facts of a table.", no_args_is_help=True)
@@ -44,6 +44,7 @@ def draft(
     encoding: Annotated[str, typer.Option(help="Of CSV files.")] = "utf-8",
     delimiter: Annotated[str, typer.Option(help="Of CSV files.")] = ",",
     engine: Engine = "auto",
+    spool: Spool = None,
     released: Annotated[
         bool,
         typer.Option(
@@ -99,6 +100,7 @@ def draft(
         encoding=encoding,
         delimiter=delimiter,
         engine=engine,
+        spool=spool,
     )
     if path is None:
         typer.echo(drafted.to_yaml(), nl=False)

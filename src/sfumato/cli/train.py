@@ -24,6 +24,7 @@ from sfumato.cli.output import (
     SchemaFile,
     Seed,
     Settings,
+    Spool,
     Target,
     Unit,
 )
@@ -56,6 +57,7 @@ def train(
     seed: Seed = 0,
     device: Device = "auto",
     engine: Engine = "auto",
+    spool: Spool = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model on private DATA under a guarantee, publish it, and attack it.

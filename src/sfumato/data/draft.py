@@ -18,6 +18,7 @@ from sfumato.data import addresses, persons, schema_file, sources
 from sfumato.data.engine import EngineSource
 from sfumato.data.personal import refusal
 from sfumato.data.schema_file import UNKNOWN
+from sfumato.data.spool import in_order
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def draft(
     encoding: str = "utf-8",
     delimiter: str = ",",
     engine: str = "auto",
+    spool: str | Path | None = None,
     source: NoiseSource | None = None,
 ) -> Draft:
     """Drafts a schema for CSV or Parquet files.
@@ -138,6 +140,7 @@ def draft(
         encoding: Of CSV files.
         delimiter: Of CSV files.
         engine: Who reads files; see :meth:`sfumato.data.Table.open`.
+        spool: Where rows in no lasting order are copied to, if there is a unit.
         source: The noise; the secure source by default.
 
     Raises:
@@ -167,6 +170,7 @@ def draft(
     if ledger is None:
         raise InputError("an epsilon was given but no ledger", "Estimates are paid from a ledger.")
     if unit is not None:
+        data = in_order(data, (*declared, unit), spool)
         data = persons.bound(data, unit, 1, secrets.token_bytes(persons.KEY_BYTES))
     paid = _paid(data, declared, top, epsilon, delta, ledger, addresses.plain(str(path)), source)
     return replace(paid, refused=refused)

@@ -124,8 +124,16 @@ class Impossible:
         return (value - column.lower) / column.granularity
 
 
-def check_rows(codes: Mapping[str, NDArray[Any]], schema: Schema, first_row: int = 0) -> None:
+def check_rows(
+    codes: Mapping[str, NDArray[Any]], schema: Schema, first_row: int | None = 0
+) -> None:
     """Refuses rows that have a combination that was declared impossible.
+
+    Args:
+        codes: (n,) a column.
+        schema: The public facts.
+        first_row: Rows before these, so that an error names the right row; None where rows have no
+            numbers.
 
     Raises:
         InputError: Naming the first such row.
@@ -133,8 +141,8 @@ def check_rows(codes: Mapping[str, NDArray[Any]], schema: Schema, first_row: int
     for rule in schema.impossible:
         found = rule.where(codes, schema)
         if found.any():
+            row = "a row" if first_row is None else f"row {first_row + int(np.argmax(found)) + 1}"
             raise InputError(
-                f"row {first_row + int(np.argmax(found)) + 1} has {rule}, which the schema "
-                "declares impossible",
+                f"{row} has {rule}, which the schema declares impossible",
                 "Correct the row, or take the combination out of the schema.",
             )

@@ -27,6 +27,7 @@ def load_data(
     engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
+    spool: str | Path | None = None,
 ) -> Table | ImageSet:
     """Opens what a user calls DATA.
 
@@ -42,6 +43,7 @@ def load_data(
         engine: Who reads a table's files; see :meth:`Table.open`.
         unit: Column of whom a row is of; None takes the schema's.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's.
+        spool: Where rows in no lasting order are copied to; see :meth:`Table.open`.
 
     Raises:
         InputError: If nothing can be opened, or the target is not there.
@@ -60,7 +62,7 @@ def load_data(
                 f"in {path} every row is of another person, and unit is {unit!r}", "Leave it out."
             )
     elif engine != "auto" or addresses.is_address(str(path)):
-        data = _through_engine(path, facts, engine, unit, rows_per_unit)
+        data = _through_engine(path, facts, engine, unit, rows_per_unit, spool)
     else:
         data = _open(Path(path).expanduser(), facts, unit, rows_per_unit)
     if isinstance(data, Table):
@@ -168,7 +170,12 @@ def _no_unit(unit: str | None) -> None:
 
 
 def _through_engine(
-    path: str | Path, facts: Facts | None, engine: str, unit: str | None, rows: int | None
+    path: str | Path,
+    facts: Facts | None,
+    engine: str,
+    unit: str | None,
+    rows: int | None,
+    spool: str | Path | None,
 ) -> Table:
     """A table that a query engine holds or reads."""
     address = addresses.is_address(str(path))
@@ -180,7 +187,8 @@ def _through_engine(
         raise InputError(f"{shown} is a table, its schema describes images", "Give a table's.")
     opened = per_unit(facts, unit, rows)
     assert isinstance(opened, Schema)
-    return Table.open(path if address else Path(path).expanduser(), opened, engine=engine)
+    where = path if address else Path(path).expanduser()
+    return Table.open(where, opened, engine=engine, spool=spool)
 
 
 def _image_folder(path: Path, facts: Facts | None) -> ImageSet:

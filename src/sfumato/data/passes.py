@@ -16,6 +16,7 @@ from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
+from sfumato.data.spool import Spool
 from sfumato.errors import InputError
 
 CSV_NA = ("", "NA")
@@ -81,7 +82,7 @@ class Passes:
     def _encoded(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Narrow]]:
         columns, tokens = [self.schema[name] for name in names], self.tokens
         read = list(dict.fromkeys(map(stored, columns)))
-        numbered = not isinstance(self.source, EngineSource)
+        numbered = persons.numbered(self.source)
         first_row = 0
         for batch in self.source.batches(read, rows):
             yield {
@@ -99,7 +100,9 @@ class Passes:
 def spelt(source: Source) -> bool:
     """Whether every value comes as text."""
     base = persons.origin(source)
-    return base.spelt if isinstance(base, EngineSource) else isinstance(base, sources.CsvSource)
+    if isinstance(base, EngineSource | Spool):
+        return base.spelt
+    return isinstance(base, sources.CsvSource)
 
 
 def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sfumato.data.engine import EngineSource
 from sfumato.data.sources import ROWS, Head, Source, Subset
+from sfumato.data.spool import Spool
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ def origin(source: Source | None) -> Source | None:
     while isinstance(source, Subset | Head | Kept):
         source = source.source
     return source
+
+
+def numbered(source: Source | None) -> bool:
+    """Whether a row's number says which row it is to whoever holds the data: true of files."""
+    return not isinstance(origin(source), EngineSource | Spool)
 
 
 def bound(source: Source, unit: str, rows: int, key: bytes) -> Kept:
@@ -149,7 +155,8 @@ def _check_order(source: Source, unit: str) -> None:
     if isinstance(found, EngineSource) and not found.ordered:
         raise InputError(
             f"{found.name}: {found.engine} gives rows in no order, and {unit!r} is a unit",
-            "Keep one row a person in a view there, or export the table to Parquet.",
+            "Name a folder for a private copy of its rows (--spool DIR), keep one row a person in "
+            "a view there, or export the table to Parquet.",
         )
 
 
@@ -176,7 +183,7 @@ def ids(source: Source, unit: str) -> Iterator[pa.Array]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    first_row = 0
+    first_row, known = 0, numbered(source)
     for batch in source.batches([unit]):
         column = batch.column(0)
         if pa.types.is_dictionary(column.type):
@@ -187,8 +194,9 @@ def ids(source: Source, unit: str) -> Iterator[pa.Array]:
         nobody = pc.or_(pc.is_null(persons), pc.is_in(persons, value_set=pa.array(NOBODY)))
         nobody = nobody.to_numpy(zero_copy_only=False)
         if nobody.any():
+            where = f"row {first_row + int(np.argmax(nobody)) + 1}" if known else "a row"
             raise InputError(
-                f"column {unit!r}: no value in row {first_row + int(np.argmax(nobody)) + 1}",
+                f"column {unit!r}: no value in {where}",
                 "Every row needs the person it is of: fill it in, or take the row out.",
             )
         first_row += batch.num_rows

@@ -191,7 +191,7 @@ class Rows:
             return
         first_row = 0
         for codes in self.codes_batches(ROWS, None):
-            check_rows(codes, schema, first_row)
+            check_rows(codes, schema, first_row if persons.numbered(self.source) else None)
             first_row += len(next(iter(codes.values())))
 
     def _names(self, columns: Sequence[str] | None) -> list[str]:

@@ -17,6 +17,7 @@ from sfumato.data.passes import Passes, check_columns
 from sfumato.data.rows import Codes, Rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
+from sfumato.data.spool import Spool, in_order
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Table:
         self._rows = Rows(schema, source, codes)
         self.bounded = bounded
         self._shuffled = False
+        self.spool: Spool | None = None  # that the rows are read from, where their order is its own
         self.stored_at: Path | None = None  # the file that `save` would write, where there is one
 
     # -- in ------------------------------------------------------------------------------------
@@ -61,6 +63,7 @@ class Table:
         *,
         encoding: str | None = None,
         engine: str = "auto",
+        spool: str | Path | None = None,
     ) -> Table:
         """Files, or a database's table, as one table; only headers and metadata are read yet.
 
@@ -71,9 +74,13 @@ class Table:
             encoding: Of CSV files, in place of the schema's.
             engine: Who reads files: ``auto`` (this process), ``duckdb``, ``spark``, or ``spark``
                 with a master (``spark://host:7077``, ``spark:yarn``).
+            spool: A folder for a private copy of the columns that are read, the unit's included,
+                where rows come in no lasting order (views, servers, Spark); or the file that such a
+                copy was kept as. None copies nothing.
 
         Raises:
-            InputError: If it cannot be read, is empty, or its columns are not the schema's.
+            InputError: If it cannot be read or copied, is empty, or its columns are not the
+                schema's.
         """
         if encoding is not None:
             schema = replace(schema, encoding=encoding)
@@ -82,10 +89,14 @@ class Table:
         )
         where = addresses.plain(str(path))
         check_columns(source.names, schema, where)
+        source = in_order(source, schema.stored, spool)
+        check_columns(source.names, schema, where)  # of a copy that was kept
         # A table with a header and nothing else is found now rather than at the first pass.
         if Passes(source, schema).empty:
             raise InputError(f"{where} has no rows", "Give a table with rows.")
-        return cls(schema, source)
+        table = cls(schema, source)
+        table.spool = source if isinstance(source, Spool) else None
+        return table
 
     @classmethod
     def from_arrow(cls, table: pa.Table, schema: Schema) -> Table:
@@ -258,7 +269,7 @@ class Table:
             rest, held_out = (Table(schema, p) for p in parts.held_out(self.source, fraction, seed))
             return rest, held_out
         both = parts.halves(self.source, self._rows.known, self.num_rows, fraction, seed)
-        rest, held_out = (Table(schema, *half) for half in both)
+        rest, held_out = (self._like(Rows(schema, *half)) for half in both)
         return rest, held_out
 
     def sample(self, limit: int, seed: int) -> Table:
@@ -338,9 +349,16 @@ class Table:
         kept.bounded = True
         return kept
 
+    def unaligned(self) -> Table:
+        """The same rows, whose places are not those of their rows in any release."""
+        made = self._like(self._rows)
+        made._shuffled = True
+        return made
+
     def without_unit(self) -> Table:
         """The same rows, of nobody."""
-        return Table(self.schema.without_unit(), self.source, self._rows.known)
+        rows = Rows(self.schema.without_unit(), self.source, self._rows.known)
+        return self._like(rows)
 
     def shared_persons(self, other: Table) -> int:
         """How many persons have rows in both tables; 0 where one names no unit."""
@@ -382,5 +400,5 @@ class Table:
     def _like(self, rows: Rows) -> Table:
         """Rows of this table, under the facts that they say, in the order that they are in."""
         made = Table(rows.schema, None, bounded=self.bounded)
-        made._rows, made._shuffled = rows, self._shuffled
+        made._rows, made._shuffled, made.spool = rows, self._shuffled, self.spool
         return made

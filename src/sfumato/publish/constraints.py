@@ -132,7 +132,8 @@ class _Kept:
         if self.copied and not table.ordered:
             raise InputError(
                 f"{', '.join(self.copied)}: passed through, and the table gives rows in no order",
-                "Export the table to Parquet, or leave pass_through out.",
+                "Name a folder for a private copy of its rows (--spool DIR), export the table to "
+                "Parquet, or leave pass_through out.",
             )
 
     @property

@@ -123,6 +123,7 @@ class Calibrated:
         """
         from sfumato.publish import memory, units
 
+        copy = getattr(data, "spool", None)
         data = units.bounded(data, self.facts, workspace)
         data.validate(self.facts)
         data = units.anonymous(data)
@@ -145,7 +146,7 @@ class Calibrated:
                     f"{self.method.name} keeps nothing to continue from",
                     "Leave the checkpoint out.",
                 )
-            entry = paid(workspace, self, ledger, release_id, label)
+            entry = paid(workspace, self, ledger, release_id, label, copy)
             release_id = entry.release_id
             artefact = self.run(data, source, progress, workspace)
         card = Card(

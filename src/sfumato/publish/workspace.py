@@ -20,6 +20,7 @@ from sfumato.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
     from sfumato.data.facts import Fact
+    from sfumato.data.spool import Spool
     from sfumato.privacy.ledger import Ledger
     from sfumato.privacy.ledger.entry import Entry
     from sfumato.publish.method import Calibrated
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _PAID = "paid.json"
 _SELECTION = "selection"
+_ROWS = "rows.parquet"
 
 
 def paid(
-    workspace: Path, calibrated: Calibrated, ledger: Ledger, release_id: str, label: str
+    workspace: Path,
+    calibrated: Calibrated,
+    ledger: Ledger,
+    release_id: str,
+    label: str,
+    rows: Spool | None = None,
 ) -> Entry:
     """The debit of the run in this workspace: the one it was begun with, or a new one.
 
@@ -40,9 +47,12 @@ def paid(
         ledger: Takes a new debit, or holds the old one.
         release_id: Of a new debit.
         label: Of a new debit.
+        rows: The copy that the private rows are read from, if it is one; kept from now on, so that
+            the run goes on with the same rows.
 
     Raises:
-        InputError: If the workspace is of another run, or of one that rests on other public facts.
+        InputError: If the workspace is of another run, or of one that rests on other public facts
+            or reads another copy; or if there is no room for the copy.
         LedgerError: If the ledger lacks the debit that the workspace names.
     """
     from sfumato.publish.method import settings
@@ -73,21 +83,33 @@ def paid(
             f"(what differs: {_differences(kept['run'], wanted)})",
             "Give the settings that it was begun with, or another folder.",
         )
+    if kept["entry"] is not None:
+        _check_rows(workspace, rows)
     entry = _entry(kept, ledger)
     if entry is None and kept["entry"] is not None:
         raise LedgerError(
             f"the ledger has no entry {kept['entry'][:12]}, which paid for the run in {workspace}",
             "Give the ledger that it was begun with.",
         )
-    if entry is None:
-        entry = ledger.debit(
-            calibrated.guarantee,
-            release_id=kept["release_id"],
-            method=calibrated.method.name,
-            label=label,
-        )
-    if kept["entry"] is None:  # nothing is drawn before this is on disk
-        write(file, json.dumps({**kept, "entry": entry.hash}))
+    if kept["entry"] is not None:
+        assert entry is not None
+        return entry
+    copied = workspace / _ROWS
+    copied.unlink(missing_ok=True)  # of a process that died before anything was drawn
+    try:
+        if rows is not None:
+            rows.save(copied)
+        if entry is None:
+            entry = ledger.debit(
+                calibrated.guarantee,
+                release_id=kept["release_id"],
+                method=calibrated.method.name,
+                label=label,
+            )
+    except BaseException:
+        copied.unlink(missing_ok=True)
+        raise
+    write(file, json.dumps({**kept, "entry": entry.hash}))  # before anything is drawn
     return entry
 
 
@@ -111,6 +133,28 @@ def selected(workspace: Path) -> bytes | None:
     """The key that :func:`selection` keeps there; None if it keeps none."""
     file = workspace / f"{_SELECTION}.json"
     return bytes.fromhex(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+def kept_rows(workspace: Path) -> Path | None:
+    """The copy of its rows that a run goes on with; None of one that has none or has not begun."""
+    kept, file = _kept(workspace), workspace / _ROWS
+    return file if kept is not None and kept["entry"] is not None and file.is_file() else None
+
+
+def _check_rows(workspace: Path, rows: Spool | None) -> None:
+    """Refuses to go on with other rows than a run was begun with, as far as they were kept."""
+    kept = kept_rows(workspace)
+    if kept is None and rows is not None:
+        raise InputError(
+            f"the run in {workspace} has kept no copy of its rows, and these come in no order",
+            "An interrupted run goes on with the same rows only: begin anew, in another folder.",
+        )
+    if kept is not None and (rows is None or rows.file != kept):
+        raise InputError(
+            f"{workspace} holds a copy of the rows that its run was begun with, and others are "
+            "given",
+            "Name the table as it was named when the run was begun, by its address.",
+        )
 
 
 def _begin(workspace: Path) -> None:

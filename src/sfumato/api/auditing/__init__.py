@@ -36,6 +36,7 @@ def audit(
     non_members: DataLike | None = None,
     confidence: float = 0.99,
     folder: str | Path | None = None,
+    spool: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     source: Callable[[int], NoiseSource] | None = None,
@@ -69,6 +70,7 @@ def audit(
             on where an interrupted one stopped, and one of other ``runs`` is refused: a bound that
             is looked at before it is decided how many there are does not hold. It may not lie in a
             release.
+        spool: For ``members`` and ``non_members``, as for :func:`sfumato.api.attack`.
         seed: Of canaries and coins; never of privacy noise.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         source: The noise of a run by its number: for tests of audits. The record says so.
@@ -99,11 +101,11 @@ def audit(
         )
         if where is not None:
             check_new(where)
-        found = _release(opened, members, non_members, confidence, seed, progress)
+        found = _release(opened, members, non_members, spool, confidence, seed, progress)
         if where is not None:
             _new(where)
     else:
-        _refuse("they are for releases", members=members, non_members=non_members)
+        _refuse("they are for releases", members=members, non_members=non_members, spool=spool)
         found = _method(
             subject,
             epsilon,
@@ -138,6 +140,7 @@ def _release(
     release: Release,
     members: DataLike | None,
     non_members: DataLike | None,
+    spool: str | Path | None,
     confidence: float,
     seed: int,
     progress: Progress,
@@ -151,8 +154,8 @@ def _release(
         )
     return audit_release(
         release,
-        fit(members, release),
-        fit(non_members, release),
+        fit(members, release, spool),
+        fit(non_members, release, spool),
         confidence=confidence,
         seed=seed,
         progress=progress,
