@@ -28,7 +28,7 @@ TYPED = ("arrow", "parquet", "folder", "glob", "duckdb", "duckdb reads parquet",
 SPELT = ("csv", "csv folder", "duckdb reads csv")
 SPARK = ("spark reads parquet", "spark reads csv")
 POSTGRES = os.environ.get("SFUMATO_TEST_POSTGRES", "")  # postgres://USER@HOST:PORT/DATABASE
-COPIED = ("copied duckdb view", "copied sqlite view")
+COPIED = ("copied duckdb view",)
 UNORDERED = (*SPARK, "postgres", *COPIED, *(f"copied {kind}" for kind in (*SPARK, "postgres")))
 EVERY = (*TYPED, *SPELT, *UNORDERED)
 SEEN = "CREATE VIEW seen AS SELECT * FROM people ORDER BY random()"
@@ -85,20 +85,19 @@ def opened(kind: str, data: pa.Table, schema: Schema, folder: Path) -> Table:
     engine = "spark:local[1]" if engine == "spark" else engine
     if kind == "arrow":
         return Table.from_arrow(data, schema)
-    name = "seen" if kind.endswith("view") else "people"
-    seen = SEEN if name == "seen" else "SELECT 1"
-    if kind.startswith("duckdb") and "reads" not in kind:
+    if kind in ("duckdb", "duckdb view"):
+        name = "seen" if kind == "duckdb view" else "people"
         with duckdb.connect(folder / "a.duckdb") as connection:
             connection.register("given", data)
             connection.execute("CREATE TABLE people AS SELECT * FROM given")
-            connection.execute(seen)
+            if name == "seen":
+                connection.execute(SEEN)
         return Table.open(f"duckdb://{folder}/a.duckdb?table={name}", schema, spool=spool)
-    if kind.startswith("sqlite"):
+    if kind == "sqlite":
         with sqlite3.connect(folder / "a.sqlite") as connection:
             fill(connection.cursor(), data, "people", {"int64": "BIGINT", "double": "REAL"}, "?")
-            connection.execute(seen)
             connection.commit()
-        return Table.open(f"sqlite://{folder}/a.sqlite?table={name}", schema, spool=spool)
+        return Table.open(f"sqlite://{folder}/a.sqlite?table=people", schema)
     if kind == "postgres":
         import psycopg
 

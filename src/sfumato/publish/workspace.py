@@ -95,9 +95,10 @@ def paid(
         assert entry is not None
         return entry
     copied = workspace / _ROWS
-    copied.unlink(missing_ok=True)  # of a process that died before anything was drawn
     try:
-        if rows is not None:
+        if rows is None:
+            copied.unlink(missing_ok=True)
+        elif rows.file != copied:
             rows.save(copied)
         if entry is None:
             entry = ledger.debit(
@@ -136,9 +137,9 @@ def selected(workspace: Path) -> bytes | None:
 
 
 def kept_rows(workspace: Path) -> Path | None:
-    """The copy of its rows that a run goes on with; None of one that has none or has not begun."""
-    kept, file = _kept(workspace), workspace / _ROWS
-    return file if kept is not None and kept["entry"] is not None and file.is_file() else None
+    """The copy of its rows that the run in this workspace goes on with; None if it has none."""
+    file = workspace / _ROWS
+    return file if file.is_file() else None
 
 
 def _check_rows(workspace: Path, rows: Spool | None) -> None:
@@ -146,8 +147,8 @@ def _check_rows(workspace: Path, rows: Spool | None) -> None:
     kept = kept_rows(workspace)
     if kept is None and rows is not None:
         raise InputError(
-            f"the run in {workspace} has kept no copy of its rows, and these come in no order",
-            "An interrupted run goes on with the same rows only: begin anew, in another folder.",
+            f"the run in {workspace} has kept no copy of its rows, and goes on with none but those",
+            "Begin anew, in another folder; or leave --spool out if it was left out then.",
         )
     if kept is not None and (rows is None or rows.file != kept):
         raise InputError(
