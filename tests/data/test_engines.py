@@ -365,6 +365,21 @@ def test_a_sample_is_some_of_the_rows_each_once(kind, tmp_path):
     assert table.sample(400, seed=0) is table
 
 
+@needs_postgres
+def test_ids_of_a_server_may_be_uuids(tmp_path):
+    import psycopg
+
+    ids = [f"{name:032x}" for name in (1, 1, 2)]
+    data = pa.table({"who": ids, "age": [1, 2, 3]})
+    schema = Schema((Numeric("age", 0, 90, 1, integer=True),), unit="who")
+    opened("postgres", data, schema, tmp_path)
+    name = f"t{abs(hash(str(tmp_path))):x}"
+    with psycopg.connect(POSTGRES) as connection:
+        connection.execute(f"ALTER TABLE {name} ALTER COLUMN who TYPE uuid USING who::uuid")
+    table = Table.open(f"{POSTGRES}?table={name}", schema, spool=tmp_path)
+    assert table.bound(bytes(32)).num_rows == 2
+
+
 def test_a_view_has_no_order_of_its_own(tmp_path):
     opened("duckdb", people(2000), SCHEMA, tmp_path)
     opened("sqlite", people(), SCHEMA, tmp_path)

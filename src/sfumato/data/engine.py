@@ -80,7 +80,14 @@ class EngineSource:
         """All rows of some columns, a bounded number in memory at a time."""
         streams = {"duckdb": _duckdb_batches, "pyspark": _spark_batches, "sqlite": _cursor_batches}
         stream = streams.get(self.engine, _ibis_batches)
-        batches = self._ask(lambda: iter(stream(self.table.select(*columns), rows)))
+        # Some backends give a UUID, which an id often is, as an object that Arrow does not take.
+        asked = [
+            self.table[name].cast("string").name(name)
+            if self.table[name].type().is_uuid()
+            else name
+            for name in columns
+        ]
+        batches = self._ask(lambda: iter(stream(self.table.select(*asked), rows)))
         end = object()
         while (batch := self._ask(lambda: next(batches, end))) is not end:
             yield batch
