@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from sfumato.data import Categorical, Numeric, Schema, Table, addresses, persons
+from sfumato.data import Categorical, Numeric, Schema, Table, addresses, persons, spool
 from sfumato.data.draft import draft
 from sfumato.data.engine import EngineSource
 from sfumato.data.passes import Passes
@@ -95,6 +95,43 @@ def test_every_pass_gives_the_same_rows_in_the_same_order(tmp_path: Path) -> Non
     assert pairs(again) != pairs(table)  # the view does give another order every time
 
 
+def check_order_says_nothing(folder: Path, rows: int = 200_000) -> None:
+    """A view in order of value, copied in several blocks: as many rises as falls, no drift.
+
+    Two tests of a uniform permutation's normal limits, with a false-alarm rate of ALPHA each.
+    """
+    from scipy.stats import norm
+
+    file, schema = folder / "long.duckdb", Schema(SCHEMA.columns[:1])
+    with duckdb.connect(file) as connection:
+        connection.execute(f"CREATE TABLE t AS SELECT i // 2 AS value FROM range({rows}) r(i)")
+        connection.execute("CREATE VIEW seen AS SELECT * FROM t ORDER BY value")
+    table = Table.open(f"duckdb://{file}?table=seen", schema, spool=spool_in(folder))
+    values = table.codes()["value"]
+    assert (np.sort(values) == np.arange(rows) // 2).all()
+    assert list(spool_in(folder).iterdir()) == []
+    rank = values + 0.5 * np.random.default_rng(0).random(rows)  # pairs are told apart
+    rises = (np.sum(np.diff(rank) > 0) - (rows - 1) / 2) / np.sqrt((rows + 1) / 12)
+    drift = np.corrcoef(np.arange(rows), rank)[0, 1] * np.sqrt(rows - 1)
+    assert max(abs(rises), abs(drift)) < norm.isf(ALPHA / 2)
+
+
+def test_the_engines_order_is_not_that_of_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_BLOCK", 1 << 15)
+    check_order_says_nothing(tmp_path)
+
+
+def test_a_copy_in_the_engines_order_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_BLOCK", 1 << 15)
+    monkeypatch.setattr(spool, "_order", np.arange)
+    with pytest.raises(AssertionError):
+        check_order_says_nothing(tmp_path)
+
+
 def test_rows_in_an_order_are_not_copied(tmp_path: Path) -> None:
     address = view(visits(), tmp_path).replace("seen", "visits")
     table = Table.open(address, SCHEMA, spool=tmp_path / "nowhere")
@@ -147,14 +184,18 @@ def nothing_is_left(folder: Path) -> Iterator[None]:
     assert handles() <= before + 1
 
 
+@pytest.mark.parametrize("batches", [1, 3])
 def test_an_interrupted_copy_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In its first block, or while rows of several are dealt."""
+    monkeypatch.setattr(spool, "_BLOCK", 1000)
     source = addresses.open_source(view(visits(), tmp_path), encoding="utf-8", delimiter=",")
-    batches = EngineSource.batches
+    read = EngineSource.batches
 
     def stopped(self: Any, *args: Any) -> Iterator[Any]:
-        yield next(batches(self, *args))
+        for _ in range(batches):
+            yield next(read(self, *args))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(EngineSource, "batches", stopped)
@@ -173,7 +214,11 @@ def small_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [1 << 18, 5000])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_BLOCK", block)
     source = addresses.open_source(view(visits(3000), tmp_path), encoding="utf-8", delimiter=",")
     assert source.num_rows == 15_000  # opened before the disk is full
     folder = spool_in(tmp_path)
@@ -299,8 +344,10 @@ def test_keeping_the_first_rows_that_an_engine_gives_is_caught(
         return np.arange(start, start + count, dtype=np.uint64)
 
     monkeypatch.setattr(persons, "priorities", by_place)
+    check_choice_is_blind(tmp_path)  # the copy's order alone would do
+    monkeypatch.setattr(spool, "_order", np.arange)
     with pytest.raises(AssertionError):
-        check_choice_is_blind(tmp_path, 200)
+        check_choice_is_blind(tmp_path)
 
 
 def test_a_person_is_on_one_side_whatever_the_order(tmp_path: Path) -> None:

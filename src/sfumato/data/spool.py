@@ -5,6 +5,9 @@ a row's place must last (which rows of a person are used, whose public values st
 released row) the columns that are read are copied once, by one query, to a Parquet file in a folder
 that the custodian names: rows, and whose they are, then lie on this machine's disk.
 
+They lie there in a random order. The engine's may follow from their values: released rows that
+stand for them would tell of it, and one value more or less would move all other rows.
+
 The file has no name there. Nobody else can open it, and it is gone with the process that made it,
 however that ends. Only an interrupted run that goes on later keeps a copy by name, in its own
 private folder (:meth:`Spool.save`).
@@ -18,8 +21,13 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sfumato.data.engine import EngineSource
 from sfumato.data.sources import ROWS, ParquetSource, Source
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _NOTE = b"sfumato"
+_BLOCK = 1 << 18  # rows that are dealt at a time
+_PARTS = 256  # that they are dealt to, by a byte each; one of them is in memory at a time
 _ROOM = "Name a folder of yours on a disk with room for the rows."
 
 
@@ -65,7 +75,7 @@ class Spool:
     def __init__(self, handle: int, file: Path | None = None) -> None:
         weakref.finalize(self, os.close, handle)
         self.file = file
-        self._place = Path(f"/dev/fd/{handle}")
+        self._place = _place(handle)
         self._rows = ParquetSource((self._place,))
         self.spelt = bool(_note(self._place)["spelt"])
 
@@ -79,23 +89,16 @@ class Spool:
         import pyarrow as pa
 
         try:
-            handle, name = tempfile.mkstemp(prefix="sfumato-", dir=folder)
-            os.unlink(name)
+            with _unnamed(folder) as handle:
+                _write(_place(handle), source, columns, folder)
+                return cls(os.dup(handle))
         except OSError as error:
             raise _refused(folder, error) from None
-        try:
-            _write(Path(f"/dev/fd/{handle}"), source, columns)
-        except BaseException as error:
-            os.close(handle)
-            if isinstance(error, OSError):
-                raise _refused(folder, error) from None
-            if isinstance(error, pa.ArrowException):
-                reason = " ".join(str(error).split())[:120]
-                raise InputError(
-                    f"{source.name} cannot be copied ({reason})", "Cast its columns in a view."
-                ) from None
-            raise
-        return cls(handle)
+        except pa.ArrowException as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{source.name} cannot be copied ({reason})", "Cast its columns in a view."
+            ) from None
 
     @classmethod
     def open(cls, file: Path, source: EngineSource) -> Spool:
@@ -145,19 +148,35 @@ class Spool:
             raise
 
 
-def _write(path: Path, source: EngineSource, columns: Sequence[str]) -> None:
-    """The rows as Parquet, a row group in memory at a time."""
+@contextmanager
+def _unnamed(folder: Path) -> Iterator[int]:
+    """An open file of this process alone; its room is free again when nobody holds it open."""
+    handle, name = tempfile.mkstemp(prefix="sfumato-", dir=folder)
+    try:
+        os.unlink(name)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _place(handle: int) -> Path:
+    """Where this process opens a file again that it holds open."""
+    return Path(f"/dev/fd/{handle}")
+
+
+def _write(path: Path, source: EngineSource, columns: Sequence[str], folder: Path) -> None:
+    """The rows as Parquet, in a random order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     note = json.dumps({"table": source.name, "spelt": source.spelt})
     writer: Any = None
     try:
-        for group in _groups(source, columns):
+        for rows in _shuffled(_blocks(source, columns), folder):
             if writer is None:
-                kind = group.schema.with_metadata({_NOTE: note})
+                kind = rows.schema.with_metadata({_NOTE: note})
                 writer = pq.ParquetWriter(path, kind, compression="zstd")
-            writer.write_table(group.replace_schema_metadata(kind.metadata), row_group_size=GROUP)
+            writer.write_table(rows.replace_schema_metadata(kind.metadata), row_group_size=GROUP)
         if writer is None:
             kind = pa.schema([source.schema.field(name) for name in columns], {_NOTE: note})
             writer = pq.ParquetWriter(path, kind)
@@ -166,8 +185,57 @@ def _write(path: Path, source: EngineSource, columns: Sequence[str]) -> None:
             writer.close()
 
 
-def _groups(source: EngineSource, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Tables of about a row group each, texts as texts: dictionaries differ from batch to batch."""
+def _shuffled(blocks: Iterator[pa.Table], folder: Path) -> Iterator[pa.Table]:
+    """The same rows in a uniformly random order, a share of them in memory at a time.
+
+    Every row is dealt to one of so many parts at random. The parts wait on disk, each in a piece of
+    every block, and are put in a random order one by one.
+    """
+    import pyarrow as pa
+
+    first, second = next(blocks, None), next(blocks, None)
+    if first is None or second is None:
+        if first is not None:
+            yield first.take(_order(first.num_rows))
+        return
+    with _unnamed(folder) as handle:
+        place, count = str(_place(handle)), 0
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with (
+            pa.OSFile(place, "wb") as file,
+            pa.ipc.new_file(file, first.schema, options=options) as out,
+        ):
+            for block in chain((first, second), blocks):
+                _deal(block, out)
+                count += 1
+        with pa.OSFile(place) as file, pa.ipc.open_file(file) as dealt:
+            for part in range(_PARTS):
+                pieces = [dealt.get_batch(i * _PARTS + part) for i in range(count)]
+                rows = pa.Table.from_batches(pieces)
+                yield rows.take(_order(rows.num_rows))
+
+
+def _deal(block: pa.Table, out: Any) -> None:
+    """Writes a block's rows as one piece for each part, whether or not it got any."""
+    import pyarrow as pa
+
+    empty = pa.RecordBatch.from_pylist([], schema=block.schema)
+    part = np.frombuffer(os.urandom(block.num_rows), np.uint8)  # one of 256
+    dealt = block.take(np.argsort(part, kind="stable")).combine_chunks()
+    start = 0
+    for size in np.bincount(part, minlength=_PARTS).tolist():
+        (piece,) = dealt.slice(start, size).to_batches() or [empty]
+        out.write_batch(piece)
+        start += size
+
+
+def _order(rows: int) -> NDArray[np.int64]:
+    """(rows,) a random permutation: where the least of so many draws of 64 bits is, and so on."""
+    return np.argsort(np.frombuffer(os.urandom(8 * rows), np.uint64))
+
+
+def _blocks(source: EngineSource, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Tables of about a block each, texts as texts: dictionaries differ from batch to batch."""
     import pyarrow as pa
 
     waiting: list[pa.RecordBatch] = []
@@ -179,7 +247,7 @@ def _groups(source: EngineSource, columns: Sequence[str]) -> Iterator[pa.Table]:
         ]
         waiting.append(pa.record_batch(arrays, names=batch.schema.names))
         rows += batch.num_rows
-        if rows >= GROUP:
+        if rows >= _BLOCK:
             yield pa.Table.from_batches(waiting)
             waiting, rows = [], 0
     if waiting:

@@ -135,6 +135,8 @@ class _Kept:
                 "Name a folder for a private copy of its rows (--spool DIR), export the table to "
                 "Parquet, or leave pass_through out.",
             )
+        if hasattr(self.run, "check"):
+            self.run.check(table)
 
     @property
     def resumable(self) -> bool:

@@ -129,6 +129,17 @@ def test_rows_in_another_order_in_another_pass_release_nothing() -> None:
         calibrated().run(restless, SeededSource(0), lambda *_: None)
 
 
+def test_rows_without_a_place_are_refused_before_anything_is_paid_for() -> None:
+    """Parted by their values, a record that changes moves to the other part."""
+    from sfumato.privacy.ledger import Ledger
+
+    base, ledger = predictive(1000, 0), Ledger.in_memory()
+    assert base.ordered
+    with pytest.raises(InputError, match=r"parts rows by their place.*--spool DIR"):
+        calibrated()(base.unaligned(), ledger=ledger)
+    assert not ledger.entries()
+
+
 def test_planted_adding_up_is_no_more_than_what_composition_would_say() -> None:
     """Were the parts not apart, the cost would be the sum: twice what is claimed."""
     made = calibrated()

@@ -130,6 +130,19 @@ class Run:
     held_out: float
     seed: int | None
 
+    def check(self, table: Table) -> None:
+        """Refuses, before anything is paid for, rows that have no place to be parted by.
+
+        Parted by their values instead, one value more or less would move a record from one part to
+        the other: it would be in both of two neighbouring tables, and cost the sum.
+        """
+        if not table.ordered:
+            raise InputError(
+                "importance=split parts rows by their place, and the table gives rows in no order",
+                "Name a folder for a private copy of its rows (--spool DIR), export the table to "
+                "Parquet, or take importance=paid.",
+            )
+
     def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
         """Learns importance from the rows that are held out, then perturbs the others by it.
 
