@@ -50,6 +50,7 @@ ROWS = Table.from_pandas(
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_rows_come_back_as_they_were(suffix: str, tmp_path: Path, example: Any) -> None:
     file = sfumato.export(stand_in(ROWS, example), tmp_path / f"rows.{suffix}")
+    assert file.stat().st_mtime == example.card.seconds  # when it was written is nobody's business
     read = pd.read_csv(file, parse_dates=["day"]) if suffix == "csv" else pd.read_parquet(file)
     assert read["size"].tolist()[::2] == [0.25, 1.0]
     assert np.isnan(read["size"][1])

@@ -51,6 +51,8 @@ def test_a_picked_release_is_like_any_other(tmp_path: Path) -> None:
     assert said["judge"] == "feedback.generator, 2 steps, 10 pictures"
     assert "trials" not in found.card.seeds
     assert len(list(ledger.entries())) == 1
+    files = [tmp_path / "picked", *(tmp_path / "picked").iterdir()]
+    assert {file.stat().st_mtime for file in files} == {found.card.seconds}  # how long is secret
     assert len(sfumato.sample(tmp_path / "picked", 5).data) == 5
     page = (tmp_path / "picked" / "report.html").read_text()
     assert "best of a secret number of trials" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -72,6 +73,28 @@ def test_whoever_gets_the_folder_can_read_all_of_it(make: Make, tmp_path: Path) 
     modes = {p.name: oct(p.stat().st_mode & 0o777) for p in (tmp_path / "out").iterdir()}
     assert set(modes.values()) == {"0o644"}
     assert len(modes) == 5
+
+
+def test_no_file_tells_when_it_was_written(make: Make, tmp_path: Path) -> None:
+    """Copies and archives keep these times; less the card's, they say how long the work took."""
+    saved = make(tensors=True).save(tmp_path / "out", report=lambda r: "report")
+    paid = datetime.datetime.fromisoformat(saved.card.created).timestamp()
+
+    def times() -> set[float]:
+        files = [tmp_path / "out", *(tmp_path / "out").rglob("*")]
+        return {file.stat().st_mtime for file in files}
+
+    assert times() == {paid}
+    saved.disclose("{}", "another report")
+    assert times() == {paid}
+
+
+def test_a_card_whose_time_is_none_is_not_written(make: Make, tmp_path: Path) -> None:
+    made = make()
+    bad = replace(made, card=replace(made.card, created="yesterday"))
+    with pytest.raises(InputError, match=r"created of card.json is 'yesterday'"):
+        bad.save(tmp_path / "out")
+    assert listing(tmp_path) == []
 
 
 class Failing:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import InputError
-from sfumato.release.release import Release, check_new
+from sfumato.release.release import Release, check_new, stamp
 
 
 def export(release: Release | str | Path, to: str | Path) -> Path:
@@ -21,7 +21,7 @@ def export(release: Release | str | Path, to: str | Path) -> Path:
             labels are soft). It must not exist.
 
     Returns:
-        Where they are, written whole or not at all.
+        Where they are, written whole or not at all. The files bear the time of the release.
 
     Raises:
         InputError: If the release holds a model, or the place cannot be written.
@@ -45,6 +45,7 @@ def export(release: Release | str | Path, to: str | Path) -> Path:
                 exporting.write_rows(data, inside)
             else:
                 exporting.write_pictures(data, inside)
+            stamp(inside, known.card.seconds)
             os.rename(inside, final)
         except OSError as error:
             raise InputError(

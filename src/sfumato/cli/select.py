@@ -56,7 +56,7 @@ def select(
 
     All trials are paid for together: each has a little less than half of EPSILON. Where none
     passes, nothing is written, and the budget is spent all the same. How many were run is secret:
-    hand the release over at a time fixed beforehand. Try settings on public data first: that is
+    hand a copy over, at a time fixed beforehand. Try settings on public data first: that is
     free.
     """
     import sfumato.api as api

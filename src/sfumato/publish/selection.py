@@ -239,7 +239,7 @@ class Selection:
                 "Settings that were chosen by looking at these records in any other way than by "
                 "this selection are not covered.",
                 "How many trials were run, how long they took and what the others gave is no part "
-                "of the release, and must not be told: hand it over at a time fixed beforehand.",
+                "of the release, and must not be told: hand a copy over, at a time fixed before.",
                 "The limit says nothing that the guarantee does not: the release has passed one of "
                 "several noisy comparisons, and the difference that is stated is too small, for "
                 "it is the least of those that passed.",

@@ -66,6 +66,21 @@ class Card:
         """The guarantee as a value that answers ``epsilon``, ``gdp_mu`` and the rest."""
         return guarantees.from_dict(self.guarantee)
 
+    @property
+    def seconds(self) -> float:
+        """``created``, in seconds since 1970.
+
+        Raises:
+            InputError: If that is no time.
+        """
+        try:
+            time = datetime.datetime.fromisoformat(self.created)
+        except ValueError:
+            raise InputError(
+                f"created of card.json is {self.created!r:.60}", "The release is damaged."
+            ) from None
+        return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp()
+
     def verify(self) -> list[str]:
         """Recomputes the printed figures from the event; one line for each that differs.
 

@@ -114,6 +114,9 @@ class Release:
     def save(self, path: str | Path, report: Callable[[Release], str] | None = None) -> Release:
         """Writes the release as a folder, whole or not at all.
 
+        Its files bear the card's time, for copies and archives keep the times of files: when the
+        work ended would tell how long it took.
+
         Args:
             path: A folder that does not exist yet.
             report: Makes the release's HTML page, written as ``report.html``.
@@ -122,9 +125,9 @@ class Release:
             The release, with its path and with the digests of its files in the card.
 
         Raises:
-            InputError: If the folder exists or cannot be written.
+            InputError: If the folder exists or cannot be written, or the card's time is none.
         """
-        final = check_new(path)
+        final, created = check_new(path), self.card.seconds
         scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:64]}.", dir=final.parent))
         try:
             self.artefact.content.save(scratch)
@@ -139,6 +142,7 @@ class Release:
             for file in (scratch, *scratch.rglob("*")):
                 # Some writers keep files to their owner, but a release is for everybody.
                 file.chmod(0o755 if file.is_dir() else 0o644)
+            stamp(scratch, created)
             _flush(scratch)
             os.rename(scratch, final)
         except BaseException as error:
@@ -158,14 +162,16 @@ class Release:
             report: The page that shows them, in place of the release's own.
 
         Raises:
-            InputError: If the release was not saved.
+            InputError: If the release was not saved, or the card's time is none.
         """
         if self.path is None:
             raise InputError("the release has no folder", "Save it before disclosing figures.")
+        created = self.card.seconds
         for name, text in (("evaluation.json", evaluation), (REPORT, report)):
             scratch = self.path / f".{name}.new"
             scratch.write_text(text, encoding="utf-8")
             os.replace(scratch, self.path / name)
+        stamp(self.path, created)
 
     @classmethod
     def load(cls, path: str | Path) -> Release:
@@ -222,6 +228,12 @@ def check_new(path: str | Path) -> Path:
     if not os.access(final.parent, os.W_OK):
         raise InputError(f"{final.parent} is not writable", "Choose another folder.")
     return final
+
+
+def stamp(path: Path, seconds: float) -> None:
+    """Gives a file, or a folder and all that is in it, one time, in seconds since 1970."""
+    for file in (*path.rglob("*"), path):
+        os.utime(file, (seconds, seconds))
 
 
 def check_private(path: str | Path) -> Path:
