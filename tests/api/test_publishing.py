@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import sfumato
 from sfumato.api.publishing import evaluation_path, plan
-from sfumato.data import ImageSet, Table
+from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
 from sfumato.errors import BudgetError, InputError
 from sfumato.measure.evaluation import Evaluation
 from sfumato.privacy.ledger import Ledger
@@ -71,6 +72,52 @@ def test_disclosing_the_evaluation_is_a_choice_that_puts_it_in_the_release(
     disclosed = Evaluation.from_json((out / "evaluation.json").read_text("utf-8"))
     assert disclosed.findings == made.evaluation.findings
     sfumato.Release.load(out)
+
+
+def test_an_attack_that_refuses_takes_nothing_of_a_paid_evaluation_along(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 2, 300)
+    table = Table.from_codes({"a": rows}, Schema((Numeric("a", 0, 1, 1),)))
+    ledger, out = Ledger.in_memory(), tmp_path / "release"
+    asked = ["linkage.nearest", "attribute.inference"]
+    made = sfumato.publish(
+        table, epsilon=1.0, method="tables.independent", out=out, ledger=ledger, attacks=asked
+    )
+    kept = evaluation_path(out)
+    assert [finding.attack for finding in made.evaluation.findings] == asked[:1]
+    assert Evaluation.from_json((kept / "evaluation.json").read_text("utf-8")) == made.evaluation
+    said = "attribute.inference was left out: the release has one column."
+    assert said in (kept / "report.html").read_text("utf-8")
+    assert len(list(ledger.entries())) == 1
+
+
+def test_an_attack_that_lacks_people_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    """100 rows would do; the 25 persons that they are of do not."""
+    people = np.repeat(np.arange(125), 4)
+    schema = Schema(
+        (Numeric("age", 0, 99, 1, integer=True), Categorical("ill", ("no", "yes"))),
+        target="ill",
+        unit="patient",
+        rows_per_unit=4,
+    )
+    frame = pd.DataFrame(
+        {"age": people % 100, "ill": np.where(people % 2, "no", "yes"), "patient": people}
+    )
+    parts = (people < 100, people >= 100)
+    table = Table.from_pandas(frame[parts[0]], schema)
+    ledger, held = Ledger.in_memory(), tmp_path / "held.csv"
+    frame[parts[1]].to_csv(held, index=False)
+    with pytest.raises(InputError, match="100 non-members of 25 persons are too few"):
+        sfumato.train(
+            table,
+            epsilon=1.0,
+            delta=1e-4,
+            holdout=held,
+            attacks=["membership.quantile"],
+            ledger=ledger,
+            out=tmp_path / "model",
+        )
+    assert not list(ledger.entries())
+    assert not (tmp_path / "model").exists()
 
 
 def test_an_overdraft_is_refused_with_what_is_left_and_nothing_is_written(

@@ -121,6 +121,19 @@ def test_the_game_of_membership_is_of_persons(make: Any) -> None:
     assert len(game.pool) == 50 + 45
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_whether_non_members_can_be_halved_is_a_matter_of_persons(make: Any) -> None:
+    """By records, 100 of 25 persons would be enough, and the attack would refuse afterwards."""
+    few, many = (Evidence(make(30, 4, 1), make(people, 4, 2)) for people in (25, 40))
+    both = {"membership.entropy", "membership.quantile"}
+    assert not both & set(suite.planned("model", few, None))
+    assert both <= set(suite.planned("model", many, None))
+    assert both <= set(suite.planned("model", replace(few, auxiliary=make(20, 1, 3)), None))
+    with pytest.raises(InputError, match=r"100 non-members of 25 persons are too few for member"):
+        suite.planned("model", few, ["membership.loss", "membership.entropy[max_auxiliary=50]"])
+    assert suite.planned(make(1, 1, 0).kind, few, ["membership.domias"])
+
+
 def test_several_pictures_of_a_person_are_no_leak() -> None:
     """Members and others are strangers to the release; by row, the attacker without it looked
     certain: he had seen everybody's other pictures."""

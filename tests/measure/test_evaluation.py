@@ -67,6 +67,25 @@ def test_without_attacks_or_target_the_rest_is_measured(
     assert evaluation.marginals is not None
 
 
+def test_what_refuses_is_an_error_or_left_out_with_the_reason(
+    make_people: Any, make_release: Any
+) -> None:
+    parts = [make_people(60, seed).select("owner") for seed in (3, 1, 2)]
+    given: Any = (make_release(parts[0]), *parts[1:])
+    asked = ["membership.distance", "attribute.inference"]
+    with pytest.raises(InputError, match="the release has one column"):
+        evaluate(*given, attacks=asked, limits=SMALL)
+    evaluation = evaluate(*given, attacks=asked, limits=SMALL, whole=False)
+    assert [finding.attack for finding in evaluation.findings] == asked[:1]
+    assert evaluation.left_out == {
+        "attribute.inference": "the release has one column",
+        "utility": "the target is the only column",
+    }
+    assert Evaluation.from_json(evaluation.to_json()) == evaluation
+    with pytest.raises(InputError, match="unknown attack"):
+        evaluate(*given, attacks=["membership.distanse"], whole=False)
+
+
 def test_too_few_hold_outs_are_refused(make_people: Any, make_release: Any) -> None:
     with pytest.raises(InputError, match="too few to attack with"):
         evaluate(make_release(make_people(50, 1)), make_people(50, 2), make_people(10, 3))

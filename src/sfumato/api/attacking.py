@@ -101,7 +101,7 @@ class Prepared:
         from sfumato.attack import suite
         from sfumato.report.memorised import ATTACK
 
-        planned = map(suite.read, suite.planned(self.release, self.evidence, attacks))
+        planned = map(suite.read, suite.planned(self.release.artefact.kind, self.evidence, attacks))
         if not any(name == ATTACK or given.get("reveal") is True for name, given in planned):
             raise InputError(*_NO_PICTURES)
 

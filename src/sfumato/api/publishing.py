@@ -246,7 +246,13 @@ def publish(
         from sfumato.measure.evaluation import evaluate as judge
 
         evaluation = judge(
-            release, inputs.members, inputs.held_out, attacks=attacks, seed=seed, progress=progress
+            release,
+            inputs.members,
+            inputs.held_out,
+            attacks=attacks,
+            seed=seed,
+            whole=False,  # the release is paid for: what refuses now must not take the rest along
+            progress=progress,
         )
         if evaluation_folder is not None:
             save_evaluation(release, evaluation, evaluation_folder)
@@ -301,7 +307,7 @@ def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None, gives: str) 
     if inputs.held_out is None:
         raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
     if suite.chosen(gives, attacks):
-        Evidence(inputs.members, inputs.held_out)
+        suite.planned(gives, Evidence(inputs.members, inputs.held_out), attacks)
 
 
 def save_evaluation(

@@ -47,7 +47,7 @@ class Domias(Settings):
         "data through overfitting detection. AISTATS 2023. arXiv:2302.12580"
     )
 
-    calibrates: ClassVar[bool] = True  # on auxiliary records, or on half of the non-members
+    calibrates: ClassVar[int] = MINIMUM  # non-members; half of them, or auxiliary records
 
     max_released: int = 20_000
     max_reference: int = 5000

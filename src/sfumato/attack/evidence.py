@@ -58,11 +58,9 @@ class Evidence:
                 )
         self._check_persons()
         for name, part in parts.items():
-            people, records = persons.count(part), size(part)
-            if people < MINIMUM:
-                whom = "" if people == records else f" of {people} persons"
+            if persons.count(part) < MINIMUM:
                 raise InputError(
-                    f"{records} {name}{whom} are too few to attack with",
+                    f"{told(name, part)} are too few to attack with",
                     f"Give at least {MINIMUM}, each of another person.",
                 )
 
@@ -85,3 +83,10 @@ class Evidence:
     def kind(self) -> str:
         """``"table"`` or ``"images"``."""
         return str(self.members.kind)
+
+
+def told(name: str, data: Table | ImageSet) -> str:
+    """How many records there are, and of how many persons where that is another number."""
+    people, records = persons.count(data), size(data)
+    whom = "" if people == records else f" of {people} persons"
+    return f"{records} {name}{whom}"

@@ -8,9 +8,9 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
-from sfumato.attack.evidence import MINIMUM
-from sfumato.errors import InputError
-from sfumato.measure.features import size
+from sfumato.attack import persons
+from sfumato.attack.evidence import MINIMUM, told
+from sfumato.errors import InputError, SfumatoError
 from sfumato.measure.progress import Progress, part, silent
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run(
     confidence: float = 0.95,
     seed: int = 0,
     progress: Progress = silent,
+    left_out: dict[str, str] | None = None,
 ) -> list[Finding]:
     """Runs several attacks on one release.
 
@@ -73,6 +74,8 @@ def run(
         confidence: Of all the intervals together.
         seed: Of the attacks.
         progress: Told before each attack; by costly ones, what they will cost and how far they are.
+        left_out: Where given, takes an attack that refuses, by name, with the reason; the others
+            run on.
 
     Returns:
         A finding for each attack; its own ``confidence`` is printed in it.
@@ -80,7 +83,7 @@ def run(
     Raises:
         InputError: If a name is unknown, does not fit, or the evidence does not.
     """
-    names = planned(release, evidence, attacks)
+    names = planned(release.artefact.kind, evidence, attacks)
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []
     for done, text in enumerate(names):
@@ -90,17 +93,37 @@ def run(
         if any(field.name == "confidence" for field in fields(cls)):
             settings = {"confidence": 1 - (1 - confidence) / len(names), **settings}
         built = registry.build("attack", name, settings)
-        told = {"progress": part(progress, done, len(names))} if _tells(cls) else {}
-        findings.append(built(release, evidence, seed=seed, **told))
+        given = {"progress": part(progress, done, len(names))} if _tells(cls) else {}
+        try:
+            findings.append(built(release, evidence, seed=seed, **given))
+        except SfumatoError as error:
+            if left_out is None:
+                raise
+            left_out[text] = error.problem
     progress(len(names), len(names), "attacked")
     return findings
 
 
-def planned(release: Release, evidence: Evidence, attacks: Sequence[str] | None) -> tuple[str, ...]:
-    """The attacks that :func:`run` runs; arguments and refusals are its own."""
-    names = chosen(release.artefact.kind, attacks)
+def planned(kind: str, evidence: Evidence, attacks: Sequence[str] | None) -> tuple[str, ...]:
+    """The attacks that :func:`run` runs on a release of this kind; the rest as for it.
+
+    Attacks that calibrate and that nobody named are left out where half of the non-members are too
+    few to say anything.
+
+    Raises:
+        InputError: If a name is unknown or does not fit, or there are too few non-members for it.
+    """
+    names = chosen(kind, attacks)
     if attacks is None:
-        names = tuple(name for name in names if _possible(name, evidence))
+        return tuple(name for name in names if not _halves(name) or _enough(evidence, 2 * MINIMUM))
+    for text in names:
+        fewest = _halves(read(text)[0])
+        if not _enough(evidence, fewest):
+            raise InputError(
+                f"{told('non-members', evidence.non_members)} are too few for {text}, which "
+                "calibrates on half of them",
+                f"Give auxiliary records, or at least {fewest}, each of another person.",
+            )
     return names
 
 
@@ -155,8 +178,11 @@ def _costly(cls: Any) -> bool:
     return bool(getattr(cls, "costly", False))
 
 
-def _possible(name: str, evidence: Evidence) -> bool:
-    """Whether there are the records that an attack which nobody named would ask for."""
-    needs = bool(getattr(registry.find("attack", name), "calibrates", False))
-    enough = evidence.auxiliary is not None or size(evidence.non_members) >= 2 * MINIMUM
-    return enough or not needs
+def _halves(name: str) -> int:
+    """How many non-members the attack asks for where there are no auxiliary records; 0: any."""
+    return int(getattr(registry.find("attack", name), "calibrates", 0))
+
+
+def _enough(evidence: Evidence, fewest: int) -> bool:
+    """Whether an attack that asks for so many non-members can halve them, or need not."""
+    return evidence.auxiliary is not None or persons.count(evidence.non_members) >= fewest

@@ -115,6 +115,7 @@ def _as_values(release: Release) -> dict[str, Any]:
         values["evaluation"] = str(folder)
         values["evaluation_report"] = str(folder / "report.html")
         values["findings"] = [finding.to_dict() for finding in release.evaluation.findings]
+        values["left_out"] = dict(release.evaluation.left_out)
     return values
 
 
@@ -131,6 +132,8 @@ def _print(release: Release) -> None:
         for finding in release.evaluation.findings:
             mark = "[red]✗[/]" if finding.better_than_chance else "[green]✓[/]"
             output.say(f"  {mark} {escape(finding.summary)}")
+        for name, why in release.evaluation.left_out.items():
+            output.say(f"  [yellow]–[/] {escape(name)} was left out: {escape(why)}")
         if release.evaluation.utility is not None:
             output.say(f"  {escape(release.evaluation.utility.summary)}")
     sequence = release.card.ledger["sequence"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfumato.attack.finding import Finding
-from sfumato.errors import InputError
+from sfumato.errors import InputError, SfumatoError
 from sfumato.measure.fidelity import Fidelity
 from sfumato.measure.marginals import MarginalError
 from sfumato.measure.progress import Progress, part, silent
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sfumato.measure.utility import Limits
     from sfumato.release.release import Release
 
+_T = TypeVar("_T")
 FORMAT = 1
 SAMPLE = 500_000
 """Rows of a table that an evaluation reads at most."""
@@ -43,6 +44,7 @@ class Evaluation:
             :mod:`sfumato.measure.distributions`. No single private record is in it.
         seconds: How long the evaluation took.
         sampled: Rows read and rows there are, of each large table that was read in part.
+        left_out: What could not be found out, by name (an attack, ``"utility"``), and why.
         release_id: Which release this is about.
         created: UTC, ISO 8601.
     """
@@ -54,6 +56,7 @@ class Evaluation:
     distributions: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     sampled: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     release_id: str = ""
     created: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -67,6 +70,7 @@ class Evaluation:
             "created": self.created,
             "seconds": self.seconds,
             "sampled": {name: list(rows) for name, rows in self.sampled.items()},
+            "left_out": dict(self.left_out),
             "findings": [finding.to_dict() for finding in self.findings],
             "utility": None if self.utility is None else self.utility.to_dict(),
             "marginals": None if self.marginals is None else self.marginals.to_dict(),
@@ -109,6 +113,7 @@ class Evaluation:
                     str(name): (int(read), int(total))
                     for name, (read, total) in values.get("sampled", {}).items()
                 },
+                left_out={str(name): str(why) for name, why in values.get("left_out", {}).items()},
                 release_id=str(values["release_id"]),
                 created=str(values["created"]),
             )
@@ -127,6 +132,7 @@ def evaluate(
     limits: Limits | None = None,
     seed: int = 0,
     baseline: Baseline | None = None,
+    whole: bool = True,
     progress: Progress = silent,
 ) -> Evaluation:
     """Attacks a release and measures its utility and its likeness to the real data.
@@ -144,6 +150,8 @@ def evaluate(
         limits: How much data the models of the utility matrix use.
         seed: Of attacks, samples and models.
         baseline: Models of the real records, fitted before for releases of the same task.
+        whole: Whether an attack or a measure that refuses is an error; else the evaluation says
+            that it was left out, and why.
         progress: Told how far the evaluation is.
 
     Returns:
@@ -167,48 +175,71 @@ def evaluate(
         Evidence(members, non_members)  # a sample no longer says who is on both sides
     release, members, non_members, sampled = _sampled(release, members, non_members, seed)
     findings: list[Finding] = []
+    left: dict[str, str] = {}
+
+    def tried(name: str, make: Callable[[], _T]) -> _T | None:
+        try:
+            return make()
+        except SfumatoError as error:
+            if whole:
+                raise
+            left[name] = error.problem
+            return None
+
     parts = (attacks is None or len(attacks) > 0) + 2
     if attacks is None or attacks:
         evidence = Evidence(members, non_members)
         findings = suite.run(
-            release, evidence, attacks=attacks, seed=seed, progress=part(progress, 0, parts)
+            release,
+            evidence,
+            attacks=attacks,
+            seed=seed,
+            progress=part(progress, 0, parts),
+            left_out=None if whole else left,
         )
     matrix: Utility | None = None
     if release.artefact.kind == "model":
-        matrix = model_utility(
-            release.model,
-            members,
-            non_members,
-            seed=seed,
-            limits=limits,
-            baseline=baseline,
-            progress=part(progress, parts - 2, parts),
+        matrix = tried(
+            "utility",
+            lambda: model_utility(
+                release.model,
+                members,
+                non_members,
+                seed=seed,
+                limits=limits,
+                baseline=baseline,
+                progress=part(progress, parts - 2, parts),
+            ),
         )
         progress(parts, parts, "evaluated")
-        return _made(release, findings, matrix, started, sampled=sampled)
+        return _made(release, findings, matrix, started, sampled=sampled, left_out=left)
     data: Any = release.data
+    sides: tuple[Any, Any, Any] = data, members, non_members
     if data.schema.target is not None:
-        matrix = utility(
-            data,
-            members,
-            non_members,
-            seed=seed,
-            limits=limits,
-            baseline=baseline,
-            progress=part(progress, parts - 2, parts),
+        matrix = tried(
+            "utility",
+            lambda: utility(
+                data,
+                members,
+                non_members,
+                seed=seed,
+                limits=limits,
+                baseline=baseline,
+                progress=part(progress, parts - 2, parts),
+            ),
         )
     rest = part(progress, parts - 1, parts)
     rest(0, 2, "comparing distributions")
-    drawn = distributions(data, members, seed=seed)
-    more: dict[str, Any] = {"distributions": drawn}
+    drawn = tried("distributions", lambda: distributions(data, members, seed=seed))
+    more: dict[str, Any] = {"distributions": drawn or {}}
     if data.kind == "table":
         rest(1, 2, "comparing marginals")
-        more["marginals"] = marginal_error(data, members, non_members, seed=seed)  # type: ignore[arg-type]
-    elif min(map(len, (data, members, non_members))) >= FEWEST_IMAGES:
+        more["marginals"] = tried("marginals", lambda: marginal_error(*sides, seed=seed))
+    elif min(map(len, sides)) >= FEWEST_IMAGES:
         rest(1, 2, "comparing images")
-        more["fidelity"] = fidelity(data, members, non_members, seed=seed)  # type: ignore[arg-type]
+        more["fidelity"] = tried("fidelity", lambda: fidelity(*sides, seed=seed))
     rest(2, 2, "evaluated")
-    return _made(release, findings, matrix, started, sampled=sampled, **more)
+    return _made(release, findings, matrix, started, sampled=sampled, left_out=left, **more)
 
 
 def _sampled(

@@ -78,6 +78,7 @@ def view(
         "learns": [learns(one) for one in evaluation.findings],
         "memorised": memorised(evaluation.findings, release, revealed),
         "findings": [finding(one) for one in evaluation.findings],
+        "left_out": [{"name": name, "why": why} for name, why in evaluation.left_out.items()],
         "confidence": _confidence(evaluation.findings),
         "rocs": [_roc(one, bounds) for one in evaluation.findings if one.roc],
         "matrix": matrix,

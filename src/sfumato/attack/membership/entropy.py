@@ -36,7 +36,7 @@ class Entropy(Settings):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("model",)
-    calibrates: ClassVar[bool] = True  # on auxiliary records, or on half of the non-members
+    calibrates: ClassVar[int] = 2 * MINIMUM  # non-members; half of them, or auxiliary records
     source: ClassVar[str] = "Song, Mittal. USENIX Security 2021. arXiv:2003.10595"
 
     max_auxiliary: int = 5000

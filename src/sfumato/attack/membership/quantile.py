@@ -42,7 +42,7 @@ class Quantile(Settings):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("model",)
-    calibrates: ClassVar[bool] = True  # on auxiliary records, or on half of the non-members
+    calibrates: ClassVar[int] = 2 * MINIMUM  # non-members; half of them, or auxiliary records
     source: ClassVar[str] = "Bertran et al. NeurIPS 2023. arXiv:2307.03694"
 
     level: float = 0.9
