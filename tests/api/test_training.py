@@ -70,6 +70,30 @@ def test_the_number_of_records_is_declared_by_the_method_alone(people: Any) -> N
     assert "records" not in {fact.name for fact in published.card.facts}
 
 
+@pytest.mark.parametrize("where", ["old/kept", "out/kept", "out", "", "link/kept"])
+def test_a_checkpoint_lies_in_no_release_and_no_release_in_it(
+    where: str, people: Any, tmp_path: Path
+) -> None:
+    """It holds seeds and keys; beside the release it is deleted, with all that is in it."""
+    ledger, old = Ledger.in_memory(), tmp_path / "old"
+    old.mkdir()
+    (old / "card.json").write_text("{}")
+    (tmp_path / "link").symlink_to(old)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"lies in a release|lie in one another"):
+        sfumato.train(
+            people,
+            epsilon=1.0,
+            settings=QUICK,
+            holdout=0,
+            ledger=ledger,
+            out=tmp_path / "out",
+            checkpoint=tmp_path / where,
+        )
+    assert not ledger.entries()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_checkpoint_in_memory_is_kept_and_gives_the_same_release(
     people: Any, tmp_path: Path
 ) -> None:

@@ -99,6 +99,17 @@ def ready(cases: dict[str, Case]) -> Calibrated:
     return cases["learn.dpsgd"].calibrated
 
 
+def test_a_workspace_lies_in_no_release(ready: Calibrated, tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("{}")
+    ledger, inside = Ledger.in_memory(), tmp_path / "kept"
+    with pytest.raises(InputError, match="lies in a release"):
+        ready(pictures(), ledger=ledger, workspace=inside)
+    with pytest.raises(InputError, match="lies in a release"):
+        room.selection(inside)
+    assert not ledger.entries()
+    assert not inside.exists()
+
+
 class Killed(BaseException):
     """The process is gone."""
 

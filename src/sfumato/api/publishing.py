@@ -82,7 +82,7 @@ def plan(
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
-    workspace = None if checkpoint is None else Path(checkpoint).expanduser()
+    workspace = None if checkpoint is None else check_private(Path(checkpoint).expanduser())
     kept = None if workspace is None else selected(workspace)
     key = kept or secrets.token_bytes(KEY_BYTES)
     inputs = resolve(
@@ -202,6 +202,8 @@ def publish(
     if folder is not None:
         check_private(evaluation_path(folder))
         evaluation_folder = check_new(evaluation_path(folder))
+        if checkpoint is not None:
+            _check_beside(folder, Path(checkpoint).expanduser())
     ready = plan(
         data,
         epsilon=epsilon,
@@ -308,6 +310,20 @@ def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None, gives: str) 
         raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
     if suite.chosen(gives, attacks):
         suite.planned(gives, Evidence(inputs.members, inputs.held_out), attacks)
+
+
+def _check_beside(folder: Path, checkpoint: Path) -> None:
+    """Refuses a checkpoint in the release's way, or a release in what is deleted afterwards.
+
+    Raises:
+        InputError: If one of the two is the other or lies in it.
+    """
+    out, kept = folder.resolve(), checkpoint.resolve()
+    if out.is_relative_to(kept) or kept.is_relative_to(out):
+        raise InputError(
+            f"the release {folder} and its checkpoint {checkpoint} lie in one another",
+            "Give two folders, neither in the other.",
+        )
 
 
 def save_evaluation(

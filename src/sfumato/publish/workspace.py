@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, LedgerError
+from sfumato.release.release import check_private
 
 if TYPE_CHECKING:
     from sfumato.data.facts import Fact
@@ -52,7 +53,7 @@ def paid(
 
     Raises:
         InputError: If the workspace is of another run, or of one that rests on other public facts
-            or reads another copy; or if there is no room for the copy.
+            or reads another copy; if it would lie in a release, or there is no room for the copy.
         LedgerError: If the ledger lacks the debit that the workspace names.
     """
     from sfumato.publish.method import settings
@@ -122,7 +123,7 @@ def selection(workspace: Path, key: bytes | None = None) -> bytes:
         key: What is kept if none is; None draws one.
 
     Raises:
-        InputError: If the folder holds something else.
+        InputError: If the folder holds something else, or would lie in a release.
     """
     if _kept(workspace) is None:
         _begin(workspace)
@@ -160,6 +161,7 @@ def _check_rows(workspace: Path, rows: Spool | None) -> None:
 
 def _begin(workspace: Path) -> None:
     """Makes the folder, for its owner only; what is there must be of a run that never began."""
+    check_private(workspace)
     names = (_PAID, f"{_SELECTION}.json")
     own = {_part(workspace / name).name for name in names} | {f"{_SELECTION}.json"}
     if workspace.exists() and any(file.name not in own for file in workspace.iterdir()):

@@ -53,6 +53,16 @@ def test_what_is_kept_is_not_trained_again(tmp_path: Path, trained: list[int]) -
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
 
 
+def test_models_of_private_records_are_not_kept_in_a_release(
+    tmp_path: Path, trained: list[int]
+) -> None:
+    (tmp_path / "card.json").write_text("{}")
+    with pytest.raises(InputError, match="lies in a release"):
+        job(tmp_path / "models").train()
+    assert not trained
+    assert not (tmp_path / "models").exists()
+
+
 def test_an_interruption_loses_only_the_group_that_was_training(
     tmp_path: Path, trained: list[int]
 ) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sfumato.attack.shadows.training import Trained
 from sfumato.errors import InputError
+from sfumato.release.release import check_private
 
 if TYPE_CHECKING:
     from sfumato.attack.shadows.design import Rows
@@ -68,9 +69,15 @@ class Store:
 
     Args:
         folder: Made, for its owner only, when the first group is kept.
+
+    Raises:
+        InputError: If the folder lies in a release.
     """
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        check_private(self.folder)
 
     def get(self, name: str) -> Trained | None:
         """The group of that name; None if it is not there or is damaged."""
