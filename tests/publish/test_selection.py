@@ -18,7 +18,7 @@ from sfumato.privacy.guarantee import Central
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.mechanisms import Gaussian
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.privacy.noise import SeededSource
+from sfumato.privacy.noise import SecureSource, SeededSource
 from sfumato.publish.method import Calibrated, silent
 from sfumato.publish.selection import NothingSelectedError, Selection, as_picked
 from sfumato.release.release import Artefact
@@ -178,6 +178,8 @@ def test_the_number_of_trials_is_geometric() -> None:
         ({"trials": 0.5}, BUDGET, "trials is 0.5"),
         ({"limit": 0.0}, BUDGET, "limit is 0.0"),
         ({"held_out": 1.5}, BUDGET, "held_out is 1.5"),
+        ({"held_out": 1.0}, BUDGET, "held_out is 1.0"),
+        ({"score_share": 1.0}, BUDGET, "score_share is 1.0"),
         ({"held_out": 0.01}, BUDGET, "held_out is 0.01 of 200"),
         ({"limit": 0.01}, BUDGET, "the comparison has noise of"),
         ({}, Budget(4.0, 0.0), "delta is 0"),
@@ -192,6 +194,10 @@ def test_what_cannot_be_is_refused(changed: dict[str, Any], budget: Budget, said
 def test_candidates_must_go_together() -> None:
     with pytest.raises(InputError, match="there are no candidates"):
         selection()
+
+    for none in (object(), Count, "generators.merf"):
+        with pytest.raises(InputError, match="is no configured method"):
+            replace(selection("a"), candidates=(Count(), none))
 
     class Replaced(Count):
         neighbours = Neighbours.REPLACE_ONE
@@ -209,6 +215,20 @@ def test_candidates_must_go_together() -> None:
         replace(selection("a"), candidates=(Local(),))
     with pytest.raises(InputError, match="publishes no pictures, or takes none"):
         replace(selection("a"), candidates=(Count(), Rows()))
+
+
+def test_the_noise_is_the_candidates_own_where_none_is_given() -> None:
+    class Stream(SecureSource):
+        name = "a stream"
+
+    class Streamed(Count):
+        def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
+            return replace(super().calibrate(budget, facts), source=Stream())
+
+    for candidates, name in (((Count(), Streamed("b")), "a stream"), ((Count(),), "os-entropy")):
+        made = calibrated(replace(selection("a", limit=1.0), candidates=candidates))
+        release = made(pictures(), ledger=Ledger.in_memory())
+        assert release.card.noise == {"source": name, "secure": True}
 
 
 def test_the_comparison_has_the_noise_that_its_event_claims() -> None:

@@ -31,6 +31,7 @@ from sfumato.errors import InputError, SfumatoError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.mechanisms import Gaussian
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.noise import SECURE
 from sfumato.publish import checks
 from sfumato.publish.method import TUNED, Calibrated, Progress, RecordCaveat, settings
 
@@ -46,6 +47,8 @@ _CONTRIBUTION = math.sqrt(2)  # a value of at most 1 to a sum, and 1 to a count
 _LEAST_SHARE = 1 / 200  # of the whole budget, that a trial may come down to
 _CLOSE = 0.01
 _MOST_TRIALS = 1000
+_MOST_OF_IT = 1 - 1e-9  # of what is shared out; the other part must have some
+_METHOD = ("name", "relation", "kinds", "gives", "calibrate")
 _FEWEST = 20  # records of a side; where one is empty by chance, a candidate could not run
 
 
@@ -106,6 +109,11 @@ class Selection:
         if not self.candidates:
             raise InputError("there are no candidates", "Give methods to choose from.")
         for candidate in self.candidates:
+            if isinstance(candidate, type) or not all(hasattr(candidate, it) for it in _METHOD):
+                raise InputError(
+                    f"{candidate!r} is no configured method",
+                    "Give methods with their settings, such as generators.Merf().",
+                )
             if candidate.relation != "central":
                 raise InputError(
                     f"{candidate.name} gives a {candidate.relation} guarantee",
@@ -119,7 +127,7 @@ class Selection:
         checks.number("limit", self.limit, 0, 1, closed=False)
         checks.number("trials", self.trials, 1, _MOST_TRIALS)
         for name in ("held_out", "score_share"):
-            checks.number(name, getattr(self, name), 0, 1, closed=False)
+            checks.number(name, getattr(self, name), 0, _MOST_OF_IT, closed=False)
 
     def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
         """The run that spends ``budget`` on all its trials together.
@@ -226,6 +234,8 @@ class Selection:
                 "plans": [dict(one.plan) for one in trial.made],
             },
             run=_Run(self, trial),
+            # One for all, which the card names: a stream for whole tensors serves sums as well.
+            source=next((one.source for one in trial.made if one.source is not SECURE), SECURE),
             public=tuple(fact for one in trial.made for fact in one.public),
             caveats=(
                 *dict.fromkeys(
