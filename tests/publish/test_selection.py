@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
@@ -113,10 +114,6 @@ def test_members_and_those_set_aside_are_all_records_parted_by_coins() -> None:
 
 def test_where_records_are_replaced_exactly_as_many_are_used_as_were_declared() -> None:
     judge = Fixed()
-
-    class Replaced(Count):
-        neighbours = Neighbours.REPLACE_ONE
-
     chosen = selection("a", judge=judge, held_out=0.3, limit=1.0)
     made = calibrated(replace(chosen, candidates=(Replaced(),)))
     for _ in range(3):
@@ -199,9 +196,6 @@ def test_candidates_must_go_together() -> None:
         with pytest.raises(InputError, match="is no configured method"):
             replace(selection("a"), candidates=(Count(), none))
 
-    class Replaced(Count):
-        neighbours = Neighbours.REPLACE_ONE
-
     class Local(Count):
         relation = "local"
 
@@ -229,6 +223,87 @@ def test_the_noise_is_the_candidates_own_where_none_is_given() -> None:
         made = calibrated(replace(selection("a", limit=1.0), candidates=candidates))
         release = made(pictures(), ledger=Ledger.in_memory())
         assert release.card.noise == {"source": name, "secure": True}
+
+
+class Replaced(Count):
+    neighbours = Neighbours.REPLACE_ONE
+
+
+class Brightness(Fixed):
+    """Gives each record its own brightness."""
+
+    def __call__(self, content: Any, sides: Sequence[Any], seed: int) -> list[Any]:
+        return [side.images.reshape(len(side), -1).mean(axis=1) for side in sides]
+
+
+def furthest(
+    made: Any,
+    pair: tuple[ImageSet, ImageSet],
+    monkeypatch: pytest.MonkeyPatch,
+    seed_of: Callable[[int, ImageSet], int],
+) -> float:
+    """How far apart what is noised of two data sets is at most, over 40 outcomes of the coins."""
+    seen: list[Any] = []
+
+    def watched(noise: Gaussian, values: Any, source: Any) -> Any:
+        seen.append(np.array(values))
+        return values
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Gaussian, "release", watched)
+        distances = []
+        for number in range(40):
+            sums = []
+            for data in pair:
+                made.run._one(0, data, SeededSource(seed_of(number, data)), silent)
+                sums.append(seen[-1])
+            distances.append(float(np.linalg.norm(sums[0] - sums[1])))
+    return max(distances)
+
+
+def neighbours(relation: Neighbours) -> tuple[ImageSet, ImageSet]:
+    """Two data sets that differ in their last record, as much as they can."""
+    images = np.random.default_rng(0).integers(0, 2, (RECORDS, 1, 1, 1)).astype(np.float32)
+    images[-1] = 1.0
+    dark = images.copy()
+    dark[-1] = 0.0
+    one, other = (
+        ImageSet.from_arrays(i, np.zeros(RECORDS, np.int64), ("a",)) for i in (images, dark)
+    )
+    return one, other if relation is Neighbours.REPLACE_ONE else one.head(RECORDS - 1)
+
+
+@pytest.mark.parametrize("candidate", [Count(), Replaced()])
+def test_what_is_noised_is_as_far_apart_as_is_accounted_and_no_further(
+    candidate: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a record is replaced, its sum moves by 1 and nothing else moves.
+
+    Planted: coins that hang on the records, by which others change sides.
+    """
+    chosen = replace(selection("a", limit=1.0), candidates=(candidate,), judge=Brightness())
+    made: Any = calibrated(chosen)
+    noise, pair = made.run.trial.comparison, neighbours(candidate.neighbours)
+    accounted = noise.sensitivity(candidate.neighbours)
+    found = furthest(made, pair, monkeypatch, lambda number, _: number)
+    assert found == pytest.approx(accounted)
+    assert accounted == pytest.approx(1 if isinstance(candidate, Replaced) else np.sqrt(2))
+    hanging = furthest(made, pair, monkeypatch, lambda n, data: 999 * n + int(data.images.sum()))
+    assert hanging > 2 * accounted
+
+
+@pytest.mark.parametrize("candidate", [Count(), Replaced()])
+def test_the_comparison_costs_what_gaussian_noise_at_that_distance_costs(candidate: Count) -> None:
+    """The exact profile of two Gaussians (Balle, Wang 2018, Theorem 5), by the distance found."""
+    made: Any = calibrated(replace(selection("a", limit=1.0), candidates=(candidate,)))
+    noise, claimed = made.run.trial.comparison, made.plan["selected"]["comparison_stddev"]
+    sides = [np.ones(RECORDS // 2), np.ones(RECORDS // 2)]
+    found = [made.run.trial.difference(sides, SeededSource(i)) for i in range(300)]
+    assert np.std(found) == pytest.approx(claimed, rel=0.15)
+    epsilon = accounting.epsilon(noise.event, 1e-3, candidate.neighbours)
+    mu = (1 if isinstance(candidate, Replaced) else np.sqrt(2)) / noise.stddev
+    first, second = ndtr(mu / 2 - epsilon / mu), ndtr(-mu / 2 - epsilon / mu)
+    assert first - np.exp(epsilon) * second == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_comparison_has_the_noise_that_its_event_claims() -> None:

@@ -11,8 +11,9 @@ A try sets records aside: by coins that each record has to itself, or, where nei
 record's value, so many of them, drawn at random; either way a record of two neighbours is on the
 same side in both. The candidate publishes from the others, the *judge* gives every record a value
 in [0, 1] (how near it is to what a generator makes of the release, say), and the mean over those
-that were used, less the mean over those set aside, is compared with a public limit. Sums and counts
-of both sides are released under Gaussian noise, and the means are quotients of these.
+that were used, less the mean over those set aside, is compared with a public limit. Sums of both
+sides are released under Gaussian noise, and with them the counts where these are private; the means
+are quotients of the two.
 
 Source: the private loop of generator feedback, perturbation.md J.3; Papernot, Steinke 2022.
 """
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from sfumato.release.release import Artefact, Release
 
 _GRID = 2.0**-20  # values are rounded down to it, so that their sums are exact
-_CONTRIBUTION = math.sqrt(2)  # a value of at most 1 to a sum, and 1 to a count
 _LEAST_SHARE = 1 / 200  # of the whole budget, that a trial may come down to
 _CLOSE = 0.01
 _MOST_TRIALS = 1000
@@ -209,8 +209,7 @@ class Selection:
 
     def _calibrated(self, trial: _Trial, budget: Budget, facts: Any) -> Calibrated:
         used = (1 - self.held_out) * facts.records, self.held_out * facts.records
-        noise = trial.comparison
-        stddev = noise.stddev * math.sqrt(2) * math.hypot(*(1 / count for count in used))
+        stddev = trial.stddev(*used)
         if stddev > self.limit:
             raise InputError(
                 f"the comparison has noise of {stddev:.2g}, the limit is {self.limit:g}",
@@ -274,12 +273,59 @@ class _Trial:
     delta: float
 
     @property
+    def counted(self) -> bool:
+        """Whether the sizes of both sides are private.
+
+        They are not where a record is replaced. There are as many records in both of two
+        neighbours, and who is set aside is drawn from their number alone, so for each outcome of
+        the draw the two differ in one place of one side, and the sides have the same sizes. What
+        holds of any two neighbours for each outcome holds of the mixture over all of them, for the
+        draw is the same for both: divergences are jointly convex.
+        """
+        return self.relation is not Neighbours.REPLACE_ONE
+
+    @property
+    def contribution(self) -> float:
+        """Bound on the L2 norm of what a record adds to that which is released.
+
+        A value in [0, 1] and a count of 1, both on its own side; or, without counts, a value less
+        1/2, which is at most 1/2 away from 0, so that a replaced record moves the sum by 1.
+        """
+        return math.sqrt(2) if self.counted else 0.5
+
+    @property
     def comparison(self) -> Gaussian:
-        """The noise of sums and counts of both sides."""
+        """The noise of what is released of both sides."""
         from sfumato.privacy.noise.gaussian import grid_step
 
-        stddev = self.multiplier * _CONTRIBUTION
-        return Gaussian(stddev, _CONTRIBUTION, min(grid_step(stddev), _GRID))
+        stddev = self.multiplier * self.contribution
+        return Gaussian(stddev, self.contribution, min(grid_step(stddev), _GRID))
+
+    def stddev(self, *sizes: float) -> float:
+        """Of the difference, with sides of these sizes; for values of 1, which are the worst."""
+        terms = math.sqrt(2) if self.counted else 1.0
+        return self.comparison.stddev * terms * math.hypot(*(1 / size for size in sizes))
+
+    def difference(self, sides: Sequence[NDArray[np.float64]], source: NoiseSource) -> float:
+        """The noisy difference of the means of both sides' values; infinite if a side seems empty.
+
+        Args:
+            sides: Of each, (n,) values; whatever they are, a record adds what was accounted.
+            source: Of the noise.
+        """
+        sums = []
+        for values in sides:
+            bounded = np.floor(np.clip(np.nan_to_num(values), 0.0, 1.0) / _GRID) * _GRID
+            sums.append(float((bounded if self.counted else bounded - 0.5).sum()))
+        sizes = [float(len(values)) for values in sides]
+        if self.counted:
+            *sums, first, second = self.comparison.release(np.array([*sums, *sizes]), source)
+            sizes = [first, second]
+        else:
+            sums = list(self.comparison.release(np.array(sums), source))
+        if min(sizes) <= 0:
+            return math.inf
+        return float(sums[0] / sizes[0] - sums[1] / sizes[1])
 
     def guarantee(self, trials: float) -> Central:
         """What the pick of so many trials proves."""
@@ -348,17 +394,10 @@ class _Run:
         artefact = made.run(sides[0], source, progress)
         seed = int(source.integers(1 << 31, 1)[0])
         values = self.selection.judge(artefact.content, sides, seed)
-        exact: list[float] = []
-        for side, value in zip(sides, values, strict=True):
-            if len(value) != len(side):
-                raise AssertionError("a judge gives a value for each record")
-            # Whatever a judge gives, a record adds no more than was accounted.
-            bounded = np.clip(np.nan_to_num(np.asarray(value, np.float64)), 0.0, 1.0)
-            exact += [float(np.floor(bounded / _GRID).sum() * _GRID), float(len(side))]
-        noisy = self.trial.comparison.release(np.array(exact), source)
-        if min(noisy[1], noisy[3]) <= 0:
-            return artefact, math.inf
-        return artefact, float(noisy[0] / noisy[1] - noisy[2] / noisy[3])
+        if [len(value) for value in values] != [len(side) for side in sides]:
+            raise AssertionError("a judge gives a value for each record")
+        given = [np.asarray(value, np.float64) for value in values]
+        return artefact, self.trial.difference(given, source)
 
     def _aside(self, records: int, source: NoiseSource) -> NDArray[np.bool_]:
         """(n,) whom this trial sets aside; who is, is the same for both of two neighbours.
