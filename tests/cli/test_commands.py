@@ -216,11 +216,14 @@ def test_a_selection_is_published_or_says_that_nothing_was(
         *("--candidate", small.format(",bandwidth=0.2"), "--candidate", small.format("")),
         *("--held-out", 0.4, "--device", "cpu", "--ledger", tmp_path / "ledger.db"),
     ]
-    ran = sfumato(*given, "--limit", 1, "--out", tmp_path / "picked", "--json")
+    ran = sfumato(*given, "--limit", 1, "--out", tmp_path / "picked")
     assert ran.code == 0, ran.err
-    card = json.loads(ran.out)["card"]
+    card = json.loads((tmp_path / "picked" / "card.json").read_text("utf-8"))
     assert card["method"]["name"] == "generators.merf"
-    assert len(card["plan"]["selected"]["among"]) == 2
+    plan, told = card["plan"]["selected"], " ".join(ran.out.split())
+    assert len(plan["among"]) == 2
+    assert f"All trials together cost {plan['times_a_trial']:.2f} times one; 1 in a plain" in told
+    assert "list would cost 1.00 times one." in told
     refused = sfumato(*given, "--limit", 1e-6, "--out", tmp_path / "none")
     assert refused.code == 2
     assert "the comparison has noise of" in refused.err

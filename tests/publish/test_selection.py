@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
-from sfumato.privacy import accounting
+from sfumato.privacy import accounting, events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.ledger import Ledger
@@ -85,6 +85,23 @@ def test_all_trials_together_meet_the_budget_and_use_most_of_it() -> None:
     said = made.plan["selected"]
     assert said["trial_epsilon"] < BUDGET.epsilon
     assert [one["settings"]["tag"] for one in said["among"]] == ["a", "b"]
+
+
+def test_the_plan_says_what_all_trials_cost_in_trials_and_what_a_list_would() -> None:
+    """Of the accountant, at the run's own delta: no figure is for every budget."""
+    found = []
+    for budget, trials in ((BUDGET, 4.0), (Budget(4.0, 1e-7), 4.0), (BUDGET, 4.5)):
+        made = calibrated(selection("a", limit=1.0, trials=trials), budget)
+        trial = made.guarantee.event.events[0]
+        each, listed = (
+            accounting.epsilon(events.repeat(trial, n), budget.delta, Neighbours.ADD_REMOVE)
+            for n in (1, 5 if trials > 4 else 4)
+        )
+        said = made.plan["selected"]
+        assert said["times_a_trial"] == pytest.approx(made.guarantee.epsilon() / each)
+        assert said["times_a_trial_in_a_list"] == pytest.approx(listed / each)
+        found.append(said["times_a_trial"])
+    assert found[1] < found[0] < found[2]
 
 
 def test_the_most_wanted_candidate_that_passes_is_released_under_its_own_name() -> None:

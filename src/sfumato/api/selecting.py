@@ -70,9 +70,11 @@ def select(
     the records set aside by less than ``limit``. Of the trials that passed, the release of the
     candidate that comes last in the list is returned; nothing else is kept.
 
-    All trials together cost a little more than two of them (2.1 times one at epsilon 1 and five
-    trials; never more than three times without delta), so each has less than half of ``epsilon``:
-    try settings on public data
+    All trials together cost several times one of them: of Gaussian noise at epsilon 1, 2.2 times
+    with five expected trials and 2.7 times with twenty at a delta of 1e-5, 3.0 and 4.0 times at
+    1e-3, and more at smaller epsilons (``make bench-selection``). The card's plan says it of this
+    release, beside what as many trials in a plain list would cost, which is less where they are
+    few and delta is large. Try settings on public data
     (:func:`sfumato.attack.feedback.public_loop`, which is free) wherever there are any.
 
     Args:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -54,10 +56,10 @@ def select(
 ) -> None:
     """Publish pictures by the most wanted candidate that passes generator feedback.
 
-    All trials are paid for together: each has a little less than half of EPSILON. Where none
-    passes, nothing is written, and the budget is spent all the same. How many were run is secret:
-    hand a copy over, at a time fixed beforehand. Try settings on public data first: that is
-    free.
+    All trials are paid for together, so each has a part of EPSILON; how many times that all of them
+    cost is printed. Where none passes, nothing is written, and the budget is spent all the same.
+    How many were run is secret: hand a copy over, at a time fixed beforehand. Try settings on
+    public data first: that is free.
     """
     import sfumato.api as api
 
@@ -77,3 +79,14 @@ def select(
             progress=progress,
         )
     show(made, as_json=as_json)
+    if not as_json:
+        output.say(_cost(made.card.plan["selected"]))
+
+
+def _cost(selected: Mapping[str, Any]) -> str:
+    """What the whole selection costs in trials, from its plan."""
+    listed, number = selected["times_a_trial_in_a_list"], math.ceil(selected["expected_trials"])
+    beside = (
+        "" if listed is None else f"; {number} in a plain list would cost {listed:.2f} times one"
+    )
+    return f"All trials together cost {selected['times_a_trial']:.2f} times one{beside}."

@@ -2,10 +2,10 @@
 
 Settings that are tried on private data and kept or thrown away by what came of them leak through
 the choice, however private each try is. Here the number of tries is random and secret, each try is
-one of the candidates drawn at random, and its score is computed under noise of its own: what is
-picked costs a little more than two tries (never more than three without delta), however many
-candidates there are (Papernot, Steinke, ICLR 2022; accounted as
-:class:`sfumato.privacy.events.SelectedDpEvent`).
+one of the candidates drawn at random, and its score is computed under noise of its own. What that
+costs, in tries, grows slowly with their expected number, and with delta; it does not hang on how
+many candidates there are (Papernot, Steinke, ICLR 2022; accounted as
+:class:`sfumato.privacy.events.SelectedDpEvent`); the plan says it, beside the cost of a plain list.
 
 A try sets records aside: by coins that each record has to itself, or, where neighbours differ in a
 record's value, so many of them, drawn at random; either way a record of two neighbours is on the
@@ -228,6 +228,7 @@ class Selection:
                     "expected_trials": self.trials,
                     "held_out": self.held_out,
                     "trial_epsilon": trial.made[0].budget.epsilon,
+                    **trial.cost(self.trials),
                     "comparison_stddev": stddev,
                 },
                 "plans": [dict(one.plan) for one in trial.made],
@@ -340,6 +341,24 @@ class _Trial:
                 each.append(trial)
         event = events.SelectedDpEvent(each, trials)
         return Central(event, self.delta, "record", self.relation)
+
+    def cost(self, trials: float) -> dict[str, float | None]:
+        """Of all trials together, in epsilons of one: the dearest, with its comparison.
+
+        Beside it what as many trials would cost as are expected, in a plain list, where the result
+        of each may be told; None where that has no bound. All at one delta.
+        """
+        from sfumato.privacy import accounting, events
+
+        whole: Any = self.guarantee(trials)
+        each = whole.event.events
+        one = max(accounting.epsilon(event, self.delta, self.relation) for event in each)
+        listed = [events.repeat(event, math.ceil(trials)) for event in each]
+        composed = max(accounting.epsilon(event, self.delta, self.relation) for event in listed)
+        return {
+            "times_a_trial": whole.epsilon() / one,
+            "times_a_trial_in_a_list": composed / one if math.isfinite(composed) else None,
+        }
 
 
 @dataclass(frozen=True)
