@@ -82,7 +82,7 @@ def plan(
     Budget(epsilon, delta or 0.0)
     if method != "auto":
         configure(method, settings, device)
-    workspace = None if checkpoint is None else check_private(Path(checkpoint).expanduser())
+    workspace = None if checkpoint is None else check_private(checkpoint)
     kept = None if workspace is None else selected(workspace)
     key = kept or secrets.token_bytes(KEY_BYTES)
     inputs = resolve(
