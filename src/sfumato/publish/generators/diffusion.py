@@ -12,12 +12,14 @@ Source: Dockhorn, Cao, Vahdat, Kreis 2023 (DPDM, arXiv 2210.09929); warm-up afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
-from sfumato.publish import checks
+from sfumato.publish import checks, memory
+from sfumato.publish.generators.embedding import BATCH
 from sfumato.publish.generators.gradient_trained import StepTrained, publish_generator
 from sfumato.publish.generators.sampling import DrawsAgain
 from sfumato.publish.generators.work import Work
@@ -192,6 +194,15 @@ class Diffusion(DrawsAgain, StepTrained):
             self.churn,
             self.guidance,
         )
+
+    def holds(self, facts: ImageSchema) -> Mapping[str, int]:
+        """A batch of the warm-up in all layers, and one of images at all random features."""
+        warm = self.warm_batch * self.width if self.warm_steps else 0
+        features = 3 * BATCH * self.features if self.embedding_share else 0
+        return {
+            "warm-up": 16 * warm * math.prod(facts.shape) * memory.FLOAT,
+            "embedding": features * memory.FLOAT,
+        }
 
     def first_draws(self, budget: Budget, facts: ImageSchema, records: int) -> Measured | None:
         """Central images and embedding."""

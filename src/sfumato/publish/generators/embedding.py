@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.mechanisms import Gaussian
     from sfumato.privacy.noise import NoiseSource
 
-_BATCH = 1024
+BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class NoisyEmbedding:
         """
         seen = 0
         sums = np.zeros(features.coordinates, np.int64)
-        for batch in data.batches(_BATCH):
+        for batch in data.batches(BATCH):
             sums += features.sums([batch])
             seen += len(batch[1])
             progress(seen)
