@@ -1,11 +1,13 @@
 """tables.marginals against tables.independent and a peer's MST and AIM, interleaved in one run.
 
     python benchmarks/marginals.py --peer PEER/bin/python    # with smartnoise-synth 1.0.8 in it
+    python benchmarks/marginals.py --peer PEER/bin/python --library dpmm    # with dpmm 0.1.9 in it
     python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out ...
 
 Every run is a process of its own: ours is `sfumato publish --no-evaluate`, the peer's is
 `marginals_peer.py` on the same public cells. Models are trained on the release and judged on the
-real test part, which nothing was tuned on. A run that exceeds its time limit is recorded as such.
+real test part, which nothing was tuned on. A run that exceeds a limit of time or memory is
+recorded as such. Settings of a peer's synthesiser follow its name: ``aim[rounds=41]``.
 Runs are appended to a work file as they end: an interrupted benchmark goes on where it was.
 """
 
@@ -36,7 +38,11 @@ from sfumato.versions import versions
 
 REAL = "real data"
 OURS = ("tables.marginals", "tables.independent")
-PEERS = ("mst", "aim")
+LIBRARIES = {
+    "smartnoise": ("smartnoise-synth", ("mst", "aim")),
+    "dpmm": ("dpmm", ("mst", "aim", "privbayes")),
+}
+"""A peer's package, and its synthesisers."""
 DELTA = 1e-6
 BINS = 16
 VALIDATE_SEED = 2026
@@ -73,7 +79,8 @@ class Coded:
         rows = np.stack([c.place(codes[c.column.name]) for c in self.cells], axis=1)
         if limit < len(rows):
             rows = rows[np.random.default_rng(seed).permutation(len(rows))[:limit]]
-        np.savez(path, rows=rows.astype(np.int32))
+        levels = np.array([len(c) for c in self.cells])
+        np.savez(path, rows=rows.astype(np.int32), levels=levels)
         return len(rows)
 
     def table_of(self, path: Path, seed: int) -> Table:
@@ -95,7 +102,7 @@ def kept(table: Table, columns: Sequence[str]) -> Table:
 
 
 def watched(command: list[str], limit: float) -> dict[str, Any]:
-    """A command's time and peak memory, or that it was stopped or failed."""
+    """A command's time and peak memory; where it was stopped or failed, that and what it used."""
     watch = [sys.executable, "-c", WATCH, *command]
     with subprocess.Popen(
         watch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -105,9 +112,27 @@ def watched(command: list[str], limit: float) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             return {"stopped_after": limit}
+    used = dict(json.loads(out.splitlines()[-1])) if out.strip() else {}
     if process.returncode:
-        return {"failed": err.strip().splitlines()[-1][:300] if err.strip() else "no message"}
-    return dict(json.loads(out.splitlines()[-1]))
+        said = err.strip().splitlines()[-1][:300] if err.strip() else "no message"
+        return {"failed": said, "used": used}
+    return used
+
+
+def synthesiser(text: str) -> tuple[str, dict[str, Any]]:
+    """A peer's synthesiser and its settings.
+
+    >>> synthesiser("aim[rounds=41,max_model_size=8]")
+    ('aim', {'rounds': 41, 'max_model_size': 8})
+    """
+    name, _, rest = text.removesuffix("]").partition("[")
+    pairs = (pair.split("=") for pair in rest.split(",") if pair)
+    return name, {key: json.loads(value) for key, value in pairs}
+
+
+def label(library: str, text: str) -> str:
+    """What a peer's runs are called: those of smartnoise-synth by the synthesiser alone."""
+    return text if library == "smartnoise" else f"{library} {text}"
 
 
 def scores(trained_on: Table, test: Table, seed: int) -> list[dict[str, Any]]:
@@ -152,10 +177,16 @@ def run(args: Any, coded: Coded, name: str, epsilon: float | None, seed: int) ->
                 row["scores"] = scores(release.data, coded.test, seed)
         else:
             rows = coded.save(folder / "private.npz", args.peer_rows, seed)
+            kind, settings = synthesiser(args.peers[name])
+            more = {
+                "settings": settings,
+                "cpu_seconds": args.cpu_limit,
+                "memory_mebibytes": args.memory_limit,
+            }
             command = [
-                *(args.peer, str(Path(__file__).with_name("marginals_peer.py")), name),
-                *(str(epsilon), str(DELTA), str(seed)),
-                *(str(folder / "private.npz"), str(folder / "released.npz")),
+                *(args.peer, str(Path(__file__).with_name("marginals_peer.py"))),
+                *(args.library, kind, str(epsilon), str(DELTA), str(seed)),
+                *(str(folder / "private.npz"), str(folder / "released.npz"), json.dumps(more)),
             ]
             row |= {"rows": rows, **watched(command, args.limit)}
             if "seconds" in row:
@@ -196,25 +227,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="census-income")
     parser.add_argument("--columns", choices=["all", "fifteen"], default="all")
-    parser.add_argument("--ours", nargs="+", default=list(OURS))
+    parser.add_argument("--ours", nargs="*", default=list(OURS), help="none: a peer by itself")
     parser.add_argument("--validate", action="store_true", help="judge on held-out training rows")
     parser.add_argument("--peer", help="the interpreter of the peer's environment")
-    parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--library", choices=list(LIBRARIES), default="smartnoise")
+    parser.add_argument("--peers", nargs="*", help="its synthesisers; all if not given")
     parser.add_argument("--peer-rows", type=int, default=1 << 40)
     parser.add_argument("--epsilon", nargs="+", type=float, default=[0.5, 1.0, 4.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds of one run")
+    parser.add_argument("--cpu-limit", type=float, help="processor seconds of a peer's run")
+    parser.add_argument("--memory-limit", type=int, help="mebibytes of a peer's address space")
     parser.add_argument("--work", default="marginals.jsonl")
     parser.add_argument("--out", default="benchmarks/results/marginals.json")
     args = parser.parse_args()
+    package, every = LIBRARIES[args.library]
+    wished = every if args.peers is None else args.peers
+    args.peers = {label(args.library, text): text for text in wished} if args.peer else {}
     work = Path(args.work)
     rows = [json.loads(line) for line in work.read_text().splitlines()] if work.exists() else []
     args.name = args.data if args.columns == "all" else f"{args.data}, 15 columns"
     args.name += ", held-out training rows" if args.validate else ""
     done = {(r["data"], r["method"], r["epsilon"], r["seed"]) for r in rows}
     coded = Coded(args.data, () if args.columns == "all" else FIFTEEN, args.validate)
-    methods = [*args.ours, *(args.peers if args.peer else ())]
-    wanted = [(REAL, None, seed) for seed in args.seeds]
+    methods = [*args.ours, *args.peers]
+    wanted = [(REAL, None, seed) for seed in args.seeds if args.ours]
     wanted += [(n, e, seed) for seed in args.seeds for e in args.epsilon for n in methods]
     for name, epsilon, seed in wanted:
         if (args.name, name, epsilon, seed) in done:
@@ -227,24 +264,29 @@ def main() -> None:
     report = {
         "command": "make bench-marginals PEER=.../bin/python"
         if args.ours == list(OURS)
-        else "python " + " ".join(sys.argv),
+        else " ".join(["python", *("PEER" if word == args.peer else word for word in sys.argv)]),
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.platform(),
             "load": os.getloadavg(),
         },
-        "versions": versions() | {"smartnoise-synth": peer_version(args.peer)},
+        "limits": {
+            "seconds": args.limit,
+            "peer_cpu_seconds": args.cpu_limit,
+            "peer_memory_mebibytes": args.memory_limit,
+        },
+        "versions": versions() | {package: peer_version(args.peer, package)},
         "summary": summary(rows),
         "runs": [{k: v for k, v in row.items() if k != "scores"} for row in rows],
     }
     Path(args.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def peer_version(peer: str | None) -> str:
-    """Of smartnoise-synth in the peer's environment."""
+def peer_version(peer: str | None, package: str) -> str:
+    """Of a package in the peer's environment."""
     if peer is None:
         return "not run"
-    asked = "from importlib.metadata import version; print(version('smartnoise-synth'))"
+    asked = f"from importlib.metadata import version; print(version({package!r}))"
     ran = subprocess.run([peer, "-c", asked], capture_output=True, text=True, check=False)
     return ran.stdout.strip() or "unknown"
 

@@ -89,3 +89,28 @@ def test_the_patches_of_photographs_are_in_one_part_each() -> None:
     assert set(train.labels) == {0, 1} == set(test.labels)
     seen = {patch.tobytes() for patch in train.images}
     assert not any(patch.tobytes() in seen for patch in test.images)
+
+
+def test_settings_of_a_peer_follow_its_synthesisers_name() -> None:
+    module = bench("marginals")
+    assert module.synthesiser("mst") == ("mst", {})
+    assert module.synthesiser("aim[rounds=82,compress=false]") == (
+        "aim",
+        {"rounds": 82, "compress": False},
+    )
+    assert module.label("smartnoise", "mst") == "mst"
+    assert module.label("dpmm", "mst") == "dpmm mst"
+
+
+def test_a_run_that_took_too_much_is_recorded_with_what_it_used() -> None:
+    spin = f"import sys; sys.path.append({str(FOLDER)!r}); import marginals_peer as peer; "
+    module = bench("marginals")
+    spun = module.watched([sys.executable, "-c", spin + "peer.limit(1, None)\nwhile 1: 1"], 60.0)
+    assert spun["failed"] == "TimeoutError: stopped after 1 s of processor time"
+    assert spun["used"]["cpu_seconds"] > 0.5  # the limit and the account round differently
+    held = module.watched(
+        [sys.executable, "-c", spin + "peer.limit(None, 256)\nbytearray(1 << 30)"], 60.0
+    )
+    assert held["failed"] == "MemoryError"
+    assert held["used"]["peak_mebibytes"] < 1024
+    assert set(module.watched([sys.executable, "-c", ""], 60.0)) == set(held["used"])
