@@ -38,12 +38,14 @@ bench-merf: $(VENV)/.core
 bench-tables: $(VENV)/.core
 	$(BIN)/python benchmarks/tables.py
 
-# PEER: the interpreter of an environment with smartnoise-synth 1.0.8; the peers are left out without one.
+# PEER, DPMM: interpreters of environments with smartnoise-synth 1.0.8 and dpmm 0.1.9; a peer is left out without one.
 PEERED = $(if $(PEER),--peer $(PEER))
+WIDE = --peer $(DPMM) --library dpmm --peers mst --seeds 0 --limit 7200 --cpu-limit 2700 --memory-limit 8192
 bench-marginals: $(VENV)/.core
 	$(BIN)/python benchmarks/marginals.py
 	$(BIN)/python benchmarks/marginals.py --data german-credit
 	$(BIN)/python benchmarks/marginals.py --columns fifteen $(PEERED)
+	$(if $(DPMM),$(BIN)/python benchmarks/marginals.py --ours $(WIDE) --work dpmm.jsonl --out benchmarks/results/marginals_dpmm.json)
 	$(BIN)/python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out benchmarks/results/tables_trained.json
 
 bench-crash: $(VENV)/.core

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -33,6 +34,7 @@ import sfumato
 from sfumato.data import Table, datasets
 from sfumato.measure import features, metrics
 from sfumato.measure.task import Limits, majority, task_of
+from sfumato.privacy.accounting import gaussian
 from sfumato.publish.tables.bins import Cells
 from sfumato.versions import versions
 
@@ -276,6 +278,7 @@ def main() -> None:
             "peer_memory_mebibytes": args.memory_limit,
         },
         "versions": versions() | {package: peer_version(args.peer, package)},
+        **({"accounting": concentrated(args)} if args.peers and args.library == "dpmm" else {}),
         "summary": summary(rows),
         "runs": [{k: v for k, v in row.items() if k != "scores"} for row in rows],
     }
@@ -289,6 +292,29 @@ def peer_version(peer: str | None, package: str) -> str:
     asked = f"from importlib.metadata import version; print(version({package!r}))"
     ran = subprocess.run([peer, "-c", asked], capture_output=True, text=True, check=False)
     return ran.stdout.strip() or "unknown"
+
+
+def concentrated(args: Any) -> list[dict[str, float]]:
+    """The zCDP that dpmm takes for each budget, and the epsilon of Gaussian noise that has it.
+
+    The latter is by loss distributions: how far below its budget the peer may be.
+    """
+    asked = (
+        "import sys; from dpmm.models.base.mechanisms import cdp_rho; "
+        "print(*(cdp_rho(float(e), float(sys.argv[1])) for e in sys.argv[2:]))"
+    )
+    budgets = [str(e) for e in sorted(args.epsilon)]
+    ran = subprocess.run(
+        [args.peer, "-c", asked, str(DELTA), *budgets], capture_output=True, text=True, check=True
+    )
+    return [
+        {
+            "epsilon": epsilon,
+            "zcdp_rho": round(rho, 6),
+            "epsilon_of_gaussian": round(gaussian.epsilon(DELTA, math.sqrt(2 * rho)), 4),
+        }
+        for epsilon, rho in zip(sorted(args.epsilon), map(float, ran.stdout.split()), strict=True)
+    ]
 
 
 if __name__ == "__main__":
