@@ -69,7 +69,7 @@ def test_sensitivity_grows_with_the_weights_that_carry_the_input() -> None:
 def test_rows_are_measured_too() -> None:
     from sfumato.learn.architectures import build
 
-    data = datasets.load("census-sample", "train")
+    data = datasets.load("census-sample", "train").head(1000)
     inputs, labels = labelled(data)
     module = build(architecture(data.schema, "auto", (16,)), seed=0).eval()
     attribute = inputs[:, 0].numpy().astype(np.int64)

@@ -56,7 +56,7 @@ def test_it_is_told_before_anything_is_paid_for() -> None:
     ((level, said, entries),) = seen
     assert (level, entries) == (logging.INFO, 0)
     assert said.startswith("generators.gpate: about ")
-    assert "MiB of memory (images 359.2 KiB, released images 89.8 KiB, teachers " in said
+    assert "iB of memory (images 359.2 KiB, released images 89.8 KiB, teachers " in said
 
 
 def test_too_little_is_a_warning(
