@@ -76,6 +76,15 @@ def test_disclosing_the_evaluation_is_a_choice_that_puts_it_in_the_release(
     sfumato.Release.load(out)
 
 
+def test_a_ledger_lies_in_no_release(people_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)
+    with pytest.raises(InputError, match="lies in a release"):
+        sfumato.publish(people_file, epsilon=1.0, out=tmp_path / "next", ledger=out / "ledger.db")
+    assert not (out / "ledger.db").exists()
+    assert not (tmp_path / "next").exists()
+
+
 def test_an_attack_that_refuses_takes_nothing_of_a_paid_evaluation_along(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).integers(0, 2, 300)
     table = Table.from_codes({"a": rows}, Schema((Numeric("a", 0, 1, 1),)))

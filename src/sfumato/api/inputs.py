@@ -224,11 +224,15 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
 
     Two files of the same name in different folders get different ledgers, a file and its copy
     too: whoever holds copies names one ledger for all.
+
+    Raises:
+        InputError: If the file named lies in a release, which is handed over whole.
     """
     from sfumato.privacy.ledger import Ledger
+    from sfumato.release.release import check_private
 
     if isinstance(ledger, str | Path):
-        return Ledger.open(ledger)
+        return Ledger.open(check_private(ledger))
     if ledger is not None:
         return ledger
     name = _name(str(data))
