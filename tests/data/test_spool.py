@@ -368,7 +368,9 @@ def test_ids_of_a_copy_name_the_persons_that_the_tables_did(tmp_path: Path) -> N
     assert opened(rows, tmp_path, rows_per_unit=1).bound(bytes(32)).num_rows == 2
     numbers = opened(rows.assign(who=[1, 1, 2]), tmp_path, rows_per_unit=1)
     assert numbers.bound(bytes(32)).num_rows == 2
-    assert len(set(numbers.whose().tolist())) == 2  # type: ignore[union-attr]
+    whose = numbers.whose()
+    assert whose is not None
+    assert len(set(whose.tolist())) == 2
     shared = opened(rows, tmp_path).shared_persons(numbers)
     assert shared == 2
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:

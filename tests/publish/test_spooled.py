@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,23 @@ def test_a_copy_that_cannot_be_kept_costs_nothing(
     assert entries(tmp_path) == 0
     assert not [name for name in os.listdir(tmp_path / "kept") if "rows" in name]
     api.publish(address, **given)  # what was begun goes on
+    assert entries(tmp_path) == 1
+
+
+def test_rows_of_no_unit_are_kept_for_a_run_that_goes_on_too(
+    address: str, copies: Path, tmp_path: Path
+) -> None:
+    """A share of them is held out: what is left is read from the same copy."""
+    facts = replace(SCHEMA, unit=None, rows_per_unit=1, drop=("patient_id",))
+    given = {**training(tmp_path, copies), "schema": facts, "holdout": 0.25}
+    with pytest.raises(KeyboardInterrupt):
+        api.publish(address, **given, progress=stop)
+    kept = kept_rows(tmp_path / "kept")
+    assert kept is not None
+    first = api.plan(address, **given).inputs.members.to_pandas()
+    fill(visits(seed=1), tmp_path / "clinic.duckdb")
+    assert api.plan(address, **given).inputs.members.to_pandas().equals(first)
+    api.publish(address, **given)
     assert entries(tmp_path) == 1
 
 
