@@ -24,39 +24,26 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import tempfile
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import reconstruction_rote as rote
 import torch
+from reconstruction_compared import GAMES, compared
+from reconstruction_targets import SEED, parts, trained, unproven
 
 from sfumato import registry
 from sfumato.attack import Evidence
-from sfumato.attack.gradients.likeness import ssim
-from sfumato.attack.representatives import asked_classes
-from sfumato.data import ImageSet, Table, datasets
-from sfumato.learn.architectures import build, weights
-from sfumato.learn.examples import labelled
-from sfumato.measure import cnn
-from sfumato.measure.intervals import clopper_pearson
-from sfumato.publish.models.network import architecture
-from sfumato.release.card import Card
-from sfumato.release.model import Model
-from sfumato.release.release import Artefact, Release
+from sfumato.data import ImageSet
+from sfumato.release.release import Release
 from sfumato.versions import versions
 
-CACHE = Path(".cache/reconstruction")
 RESULTS = Path(__file__).parent / "results" / "reconstruction.json"
-MEMBERS, AUXILIARY, STRANGERS, SEED = 1000, 2000, 1000, 1
 NOISY = {"noise_multiplier": 1.0, "clipping": {"type": "Flat", "max_grad_norm": 0.1}}
 IMAGES = ("mnist", "fashion-mnist")
 PRIVATELY = "members, privately"
-PEER = Path(__file__).parent / "reconstruction_peer.py"
 
 
 class Results:
@@ -94,62 +81,6 @@ class Results:
         self._path.write_text(json.dumps(self.values, indent=1) + "\n")
         print(part, json.dumps(row)[:600], flush=True)
         return row
-
-
-@cache
-def parts(name: str) -> Evidence:
-    """Members, strangers and the attacker's own records."""
-    data: Any = datasets.load(name, "train")
-    others: Any = datasets.load(name, "test")
-    if isinstance(data, Table):
-        return Evidence(data, others)
-    rows = np.random.default_rng(SEED).permutation(len(data))[: MEMBERS + AUXILIARY]
-    if len(rows) < MEMBERS + AUXILIARY:  # digits
-        half = len(rows) // 2
-        return Evidence(data.select(rows[:half]), others, data.select(rows[half:]))
-    strangers = others.select(np.arange(STRANGERS))
-    return Evidence(data.select(rows[:MEMBERS]), strangers, data.select(rows[MEMBERS:]))
-
-
-@cache
-def trained(name: str, network: str = "auto", hidden: tuple[int, ...] = ()) -> Model:
-    """A model of the members, trained without privacy until it knows them all."""
-    kept = CACHE / "-".join([name, network, *map(str, hidden)])
-    if kept.exists():
-        return Model.load(kept)
-    data: Any = parts(name).members
-    made = architecture(data.schema, network, hidden)
-    module = build(made, seed=SEED)
-    inputs, targets = labelled(data)
-    optimizer = torch.optim.Adam(module.parameters(), 2e-3)
-    random = torch.Generator().manual_seed(SEED)
-    for _ in range(30):
-        for rows in torch.randperm(len(targets), generator=random).split(64):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(module(inputs[rows]), targets[rows]).backward()
-            optimizer.step()
-    model = Model(data.schema, made, weights(module))
-    model.save(kept)
-    return Model.load(kept)
-
-
-def unproven(content: Any, **plan: Any) -> Release:
-    """A release that claims nothing, or the training that a plan describes."""
-    return Release(
-        Card(
-            release_id="0" * 32,
-            method={"name": "benchmark"},
-            guarantee={"kind": "empirical", "attacks": []},
-            figures={},
-            plan=plan,
-            facts=(),
-            ledger={},
-            noise={},
-            artefact={"kind": content.kind},
-            versions={},
-        ),
-        Artefact(content),
-    )
 
 
 def attacked(name: str, release: Release, evidence: Evidence, **settings: Any) -> dict[str, Any]:
@@ -269,11 +200,6 @@ def _by_heart(kind: str, columns: int, hidden: tuple[int, ...], saw: str) -> dic
     return {"labels known": rote.known(model, evidence), "other rules": rules} | told
 
 
-def credit() -> Model:
-    """A wide network of German credit, which learns its members by heart."""
-    return trained("german-credit", hidden=(128,))
-
-
 def stealing(results: Results) -> None:
     """Copies by 1,000 questions."""
     for name, hidden in (("mnist", ()), ("fashion-mnist", ()), ("german-credit", (128,))):
@@ -306,95 +232,9 @@ def reidentification(results: Results) -> None:
 
 
 def peer(results: Results, python: str) -> None:
-    """The toolbox's attacks on the same models and records, judged alike."""
-    for game in ("ssim", "secrets", "inversion", "stealing"):
-        results.row("peer", {"game": game}, lambda g=game: _compared(g, python))
-
-
-def _compared(game: str, python: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        given, model = _given(game)
-        model.save(folder / "model")
-        np.savez(folder / "given.npz", **given)
-        began = time.perf_counter()
-        subprocess.run([python, str(PEER), game, str(folder)], check=True)
-        seconds = round(time.perf_counter() - began, 1)
-        got = dict(np.load(folder / "got.npz"))
-        said = json.loads((folder / "said.json").read_text())
-    return said | {"peer_seconds": seconds} | _judged(game, model, given, got)
-
-
-def _given(game: str) -> tuple[dict[str, Any], Model]:
-    """What the peer is told: the same as our attack."""
-    if game == "secrets":
-        from sfumato.attack import auxiliary
-        from sfumato.measure import features
-
-        evidence, model = parts("german-credit"), credit()
-        _, held = auxiliary.parted(evidence, SEED)
-        schema: Any = model.schema
-        return {
-            "own": features.codes(held),
-            "members": features.codes(evidence.members),
-            "goal": schema.names.index(schema.target),
-            "at": [schema.names.index(c.name) for c in _few(schema)],
-            "sizes": [c.size for c in _few(schema)],
-        }, model
-    evidence, model = parts("mnist"), trained("mnist")
-    own, members, others = (
-        part for part in (evidence.auxiliary, evidence.members, evidence.non_members)
-    )
-    rng = np.random.default_rng(SEED)
-    asked = np.sort(rng.choice(len(own), 1000, replace=False))
-    return (
-        {
-            "own": own.images[asked],
-            "labels": own.labels[asked],
-            "asked": asked_classes(10, 5),
-            "truth": members.images[:100],
-            "blurred": np.clip(
-                members.images[:100] + 0.2 * rng.standard_normal((100, 1, 28, 28)),
-                0,
-                1,
-            ),
-            "test": others.images,
-            "test_labels": others.labels,
-        },
-        model,
-    )
-
-
-def _few(schema: Any) -> list[Any]:
-    """The columns that our attack guesses, in its order."""
-    few = [c for c in schema.features if c.size <= 64]
-    few.sort(key=lambda column: bool(column.ordered))
-    return few[:5]
-
-
-def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
-    """The peer's result by our measure."""
-    if game == "ssim":
-        ours = ssim(given["blurred"], given["truth"])
-        return {"largest_difference": float(np.abs(ours - got["ssim"]).max())}
-    if game == "inversion":
-        judge = cnn.classifier(
-            cnn.CONVOLUTIONAL, given["test"], given["test_labels"], 10, seed=SEED
-        ).predict
-        right = int(np.sum(judge(got["found"].astype(np.float32)).argmax(1) == given["asked"]))
-        return _share(right, len(given["asked"]))
-    if game == "stealing":
-        said = model.probabilities_from(given["test"]).argmax(axis=1)
-        return {name: _share(int(np.sum(got[name] == said)), len(said)) for name in got}
-    found = {}
-    for at, name in zip(given["at"], (c.name for c in _few(model.schema)), strict=True):
-        right = got[f"guess{at}"] == given["members"][:, at]
-        found[name] = _share(int(right.sum()), len(right))
-    return {"secrets": found}
-
-
-def _share(right: int, of: int) -> dict[str, Any]:
-    return {"value": right / of, "interval": list(clopper_pearson(right, of))}
+    """The toolbox's attacks on the same models and records."""
+    for game in GAMES:
+        results.row("peer", {"game": game}, lambda g=game: compared(g, python))
 
 
 def main() -> None:

@@ -1,0 +1,114 @@
+"""The adversarial robustness toolbox's attacks on the same models and records, judged alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reconstruction_targets import SEED, parts, trained
+
+from sfumato.attack.gradients.likeness import ssim
+from sfumato.attack.representatives import asked_classes
+from sfumato.measure import cnn
+from sfumato.measure.intervals import clopper_pearson
+from sfumato.release.model import Model
+
+GAMES = ("ssim", "secrets", "inversion", "stealing")
+PEER = Path(__file__).parent / "reconstruction_peer.py"
+
+
+def compared(game: str, python: str) -> dict[str, Any]:
+    """Plays one game in the peer's environment and judges it by our measure.
+
+    Args:
+        game: One of ``GAMES``.
+        python: Interpreter of an environment with sfumato and the toolbox.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        given, model = _given(game)
+        model.save(folder / "model")
+        np.savez(folder / "given.npz", **given)
+        began = time.perf_counter()
+        subprocess.run([python, str(PEER), game, str(folder)], check=True)
+        seconds = round(time.perf_counter() - began, 1)
+        got = dict(np.load(folder / "got.npz"))
+        said = json.loads((folder / "said.json").read_text())
+    return said | {"peer_seconds": seconds} | _judged(game, model, given, got)
+
+
+def _given(game: str) -> tuple[dict[str, Any], Model]:
+    """What the peer is told: the same as our attack."""
+    if game == "secrets":
+        from sfumato.attack import auxiliary
+        from sfumato.measure import features
+
+        evidence, model = parts("german-credit"), trained("german-credit", hidden=(128,))
+        _, held = auxiliary.parted(evidence, SEED)
+        schema: Any = model.schema
+        return {
+            "own": features.codes(held),
+            "members": features.codes(evidence.members),
+            "goal": schema.names.index(schema.target),
+            "at": [schema.names.index(c.name) for c in _few(schema)],
+            "sizes": [c.size for c in _few(schema)],
+        }, model
+    evidence, model = parts("mnist"), trained("mnist")
+    own, members, others = (
+        part for part in (evidence.auxiliary, evidence.members, evidence.non_members)
+    )
+    rng = np.random.default_rng(SEED)
+    asked = np.sort(rng.choice(len(own), 1000, replace=False))
+    return (
+        {
+            "own": own.images[asked],
+            "labels": own.labels[asked],
+            "asked": asked_classes(10, 5),
+            "truth": members.images[:100],
+            "blurred": np.clip(
+                members.images[:100] + 0.2 * rng.standard_normal((100, 1, 28, 28)),
+                0,
+                1,
+            ),
+            "test": others.images,
+            "test_labels": others.labels,
+        },
+        model,
+    )
+
+
+def _few(schema: Any) -> list[Any]:
+    """The columns that our attack guesses, in its order."""
+    few = [c for c in schema.features if c.size <= 64]
+    few.sort(key=lambda column: bool(column.ordered))
+    return few[:5]
+
+
+def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
+    """The peer's result by our measure."""
+    if game == "ssim":
+        ours = ssim(given["blurred"], given["truth"])
+        return {"largest_difference": float(np.abs(ours - got["ssim"]).max())}
+    if game == "inversion":
+        judge = cnn.classifier(
+            cnn.CONVOLUTIONAL, given["test"], given["test_labels"], 10, seed=SEED
+        ).predict
+        right = int(np.sum(judge(got["found"].astype(np.float32)).argmax(1) == given["asked"]))
+        return _share(right, len(given["asked"]))
+    if game == "stealing":
+        said = model.probabilities_from(given["test"]).argmax(axis=1)
+        return {name: _share(int(np.sum(got[name] == said)), len(said)) for name in got}
+    found = {}
+    for at, name in zip(given["at"], (c.name for c in _few(model.schema)), strict=True):
+        right = got[f"guess{at}"] == given["members"][:, at]
+        found[name] = _share(int(right.sum()), len(right))
+    return {"secrets": found}
+
+
+def _share(right: int, of: int) -> dict[str, Any]:
+    return {"value": right / of, "interval": list(clopper_pearson(right, of))}
