@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import resource
 import sqlite3
@@ -130,6 +131,21 @@ def test_a_copy_in_the_engines_order_is_caught(
     monkeypatch.setattr(spool, "_order", np.arange)
     with pytest.raises(AssertionError):
         check_order_says_nothing(tmp_path)
+
+
+def test_a_copy_is_told_and_how_far_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_EVERY", 0)
+    with caplog.at_level(logging.INFO, "sfumato"):
+        opened(visits(), tmp_path)
+    assert "seen is copied to" in caplog.text
+    assert "1,500 rows read so far" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(spool, "_EVERY", 3600)
+    with caplog.at_level(logging.INFO, "sfumato"):
+        opened(visits(), tmp_path)
+    assert "so far" not in caplog.text
 
 
 def test_rows_in_an_order_are_not_copied(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ private folder (:meth:`Spool.save`).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,9 +39,12 @@ from sfumato.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LOG = logging.getLogger("sfumato")
+
 _NOTE = b"sfumato"
 _BLOCK = 1 << 18  # rows that are dealt at a time
 _PARTS = 256  # that they are dealt to, by a byte each; one of them is in memory at a time
+_EVERY = 20  # seconds between two words about how far a copy is
 _ROOM = "Name a folder of yours on a disk with room for the rows."
 
 
@@ -83,6 +88,8 @@ class Spool:
     def copy(cls, source: EngineSource, columns: Sequence[str], folder: Path) -> Spool:
         """Copies some columns of a table, by one query and in bounded memory.
 
+        The logger ``sfumato`` tells that it is done, and how far it is.
+
         Raises:
             InputError: If the folder takes no copy, or the table cannot be read.
         """
@@ -90,6 +97,7 @@ class Spool:
 
         try:
             with _unnamed(folder) as handle:
+                LOG.info("%s is copied to %s, for this run alone.", source.name, folder)
                 _write(_place(handle), source, columns, folder)
                 return cls(os.dup(handle))
         except OSError as error:
@@ -239,7 +247,8 @@ def _blocks(source: EngineSource, columns: Sequence[str]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     waiting: list[pa.RecordBatch] = []
-    rows = 0
+    rows = read = 0
+    said = time.monotonic()
     for batch in source.batches(columns):
         arrays = [
             array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
@@ -247,6 +256,10 @@ def _blocks(source: EngineSource, columns: Sequence[str]) -> Iterator[pa.Table]:
         ]
         waiting.append(pa.record_batch(arrays, names=batch.schema.names))
         rows += batch.num_rows
+        read += batch.num_rows
+        if time.monotonic() - said >= _EVERY:
+            LOG.info("%s: %s rows read so far.", source.name, f"{read:,}")
+            said = time.monotonic()
         if rows >= _BLOCK:
             yield pa.Table.from_batches(waiting)
             waiting, rows = [], 0
