@@ -64,6 +64,14 @@ def audit(
     confidence: Annotated[
         float, typer.Option("--confidence", help="Of the bounds together.")
     ] = 0.99,
+    adversary: Annotated[
+        str,
+        typer.Option(
+            "--adversary",
+            help="Who looks: `release`, at what is released; or `transcript`, at every noisy value "
+            "that a method draws, too.",
+        ),
+    ] = "release",
     folder: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +107,7 @@ def audit(
             members=members,
             non_members=non_members,
             confidence=confidence,
+            adversary=adversary,
             folder=folder,
             spool=spool,
             seed=seed,

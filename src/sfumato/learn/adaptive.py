@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sfumato.errors import InputError
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,8 +94,9 @@ class AdaptiveQuantile:
 
         short = int((norms <= clip_norm).sum())
         long = int(((norms > clip_norm) & norms.isfinite()).sum())
-        noise = float(gaussian(self.noise_on_count(expected_batch_size), 1, source)[0])
-        share = ((short - long) / 2 + noise) / expected_batch_size + 0.5
+        noise = gaussian(self.noise_on_count(expected_batch_size), 1, source)
+        counted = float(seen((short - long) / 2 + noise)[0])
+        share = counted / expected_batch_size + 0.5
         moved = math.log(clip_norm) - self.learning_rate * (share - self.quantile)
         middle = math.log(self.initial)
         reach = math.log(_FURTHEST)

@@ -52,6 +52,7 @@ from sfumato.learn.grouped import GroupedSampling
 from sfumato.learn.noise import block, check_stddevs, grid_step, standard_gaussian
 from sfumato.learn.toeplitz import Workload
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -301,7 +302,7 @@ class CorrelatedNoise:
             noisy.append(total.view(tensor.shape).to(tensor.device))
         self._before.appendleft(row)
         self._expected = (step + 1, layout)
-        return noisy
+        return seen(noisy)
 
     def _draw(
         self, drawn: Tensor, before: Sequence[Tensor], stddev: float, source: NoiseSource

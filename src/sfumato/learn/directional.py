@@ -45,6 +45,7 @@ from sfumato.learn.noise import STREAM, grid_step
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.von_mises_fisher import check_kappa, mean_cosine, perturbed
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -203,7 +204,7 @@ class Directional:
             total = total.to(block.device)
             total += perturbed(block, self.kappa, source).sum(dim=0)
         step = grid_step(1 / math.sqrt(self.size))
-        return (total / step).round_().mul_(step * self.scale).float()
+        return seen((total / step).round_().mul_(step * self.scale).float())
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values; delta and relation are the guarantee's own."""

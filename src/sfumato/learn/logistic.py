@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sfumato.errors import InputError
 from sfumato.learn.features import Features
 from sfumato.learn.passes import remembered
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -114,7 +115,7 @@ class LogisticRegression:
             for matrix, labels in passes():
                 total += self.clipped_sum(weights, matrix, labels)
             noise = gaussian(stddev, total.size, source).reshape(shape)
-            velocity = self.momentum * velocity - (total + noise) / self.records
+            velocity = self.momentum * velocity - seen(total + noise) / self.records
             weights = weights + self.learning_rate * velocity
             if progress is not None:
                 progress(step + 1, self.steps, "importance model")

@@ -30,6 +30,7 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.learn import compiled
 from sfumato.privacy.noise import NoiseSource, SecureSource
+from sfumato.privacy.transcript import seen
 
 try:
     from ssl import RAND_bytes
@@ -151,7 +152,7 @@ def add_gaussian(
         noisy = [_own(tensor.cpu(), reuse) for tensor in tensors]
         for tensor, stddev in zip(noisy, stddevs, strict=True):
             _add(tensor.view(-1), stddev, source, divisor)
-        return [new.to(t.device) for new, t in zip(noisy, tensors, strict=True)]
+        return seen([new.to(t.device) for new, t in zip(noisy, tensors, strict=True)])
     # Here many small calls cost more than one copy.
     flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
     sizes = [tensor.numel() for tensor in tensors]
@@ -160,7 +161,7 @@ def add_gaussian(
         _add(flat[start:end], stddev, source, divisor)
         start = end
     parts = torch.split(flat, sizes)
-    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+    return seen([part.view(t.shape) for part, t in zip(parts, tensors, strict=True)])
 
 
 def check_stddevs(stddevs: Sequence[float]) -> None:
@@ -246,4 +247,4 @@ def add_gaussian_double(values: Tensor, stddev: float, source: NoiseSource = STR
         raise InputError(f"a noise stddev is {stddev!r}", "Give a positive, finite number.")
     step = grid_step(stddev)
     noisy = standard_gaussian(len(values), source).mul_(stddev).add_(values.double())
-    return noisy.div_(step).round_().mul_(step)
+    return seen(noisy.div_(step).round_().mul_(step))

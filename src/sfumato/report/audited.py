@@ -11,6 +11,10 @@ from sfumato.report.page import render
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+_LOOKED_AT = {
+    "release": "what is released",
+    "transcript": "every noisy value that is drawn, and what is released",
+}
 _WIDTH, _HEIGHT, _LEFT, _RIGHT = 640.0, 96.0, 130.0, 40.0
 
 
@@ -65,6 +69,7 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
         "Confidence of all of this together": f"{100 * values['confidence']:g} %",
         "Neighbours": claim["neighbours"],
         "Game": f"{values['game']}, {values['facts']}",
+        "Looked at": _LOOKED_AT[values["adversary"]],
         "Noise": values["noise"]["source"],
     }
     return rows | {name.capitalize(): f"{count:,}" for name, count in values["counts"].items()}

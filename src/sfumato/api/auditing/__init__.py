@@ -35,6 +35,7 @@ def audit(
     members: DataLike | None = None,
     non_members: DataLike | None = None,
     confidence: float = 0.99,
+    adversary: str = "release",
     folder: str | Path | None = None,
     spool: str | Path | None = None,
     seed: int = 0,
@@ -66,6 +67,9 @@ def audit(
         non_members: Records of the same population that it was not made from; who was a member
             must have been decided at random.
         confidence: Of the bounds together.
+        adversary: Who looks at a method's runs: ``"release"`` sees what is released,
+            ``"transcript"`` each noisy value that is drawn for it as well, which is what a proof
+            is about, and shows more wherever much lies between the noise and the release.
         folder: For ``audit.json`` and ``report.html``, and for finished runs: the same call goes
             on where an interrupted one stopped, and one of other ``runs`` is refused: a bound that
             is looked at before it is decided how many there are does not hold. It may not lie in a
@@ -96,6 +100,7 @@ def audit(
             runs=runs,
             records=records,
             canaries=canaries,
+            adversary=None if adversary == "release" else adversary,
             data=data,
             schema=schema,
         )
@@ -116,6 +121,7 @@ def audit(
             records=records,
             canaries=canaries,
             confidence=confidence,
+            adversary=adversary,
             folder=where,
             seed=seed,
             device=device,
@@ -172,6 +178,7 @@ def _method(
     runs: int | None,
     records: int | None,
     canaries: int | None,
+    adversary: str,
     folder: Path | None,
     seed: int,
     device: str,
@@ -192,7 +199,8 @@ def _method(
             "Give other data.",
         )
     if canaries is not None:
-        _refuse("they are for audits by many runs", runs=runs, records=records)
+        seen = None if adversary == "release" else adversary
+        _refuse("it is for audits by many runs", runs=runs, records=records, adversary=seen)
         if folder is not None:
             _new(folder)
         return by_canaries.one_run(method, budget, facts, canaries=canaries, seed=seed, **shared)
@@ -202,6 +210,7 @@ def _method(
         neighbours.usual(method.kinds) if facts is None else facts,
         runs=1000 if runs is None else runs,
         records=neighbours.RECORDS if records is None else records,
+        adversary=adversary,
         folder=folder,
         **shared,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.api.auditing import looks, neighbours
+from sfumato.api.auditing import looks, neighbours, transcripts
 from sfumato.api.auditing.record import (
     FEWEST_RUNS,
     Audit,
@@ -28,6 +28,7 @@ from sfumato.errors import InputError
 from sfumato.measure import audit as bounds
 from sfumato.measure.audit.two_point import PILOT
 from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.transcript import Transcript, listening
 from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated, Progress, settings
 from sfumato.release.weights import load_weights, save_weights
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 Source = Callable[[int], "NoiseSource"]
 """The noise of the run of a number: for tests. Without one it is the method's own."""
+
+_Look = Callable[["Release", Transcript], NDArray[np.float64]]
 
 LEARNERS = (bounds.learn_linear, bounds.learn_ratio_of_levels, bounds.learn_column)
 _SECONDS = 5.0
@@ -71,6 +74,7 @@ def two_points(
     runs: int,
     records: int,
     confidence: float,
+    adversary: str,
     folder: Path | None,
     source: Source | None,
     progress: Progress,
@@ -84,6 +88,8 @@ def two_points(
         runs: On each of the two.
         records: In the larger of the two.
         confidence: Of the bounds together.
+        adversary: ``"release"`` looks at what is released; ``"transcript"`` at each noisy value
+            that is drawn for it, too.
         folder: Where finished runs are kept; None keeps them in memory. Their number is fixed
             when the folder is begun.
         source: The noise; None for the method's own.
@@ -99,6 +105,7 @@ def two_points(
     made = calibrated(method, budget, facts, records)
     proven = worst_case(made.guarantee)
     claim = Claim.of(made.guarantee)
+    transcripts.check_adversary(adversary, claim.kind)
     unit = Unit.of(made.guarantee, made.plan, made.public)
     pair = neighbours.pair(
         facts,
@@ -118,12 +125,13 @@ def two_points(
         "records": records,
         # Who looks, and adds runs until a bound is high enough, has more than one chance at it.
         "number of runs": runs,
+        "adversary": adversary,
         "event": json.dumps(proven.to_dict(), sort_keys=True),
         "noise": "own" if source is None else "given",
     }
     with _kept(folder, what) as book:
         reference = _reference(made, pair, folder, source)
-        look = looks.look_at(pair.canaries, pair.at, reference, pair.one)
+        look = _look_at(made, pair, reference, adversary)
         sides = _runs(made, pair, look, runs, book, source, progress)
         secure = reference.card.noise["secure"], reference.card.noise["source"]
     # Three statements are made of the same runs; the alarm is divided between them.
@@ -151,6 +159,7 @@ def two_points(
         },
         assumption="The runs are independent. The two data sets are neighbours and were made up.",
         noise={"secure": secure[0], "source": secure[1]},
+        adversary=adversary,
         settings=plain(settings(method)),
         facts=about,
         seconds=time.perf_counter() - started,
@@ -174,10 +183,21 @@ def once(made: Calibrated, data: Any, number: int, source: Source | None) -> Rel
     return made(data, ledger=Ledger.in_memory(), source=drawn)
 
 
+def _look_at(made: Calibrated, pair: neighbours.Pair, reference: Release, adversary: str) -> _Look:
+    """What an adversary makes of a run."""
+    released = looks.look_at(pair.canaries, pair.at, reference, pair.one)
+    if adversary == transcripts.RELEASE:
+        return lambda release, transcript: released(release)
+    pulls = transcripts.Pulls.of(pair, lambda data, noise: once(made, data, 0, lambda _: noise))
+    if reference.card.plan.get("aligned") is True:  # a record's own report is in the release alone
+        return lambda release, transcript: np.append(released(release), pulls(transcript))
+    return lambda release, transcript: pulls(transcript)
+
+
 def _runs(
     made: Calibrated,
     pair: neighbours.Pair,
-    look: looks.Look,
+    look: _Look,
     runs: int,
     book: Runs | None,
     source: Source | None,
@@ -193,10 +213,11 @@ def _runs(
     last = time.monotonic()
     for number in range(len(found), runs):
         progress(number, runs, f"{made.method.name}: runs on either of two data sets")
-        both = [
-            look(once(made, data, 2 * number + side, source))
-            for side, data in enumerate((pair.one, pair.other))
-        ]
+        both = []
+        for side, data in enumerate((pair.one, pair.other)):
+            with listening() as transcript:
+                release = once(made, data, 2 * number + side, source)
+            both.append(look(release, transcript))
         fresh.append([[float(f"{value:.9g}") for value in side] for side in both])
         if book is not None and (time.monotonic() - last > _SECONDS or number + 1 == runs):
             book.add(str(chunk), {"features": fresh})

@@ -80,6 +80,8 @@ class Audit:
         counts: Runs or canaries, how many were judged, and how many guesses were right.
         assumption: What must be true of the game for the bound to hold.
         noise: Where the noise of the runs came from.
+        adversary: Who looked: at the ``"release"``, or at the ``"transcript"``, each noisy value
+            that was drawn, too.
         settings: Of the method.
         facts: What the data sets of the game were like; no record of anybody.
         seconds: It took.
@@ -98,6 +100,7 @@ class Audit:
     counts: Mapping[str, int]
     assumption: str
     noise: Mapping[str, Any]
+    adversary: str = "release"
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: str = ""
     seconds: float = 0.0
@@ -116,6 +119,8 @@ class Audit:
         claimed = "none" if self.claim.epsilon is None else f"{self.claim.epsilon:.2f}"
         sure = f"with {100 * self.confidence:g} % confidence"
         found = f"ε is at least {self.epsilon:.2f} at δ = {self.claim.delta:g}"
+        if self.adversary == "transcript":
+            found += " for whoever sees every noisy value that it draws"
         if self.gaussian_epsilon is not None and self.gaussian_epsilon > self.epsilon:
             found += f" (at least {self.gaussian_epsilon:.2f} as Gaussian noise leaks)"
         if self.broken:

@@ -14,6 +14,7 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, NoiseSource
 from sfumato.privacy.noise.aggregates import aggregate_noise
 from sfumato.privacy.noise.gaussian import MIN_STDDEV, check_stddev
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -84,7 +85,7 @@ class DiscreteGaussian:
         """
         sums = integers(values)
         noise = aggregate_noise("gaussian", self.stddev, sums.size, source)
-        return sums + noise.reshape(sums.shape)
+        return seen(sums + noise.reshape(sums.shape))
 
 
 def stddev_for(budget: Budget, contribution: float, neighbours: Neighbours, shape: Shape) -> float:

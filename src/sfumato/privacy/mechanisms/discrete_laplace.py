@@ -15,6 +15,7 @@ from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, NoiseSource
 from sfumato.privacy.noise.aggregates import aggregate_noise
 from sfumato.privacy.noise.laplace import MIN_SCALE, check_scale
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -70,7 +71,7 @@ class DiscreteLaplace:
         """
         sums = integers(values)
         noise = aggregate_noise("laplace", self.scale, sums.size, source)
-        return sums + noise.reshape(sums.shape)
+        return seen(sums + noise.reshape(sums.shape))
 
 
 def scale_for(sensitivity: float, epsilon: float) -> float:

@@ -14,6 +14,7 @@ from sfumato.errors import InputError
 from sfumato.privacy.mechanisms.checks import finite, positive
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, NoiseSource
+from sfumato.privacy.transcript import choice_seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -69,7 +70,7 @@ class ExponentialMechanism:
             InputError: If there are no scores, or one is not a finite number.
         """
         ends = list(accumulate(self.weights(scores)))
-        return bisect_right(ends, integer_below(ends[-1], source))
+        return choice_seen(bisect_right(ends, integer_below(ends[-1], source)), len(ends))
 
     def weights(self, scores: Any) -> list[int]:
         """The whole numbers that the probabilities are exactly proportional to.

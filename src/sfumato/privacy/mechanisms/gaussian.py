@@ -16,6 +16,7 @@ from sfumato.privacy.mechanisms.snapping import on_steps, snap
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, NoiseSource, discrete_gaussian
 from sfumato.privacy.noise.gaussian import MAX_STDDEV, grid_step
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -110,4 +111,4 @@ class Gaussian:
         """
         steps = snap(values, self.granularity, self.rounded_coordinates)
         noise = discrete_gaussian(self.stddev / self.granularity, steps.size, source)
-        return on_steps(steps + noise.reshape(steps.shape), self.granularity)
+        return seen(on_steps(steps + noise.reshape(steps.shape), self.granularity))

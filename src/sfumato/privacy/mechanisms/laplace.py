@@ -17,6 +17,7 @@ from sfumato.privacy.mechanisms.snapping import on_steps, snap
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, NoiseSource, discrete_laplace
 from sfumato.privacy.noise.laplace import MAX_SCALE
+from sfumato.privacy.transcript import seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -113,4 +114,4 @@ class Laplace:
         steps = snap(values, self.granularity, self.rounded_coordinates)
         scale = self.scale / self.granularity
         noise = discrete_laplace(scale + 1.0, steps.size, source).reshape(steps.shape)
-        return on_steps(steps + noise, self.granularity)
+        return seen(on_steps(steps + noise, self.granularity))

@@ -11,6 +11,7 @@ from sfumato.privacy.mechanisms.checks import positive
 from sfumato.privacy.mechanisms.exponential import WORST_GAP, gaps
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE, NoiseSource
+from sfumato.privacy.transcript import choice_seen
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -73,7 +74,7 @@ class NoisyMax:
             waiting[place], waiting[-1] = waiting[-1], waiting[place]
             candidate = waiting.pop()
             if self._heads(best, values[candidate], source):
-                return candidate
+                return choice_seen(candidate, len(values))
 
     def _heads(self, best: float, score: float, source: NoiseSource) -> bool:
         if score == best:
