@@ -129,6 +129,23 @@ def test_a_perfect_denoiser_draws_its_data() -> None:
         assert float(drawn.std()) == pytest.approx(spread / 2, rel=0.15)
 
 
+def test_a_class_is_drawn_where_it_lies_after_a_short_lesson() -> None:
+    """Bright squares in one of four corners: classes that differ in nothing but the place."""
+    pictures = torch.zeros(4, 1, 16, 16)
+    for label, (top, left) in enumerate(((2, 2), (2, 9), (9, 2), (9, 9))):
+        pictures[label, 0, top : top + 5, left : left + 5] = 1
+    denoiser = Denoiser((1, 16, 16), 4, 8)
+    torch.manual_seed(0)
+    module = denoiser.build()
+    lesson = lessons.Lesson(pictures, torch.arange(4), 120, 32, 3e-3, 0.1, 0.9, 0)
+    lessons.learn(module, denoiser, lesson, lambda done, total: None)
+    labels = torch.arange(4).repeat_interleave(10)
+    with torch.no_grad():
+        drawn = denoiser.images(module, labels, torch.Generator().manual_seed(1))
+    nearest = torch.cdist(drawn.flatten(1), pictures.flatten(1)).argmin(dim=1)
+    assert float((nearest == labels).float().mean()) > 0.8
+
+
 def test_noise_levels_fall() -> None:
     levels = schedule(12)
     assert levels[0] == pytest.approx(20)

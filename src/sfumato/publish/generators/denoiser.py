@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 KIND = "conditional diffusion model"
 SPREAD = 0.5
 """The standard deviation that pixels in [-1, 1] are taken to have; public."""
-LEVELS = (-1.2, 1.2)
-"""Mean and standard deviation of the logarithm of the noise in training."""
+LEVELS = (-0.4, 1.2)
+"""Mean and standard deviation of the logarithm of the noise in training: more of it than where
+images are large, since what tells the classes of small ones is decided at much noise."""
 _HIGHEST, _LOWEST, _BEND = 20.0, 0.02, 7.0
 _CHUNK = 500
 

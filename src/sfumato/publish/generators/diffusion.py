@@ -105,7 +105,7 @@ class Diffusion(DrawsAgain, StepTrained):
     features: int = 10_000
     warm_steps: int = 2000
     warm_batch: int = 128
-    warm_rate: float = 1e-3
+    warm_rate: float = 3e-3
     warm_pictures: int = 20_000
     generator_steps: int = 2000
     label_dropout: float = 0.1

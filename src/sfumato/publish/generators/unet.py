@@ -44,6 +44,10 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """Two sizes of maps, joined across.
 
+    Convolutions that see no edge do not know where they are, and a class shifts their channels
+    alike everywhere. So each class has small maps of its own, which are added where a pixel sees
+    most of the image: what is drawn of a class depends on the place from the first step.
+
     Args:
         shape: ``(channels, height, width)`` of the images.
         classes: K.
@@ -65,6 +69,8 @@ class UNet(nn.Module):
         self.enter = nn.Conv2d(cells, width, 3, padding=1)
         self.large = Block(width, width, told)
         self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.small_shape = (2 * width, *(-(-side // (2 * self.patch)) for side in (height, across)))
+        self.place = nn.Linear(classes, math.prod(self.small_shape))
         self.small = nn.ModuleList([Block(2 * width, 2 * width, told) for _ in range(2)])
         self.up = nn.Conv2d(2 * width, width, 3, padding=1)
         self.joined = Block(2 * width, width, told)
@@ -80,7 +86,7 @@ class UNet(nn.Module):
         told = self.tell(torch.cat([phases.sin(), phases.cos(), classes], dim=1))
         cells = functional.pixel_unshuffle(functional.pad(images, (0, right, 0, below)), self.patch)
         large = self.large(self.enter(cells), told)
-        small = self.down(large)
+        small = self.down(large) + self.place(classes).view(-1, *self.small_shape)
         for block in self.small:
             small = block(small, told)
         up = self.up(functional.interpolate(small, scale_factor=2.0, mode="nearest"))
