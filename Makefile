@@ -40,7 +40,7 @@ bench-tables: $(VENV)/.core
 
 # PEER, DPMM: interpreters of environments with smartnoise-synth 1.0.8 and dpmm 0.1.9; a peer is left out without one.
 PEERED = $(if $(PEER),--peer $(PEER))
-WIDE = --peer $(DPMM) --library dpmm --peers mst --seeds 0 --limit 7200 --cpu-limit 2700 --memory-limit 8192
+WIDE = --peer $(DPMM) --library dpmm --peers mst --seeds 0 1 2 --limit 7200 --cpu-limit 2700 --memory-limit 8192
 bench-marginals: $(VENV)/.core
 	$(BIN)/python benchmarks/marginals.py
 	$(BIN)/python benchmarks/marginals.py --data german-credit
