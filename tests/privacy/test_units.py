@@ -148,6 +148,8 @@ def test_a_guarantee_by_distance_is_for_one_record() -> None:
         ("CustomerID", "customer"),
         ("Kunden-Nr", "kunden"),
         ("id", "person"),
+        ("pid", "person"),
+        ("UID", "person"),
         ("record_id", "person"),
         ("user", "user"),
     ],

@@ -27,14 +27,17 @@ _KEY = re.compile(r"[\s_.-]*(id|ids|key|code|no|nr|num|number|uuid)$", re.IGNORE
 def noun(column: str) -> str:
     """Whom the values of a column stand for, in a word for sentences.
 
-    >>> noun("patient_id"), noun("CustomerID"), noun("id")
-    ('patient', 'customer', 'person')
+    What is left of an abbreviation is no word.
+
+    >>> noun("patient_id"), noun("CustomerID"), noun("id"), noun("pid")
+    ('patient', 'customer', 'person', 'person')
     """
     stem = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)
     while _KEY.search(stem) and (shorter := _KEY.sub("", stem)) != stem:
         stem = shorter
     words = re.sub(r"[\s_.-]+", " ", stem).strip().lower()
-    return words if words and words not in ("record", "row", "whole image") else "person"
+    taken = ("record", "row", "whole image")
+    return words if len(words) > 2 and words not in taken else "person"
 
 
 def of_one_record(budget: Budget, rows: int) -> Budget:
