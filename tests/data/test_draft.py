@@ -59,6 +59,18 @@ def test_a_csv_without_a_budget_yields_its_header_and_nothing_else(csv, monkeypa
         Schema.from_yaml(text)
 
 
+def test_a_header_parted_by_another_delimiter_is_no_draft_of_one_column(tmp_path):
+    path = tmp_path / "people.csv"
+    people(5).to_csv(path, index=False, sep=";")
+    with pytest.raises(InputError, match='read as one column, \'age;debt.*delimiter: ";" in'):
+        draft(path)
+    assert list(draft(path, delimiter=";").columns)[:2] == ["age", "debt"]
+    path.write_text("amount;EUR,year\n1,2\n")
+    assert len(draft(path).columns) == 2
+    path.write_text('"Name, first"\nA\n')
+    assert len(draft(path, types={"Name, first": "categorical"}).columns) == 1
+
+
 def test_two_files_with_one_header_have_one_draft(csv, tmp_path):
     people(50, seed=9).assign(city="elsewhere").to_csv(tmp_path / "other.csv", index=False)
     assert draft(csv).to_yaml() == draft(tmp_path / "other.csv").to_yaml()

@@ -64,6 +64,10 @@ def test_utf16_read_as_utf8_is_a_wrong_encoding(tmp_path):
         ("age,city,\n1,Ulm,2\n", "a column without a name"),
         ("age\n1\n", "lacks column 'city'"),
         ("x,y\n1,2\n", "lacks columns 'age', 'city'"),
+        (
+            "age;city\n1;Ulm\n",
+            "as one column, 'age;city'. Name its delimiter: delimiter: \";\"",
+        ),
         ("age,city,pay\n1,Ulm,2\n", "has column 'pay', which the schema does not declare.*drop:"),
         ("age,city\n1,Ulm\n2\n", "line 3 has 1 values, the header names 2"),
         ("age,city\n1,Ulm,5\n", "line 2 has 3 values, the header names 2"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.data import addresses, persons, schema_file, sources
 from sfumato.data.engine import EngineSource
+from sfumato.data.passes import check_delimiter
 from sfumato.data.personal import refusal
 from sfumato.data.schema_file import UNKNOWN
 from sfumato.data.spool import in_order
@@ -148,6 +149,8 @@ def draft(
         BudgetError: If the ledger's ceiling refuses. Nothing is spent.
     """
     data = addresses.open_source(path, encoding=encoding, delimiter=delimiter, engine=engine)
+    if isinstance(data, sources.CsvSource):
+        check_delimiter(data.names, delimiter, addresses.plain(str(path)))
     if unit is not None and unit not in data.names:
         raise InputError(f"unit {unit!r} is not a column", f"Columns: {', '.join(data.names)}.")
     refused = {

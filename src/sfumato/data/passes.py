@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from sfumato.errors import InputError
 
 CSV_NA = ("", "NA")
 """Texts that mean "missing" in CSV files, unless the schema names others."""
+
+_DELIMITERS = (";", "\t", "|", ",")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
     """
     missing = [name for name in schema.stored if name not in names]
     if missing:
+        check_delimiter(names, schema.delimiter, where)
         raise InputError(
             f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
         )
@@ -134,6 +138,21 @@ def check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
         raise InputError(
             f"{where} has {_few(extra)}, which the schema does not declare",
             "Declare it, or list it under drop: in the schema.",
+        )
+
+
+def check_delimiter(names: Sequence[str], delimiter: str, where: str) -> None:
+    """Refuses a header that was read as one column and seems to be parted by another delimiter.
+
+    Raises:
+        InputError: Naming the delimiter.
+    """
+    held = [mark for mark in _DELIMITERS if mark != delimiter and mark in names[0]]
+    if len(names) == 1 and held:
+        raise InputError(
+            f"{where} was read as one column, {names[0][:60]!r}",
+            f"Name its delimiter: delimiter: {json.dumps(held[0])} in the schema, "
+            "--delimiter of schema draft.",
         )
 
 
