@@ -3,11 +3,12 @@
     python benchmarks/marginals.py --peer PEER/bin/python    # with smartnoise-synth 1.0.8 in it
     python benchmarks/marginals.py --peer PEER/bin/python --library dpmm    # with dpmm 0.1.9 in it
     python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out ...
+    python benchmarks/marginals.py --ours tables.mcgen "tables.adaptive[importance=paid]" ...
 
 Every run is a process of its own: ours is `sfumato publish --no-evaluate`, the peer's is
 `marginals_peer.py` on the same public cells. Models are trained on the release and judged on the
 real test part, which nothing was tuned on. A run that exceeds a limit of time or memory is
-recorded as such. Settings of a peer's synthesiser follow its name: ``aim[rounds=41]``.
+recorded as such. Settings follow a method's or synthesiser's name: ``aim[rounds=41]``.
 Runs are appended to a work file as they end: an interrupted benchmark goes on where it was.
 """
 
@@ -121,15 +122,24 @@ def watched(command: list[str], limit: float) -> dict[str, Any]:
     return used
 
 
+def named(text: str) -> tuple[str, list[str]]:
+    """What runs, and its settings.
+
+    >>> named("tables.adaptive[importance=paid]")
+    ('tables.adaptive', ['importance=paid'])
+    """
+    name, _, rest = text.removesuffix("]").partition("[")
+    return name, [pair for pair in rest.split(",") if pair]
+
+
 def synthesiser(text: str) -> tuple[str, dict[str, Any]]:
     """A peer's synthesiser and its settings.
 
     >>> synthesiser("aim[rounds=41,max_model_size=8]")
     ('aim', {'rounds': 41, 'max_model_size': 8})
     """
-    name, _, rest = text.removesuffix("]").partition("[")
-    pairs = (pair.split("=") for pair in rest.split(",") if pair)
-    return name, {key: json.loads(value) for key, value in pairs}
+    name, settings = named(text)
+    return name, {key: json.loads(value) for key, value in (s.split("=") for s in settings)}
 
 
 def label(library: str, text: str) -> str:
@@ -165,12 +175,14 @@ def run(args: Any, coded: Coded, name: str, epsilon: float | None, seed: int) ->
         elif name in args.ours:
             rows = coded.table.num_rows
             coded.table.save(folder / "private")
+            method, settings = named(name)
             command = [
                 *(sys.executable, "-m", "sfumato", "publish", str(folder / "private/data.parquet")),
                 *("--schema", str(folder / "private/schema.yaml"), "--holdout", "0"),
                 *("--no-evaluate", "--epsilon", str(epsilon), "--delta", str(DELTA)),
-                *("--method", name, "--out", str(folder / "out")),
+                *("--method", method, "--out", str(folder / "out")),
                 *("--ledger", str(folder / "ledger.db")),
+                *(word for setting in settings for word in ("--set", setting)),
             ]
             row |= {"rows": rows, **watched(command, args.limit)}
             if "seconds" in row:

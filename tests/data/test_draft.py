@@ -62,7 +62,7 @@ def test_a_csv_without_a_budget_yields_its_header_and_nothing_else(csv, monkeypa
 def test_a_header_parted_by_another_delimiter_is_no_draft_of_one_column(tmp_path):
     path = tmp_path / "people.csv"
     people(5).to_csv(path, index=False, sep=";")
-    with pytest.raises(InputError, match='read as one column, \'age;debt.*delimiter: ";" in'):
+    with pytest.raises(InputError, match=r'read as one column, \'age;debt.*delimiter: ";" in'):
         draft(path)
     assert list(draft(path, delimiter=";").columns)[:2] == ["age", "debt"]
     path.write_text("amount;EUR,year\n1,2\n")
