@@ -47,6 +47,8 @@ bench-marginals: $(VENV)/.core
 	$(BIN)/python benchmarks/marginals.py --columns fifteen $(PEERED)
 	$(if $(DPMM),$(BIN)/python benchmarks/marginals.py --ours $(WIDE) --work dpmm.jsonl --out benchmarks/results/marginals_dpmm.json)
 	$(BIN)/python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out benchmarks/results/tables_trained.json
+	$(BIN)/python benchmarks/marginals.py --ours tables.adaptive "tables.adaptive[importance=paid]" tables.mcgen --limit 900 --work others.jsonl \
+		--out benchmarks/results/tables_others.json
 
 bench-crash: $(VENV)/.core
 	$(BIN)/python benchmarks/training_crash.py
