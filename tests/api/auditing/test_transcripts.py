@@ -136,3 +136,9 @@ def test_who_cannot_look_is_refused(method: str, options: Any, problem: str) -> 
 def test_what_draws_nothing_of_the_canary_is_refused() -> None:
     with pytest.raises(InputError, match="nothing that is drawn differs"):
         transcripts.Pulls.of(Pair([1.0], [1.0], None, 0), noisy)
+
+
+def test_what_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcripts, "_LARGEST", 1)
+    with pytest.raises(InputError, match="a run draws 2 numbers, and no more than 1 are read"):
+        transcripts.Pulls.of(Pair([1.0], [1.0, 3.0], None, 1), noisy)

@@ -27,6 +27,7 @@ RELEASE, TRANSCRIPT = "release", "transcript"
 ADVERSARIES = (RELEASE, TRANSCRIPT)
 MOST = 32
 """Numbers that a transcript becomes; draws beyond are read together with their neighbours."""
+_LARGEST = 1 << 25  # numbers of a transcript: of this many, nine are in memory for a moment
 _PAIRS = 4
 _FIRST = 1 << 41  # seeds of these pairs
 
@@ -71,13 +72,14 @@ class Pulls:
             run: Runs the method on one of them with this noise.
 
         Raises:
-            InputError: If nothing that is drawn differs between the two.
+            InputError: If nothing that is drawn differs between the two, or too much is drawn.
         """
         sides: tuple[list[Transcript], list[Transcript]] = ([], [])
         for seed in range(_FIRST, _FIRST + _PAIRS):
             for side, data in zip(sides, (pair.one, pair.other), strict=True):
                 with listening() as transcript:
                     run(data, _Steady(seed))
+                _check_size(transcript)
                 side.append(transcript)
         draws = min(map(len, (*sides[0], *sides[1])))
         directions = [_direction(*([t[i] for t in side] for side in sides)) for i in range(draws)]
@@ -97,6 +99,16 @@ class Pulls:
         read += [0.0] * (len(self.directions) - len(read))
         together = [part.sum() for part in np.array_split(read, min(MOST, len(read)))]
         return np.array([*together, sum(read)])
+
+
+def _check_size(transcript: Transcript) -> None:
+    """Refuses what would fill the memory."""
+    numbers = sum(values.size for values in transcript)
+    if numbers > _LARGEST:
+        raise InputError(
+            f"a run draws {numbers:,} numbers, and no more than {_LARGEST:,} are read",
+            "Audit the method with fewer steps or a smaller network.",
+        )
 
 
 def _direction(one: Transcript, other: Transcript) -> NDArray[np.float64]:
