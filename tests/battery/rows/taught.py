@@ -45,6 +45,7 @@ def taught(name: str, **settings: Any) -> MethodRow:
         {
             "samples": 7,
             "candidates": 3,
+            "repeats": 2,
             "class_shares": {"a": 0.8, "b": 0.1, "c": 0.1},
             "temperature": 2.0,
             "labels": "hard",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sfumato.data import ImageSchema, ImageSet, datasets
 from sfumato.errors import InputError
@@ -158,6 +159,42 @@ def test_classes_get_their_shares_as_far_as_candidates_allow() -> None:
     assert counts[0] >= 10
 
 
+def test_a_class_with_too_few_candidates_repeats_them() -> None:
+    labels = np.array([0] * 60 + [1] * 8 + [2] * 32)
+    chosen = balanced(labels, np.full(3, 1 / 3), 60, repeats=2)
+    assert np.bincount(labels[chosen], minlength=3).tolist() == [24, 16, 20]
+    times = np.bincount(chosen, minlength=100)
+    assert times[labels == 1].tolist() == [2] * 8
+    assert times[labels != 1].max() == 1
+
+
+class Bright:
+    """A teacher that tells the brightest tenth from the others, and sees no third class."""
+
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        level = images.mean(dim=(1, 2, 3))
+        level = level - level.quantile(0.9)
+        return torch.stack([-level, level, torch.full_like(level, -9.0)], dim=1)
+
+
+def test_pictures_of_a_rare_class_are_published_again_with_the_same_labels() -> None:
+    method = replace(
+        QUICK, samples=90, candidates=1, description_share=0.0, textured=0.0, outlines=0.0
+    )
+    found = {}
+    for repeats in (1, 3):
+        run: Any = replace(method, repeats=repeats).calibrate(BUDGET, FACTS).run
+        data = run._publish(Bright(), None, lambda *_: None).content
+        pictures = {
+            (i.tobytes(), s.tobytes()) for i, s in zip(data.images, data.soft_labels, strict=True)
+        }
+        found[repeats] = len(data), len(pictures), int((data.labels == 1).sum())
+    total, different, rare = found[1]
+    assert (total, different) == (90, 90)
+    assert rare == 9
+    assert found[3] == (90, 90 - 2 * rare, 3 * rare)
+
+
 # -- settings --------------------------------------------------------------------------------
 
 
@@ -165,6 +202,7 @@ def test_classes_get_their_shares_as_far_as_candidates_allow() -> None:
     ("settings", "said"),
     [
         ({"samples": 0}, "samples"),
+        ({"repeats": 0}, "repeats"),
         ({"temperature": 0.0}, "temperature"),
         ({"labels": "both"}, "labels"),
         ({"class_shares": "counted"}, "class_shares"),

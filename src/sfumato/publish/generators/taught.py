@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
 
 _SHARES = ("estimated", "uniform")
-_WHOLE = {"steps": 1, "coefficients": 3, "samples": 1, "candidates": 1}
+_WHOLE = {"steps": 1, "coefficients": 3, "samples": 1, "candidates": 1, "repeats": 1}
 _POSITIVE = ("max_grad_norm", "brightness", "temperature")
 
 
@@ -61,6 +61,7 @@ class Taught:
         samples: How many images to publish; None: as many as there are records.
         candidates: How many are drawn for each that is published; the classes, as the teacher
             sees them, are then balanced by ``class_shares`` as far as the candidates allow.
+        repeats: How many times an image may be published where its class has too few of them.
         class_shares: ``"uniform"``, ``"estimated"`` (from the noisy counts, where the description
             is paid for), or public shares by class name.
         temperature: What the teacher's logits are divided by before they become soft labels.
@@ -94,6 +95,7 @@ class Taught:
 
     samples: int | None = None
     candidates: int = 2
+    repeats: int = 1
     class_shares: str | Mapping[str, float] = "uniform"
     temperature: float = 8.0
     labels: str = "soft"
@@ -189,6 +191,7 @@ class Taught:
             mixture=Mixture(self.drawings, self.silhouettes, self.textured, self.outlines),
             samples=self.samples or records,
             candidates=self.candidates,
+            repeats=self.repeats,
             shares=priors.declared(self.class_shares, facts.classes, "class_shares"),
             temperature=self.temperature,
             soft=self.labels == "soft",

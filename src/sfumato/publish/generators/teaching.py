@@ -37,6 +37,7 @@ class Run:
         mixture: Which kinds of pictures are drawn.
         samples: How many are published.
         candidates: How many are drawn for each of them.
+        repeats: How many times one may be published where its class has too few.
         shares: (K,) public shares of the classes, or None if the description estimates them.
         temperature: Of the soft labels.
         soft: Whether soft labels are published.
@@ -49,6 +50,7 @@ class Run:
     mixture: Mixture
     samples: int
     candidates: int
+    repeats: int
     shares: NDArray[np.float64] | None
     temperature: float
     soft: bool
@@ -69,6 +71,7 @@ class Run:
             "description_entries": described and self._entries(described),
             "candidates": self.mixture.counts(drawn, described=described is not None),
             "samples": self.samples,
+            "repeats": self.repeats,
             "wanted_shares": "estimated" if self.shares is None else self.shares.tolist(),
             "labels": "soft" if self.soft else "hard",
             "temperature": self.temperature,
@@ -122,7 +125,7 @@ class Run:
         if shares is None:
             assert moments is not None  # the method refuses estimated shares otherwise
             shares = moments.shares.numpy()
-        chosen = balanced(hard, shares, self.samples)
+        chosen = balanced(hard, shares, self.samples, self.repeats)
         released = ImageSet.from_arrays(
             images[chosen],
             hard[chosen],
@@ -138,27 +141,34 @@ class Run:
         return Artefact(released, seeds={"pictures": seed}, notes=notes)
 
 
-def balanced(labels: NDArray[np.int64], shares: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+def balanced(
+    labels: NDArray[np.int64], shares: NDArray[np.float64], n: int, repeats: int = 1
+) -> NDArray[np.int64]:
     """Row numbers of ``n`` of the candidates, in rising order, the first of each class.
 
-    A class gets its share; what it lacks for that, the first that are left over fill.
+    A class gets its share, its candidates one after the other and, once they are used up, again;
+    what it lacks for that even so, the first that are left over fill.
 
     Args:
         labels: (m,) class numbers of the candidates, m at least n.
         shares: (K,) with sum 1.
         n: How many to choose.
+        repeats: How many times a row may be chosen.
 
     >>> balanced(np.array([0, 0, 0, 1, 2]), np.array([0.5, 0.25, 0.25]), 4)
     array([0, 1, 3, 4])
+    >>> balanced(np.array([0, 0, 0, 1, 2]), np.array([0.2, 0.4, 0.4]), 5, repeats=2)
+    array([0, 3, 3, 4, 4])
     """
     wanted = apportion(shares, n)
-    rank = np.empty(len(labels), np.int64)
+    again = np.tile(labels, repeats)  # the row numbers of a second time go on after the first's
+    rank = np.empty(len(again), np.int64)
     for label in range(len(shares)):
-        rows = np.flatnonzero(labels == label)
+        rows = np.flatnonzero(again == label)
         rank[rows] = np.arange(len(rows))
-    over = rank >= wanted[labels]
+    over = rank >= wanted[again]
     order = np.argsort(over, kind="stable")
-    return np.sort(order[:n])
+    return np.sort(order[:n] % len(labels))
 
 
 def _labels(
