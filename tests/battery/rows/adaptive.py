@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -21,11 +22,14 @@ from sfumato.privacy.budget import Budget
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import NoiseSource
 from sfumato.publish.method import Calibrated, silent
+from sfumato.publish.tables import network as networks
 from sfumato.publish.tables.adaptive import Adaptive
 
 FIRST = dict.fromkeys(PEOPLE.names, 0)
 _RECORDS = 60
 DELTA = BUDGET.delta
+_STEPS = 40
+"""Of a network's training; the method itself takes more of the same kind."""
 
 
 def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
@@ -44,7 +48,8 @@ def adaptive(name: str, budget: Budget = BUDGET, **settings: Any) -> MethodRow:
     def make(budget: Budget, facts: Schema = facts) -> Calibrated:
         if not paid and not gaussian:
             budget = Budget(budget.epsilon)
-        return Adaptive(**settings).calibrate(budget, facts)
+        with patch.object(networks, "STEPS", _STEPS):
+            return Adaptive(**settings).calibrate(budget, facts)
 
     def reports(made: Calibrated, records: Array, source: NoiseSource) -> Array:
         table = Table.from_codes(dict(zip(PEOPLE.names, records.T, strict=True)), PEOPLE)
