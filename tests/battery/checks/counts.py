@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from battery.check import check
-from battery.recorder import Recorder, realised
+from battery.recorder import Draw, Recorder, realised
 from battery.row import MethodRow
 from sfumato.privacy.noise import SeededSource
 from sfumato.publish.method import silent
@@ -31,12 +33,19 @@ def check_realised_loss(row: MethodRow) -> float:
     delta = row.delta(made)
     found = [0.0]
 
-    def judge(one: object, other: object) -> None:
+    def recorded(private: object) -> list[Draw]:
         with Recorder() as recorder:
-            made.run(one, SeededSource(1), silent)
-        with Recorder(recorder.draws) as replay:
+            made.run(private, SeededSource(1), silent)
+        return recorder.draws
+
+    @cache  # the same data and the same source: one run, for all its neighbours
+    def of_data(seed: int) -> list[Draw]:
+        return recorded(row.data(seed))
+
+    def judge(draws: list[Draw], other: object) -> None:
+        with Recorder(draws) as replay:
             made.run(other, SeededSource(1), silent)
-        both = recorder.draws, replay.draws
+        both = draws, replay.draws
         cost = realised(*both, row.neighbours.value).epsilon(delta)
         if cost > claim:  # every sample counted as the worst; dearer, and quicker
             cost = realised(*both, row.neighbours.value, each=True).epsilon(delta)
@@ -54,10 +63,10 @@ def check_realised_loss(row: MethodRow) -> float:
     @given(st.integers(0, 2**32 - 1))
     def explore(seed: int) -> None:
         rng = np.random.default_rng(seed)
-        private = row.data(seed % 3)
-        judge(private, row.neighbour(private, rng))
+        judge(of_data(seed % 3), row.neighbour(row.data(seed % 3), rng))
 
-    judge(*row.extremes)
+    one, other = row.extremes
+    judge(recorded(one), other)
     explore()
     assert max(found) >= row.least * claim, (
         f"neighbours cost {max(found)} at most: nothing is tested"
