@@ -53,7 +53,8 @@ ALTERNATIVES: dict[str, Any] = {
 
 def gan(name: str, facts: Any = PEOPLE, **settings: Any) -> MethodRow:
     """``tables.gan``: first counts, a private critic, its generator."""
-    sides = {"latent": 2, "critic_steps": 2, "batch": 6}
+    # Many rows: of few, weights that differ a little may draw the same.
+    sides = {"latent": 2, "critic_steps": 2, "batch": 6, "rows": 400}
     rates = {"generator_rate": 0.1, "critic_rate": 0.1}
     return trained_rows(
         name,
