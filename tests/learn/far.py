@@ -26,11 +26,11 @@ class Far(Tensor):
     """A tensor on a device of which there is none."""
 
     near: Tensor
-    device = property(lambda self: CUDA)  # type: ignore[assignment]
+    device = property(lambda self: CUDA)
 
     @staticmethod
     def __new__(cls, near: Tensor) -> Far:
-        made: Far = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Far = torch.Tensor._make_wrapper_subclass(
             cls,
             near.size(),
             strides=near.stride(),
@@ -113,7 +113,7 @@ def _moved(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             device = more.pop(at)
             break
     if device is not None and _is_cuda(device) != isinstance(values, Far):
-        values = _Cross.apply(values)  # type: ignore[no-untyped-call]
+        values = _Cross.apply(values)
     return values.to(*more, **kwargs) if more or kwargs else values
 
 
@@ -163,8 +163,3 @@ def moved(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.RNNBase):
             part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
     return module
-
-
-def near(values: Any) -> Any:
-    """The numbers, here."""
-    return pytree.tree_map_only(Far, lambda t: t.near, values)

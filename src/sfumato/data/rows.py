@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import counting, persons
+from sfumato.data import counting, parts, persons
 from sfumato.data.axes import Axis
 from sfumato.data.engine import EngineSource
 from sfumato.data.impossible import check_rows
@@ -91,7 +91,32 @@ class Rows:
             codes = {name: values[mask] for name, values in codes.items()}
         return Rows(self.schema.with_records(None), some, codes)
 
-    def by_person(self, fraction: float, seed: int) -> tuple[Rows, Rows] | None:
+    def parted(self, fraction: float, seed: int) -> tuple[Rows, Rows]:
+        """The rest and a held-out part; the same seed gives the same parts.
+
+        Args:
+            fraction: Of the rows to hold out, in (0, 1).
+            seed: Of a hash of the person where there are persons, of the values where rows come in
+                no order, else of the row's number.
+
+        Raises:
+            InputError: If a part would be empty, or the fraction is no share.
+        """
+        schema = self.schema.with_records(None)
+        if schema.unit is not None:
+            assert self.source is not None
+            those, others = persons.held_out(self.source, schema.unit, seed, fraction)
+            return self.kept(those), self.kept(others)
+        by_person = self._by_person(fraction, seed)
+        if by_person is not None:
+            return by_person
+        if isinstance(self.source, EngineSource) and not self.source.ordered:
+            rest, held_out = parts.held_out(self.source, fraction, seed)
+            return Rows(schema, rest, None), Rows(schema, held_out, None)
+        one, other = parts.halves(self.source, self.known, self.number, fraction, seed)
+        return Rows(schema, *one), Rows(schema, *other)
+
+    def _by_person(self, fraction: float, seed: int) -> tuple[Rows, Rows] | None:
         """The rest and the held-out part, all rows of a person in one; None where persons are not
         known, or known by the rows' source.
 

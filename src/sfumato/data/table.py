@@ -256,21 +256,8 @@ class Table:
         Raises:
             InputError: If a part would be empty.
         """
-        schema = self.schema.with_records(None)
-        if schema.unit is not None:
-            assert self.source is not None
-            parts_of = persons.held_out(self.source, schema.unit, seed, fraction)
-            rest, held_out = (self._like(self._rows.kept(part)) for part in parts_of)
-            return rest, held_out
-        by_person = self._rows.by_person(fraction, seed)
-        if by_person is not None:
-            return self._like(by_person[0]), self._like(by_person[1])
-        if isinstance(self.source, EngineSource) and not self.source.ordered:
-            rest, held_out = (Table(schema, p) for p in parts.held_out(self.source, fraction, seed))
-            return rest, held_out
-        both = parts.halves(self.source, self._rows.known, self.num_rows, fraction, seed)
-        rest, held_out = (self._like(Rows(schema, *half)) for half in both)
-        return rest, held_out
+        rest, held_out = self._rows.parted(fraction, seed)
+        return self._like(rest), self._like(held_out)
 
     def sample(self, limit: int, seed: int) -> Table:
         """At most so many rows, in one pass; if it is all of them, this table.

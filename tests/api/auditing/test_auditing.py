@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from scipy.special import expit
+from tests.api.auditing.brightness import PIXEL, Brightness
 
 from sfumato.api import audit, publish
 from sfumato.api.auditing import neighbours
@@ -27,38 +28,7 @@ from sfumato.privacy.noise import SECURE, SeededSource
 from sfumato.publish.method import Calibrated
 from sfumato.release.release import Artefact
 
-PIXEL = ImageSchema(1, 1, 1, ("a", "b"))
 ONE_COLUMN = Schema((Categorical("who", ("a", "b", "c")), Categorical("t", ("x", "y"))), target="t")
-
-
-@dataclass(frozen=True)
-class Brightness:
-    """The noisy sum of every image's mean, published as one grey pixel.
-
-    Args:
-        noise: Planted: the noise that is drawn, over the noise that is claimed.
-    """
-
-    noise: float = 1.0
-
-    name: ClassVar[str] = "test.brightness"
-    kinds: ClassVar[tuple[str, ...]] = ("images",)
-    gives: ClassVar[str] = "images"
-    source: ClassVar[str] = "none"
-    relation: ClassVar[str] = "central"
-    default_delta: ClassVar[float] = 1e-5
-    needs_records: ClassVar[bool] = False
-
-    def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
-        honest = Gaussian.calibrate(budget, 1.0, Neighbours.ADD_REMOVE, None, 1)
-        drawn = replace(honest, stddev=honest.stddev * self.noise)
-
-        def run(data: ImageSet, source: Any, progress: Any) -> Artefact:
-            total = float(data.images.mean(axis=(1, 2, 3), dtype=np.float64).sum())
-            pixel = expit(drawn.release([total], source) / 10).reshape(1, 1, 1, 1)
-            return Artefact(ImageSet.from_arrays(pixel.astype(np.float32), [0], facts.classes))
-
-        return Calibrated(self, budget, facts, Central(honest.event, budget.delta), {}, run)
 
 
 def seeded(start: int) -> Callable[[int], Any]:
@@ -542,5 +512,7 @@ def test_a_release_takes_no_budget_and_needs_both_sides() -> None:
     release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
     with pytest.raises(InputError, match="epsilon was given, but a release has its own"):
         audit(release, epsilon=1, members=members, non_members=others)
+    with pytest.raises(InputError, match="adversary was given, but it is for audits of methods"):
+        audit(release, adversary="transcript", members=members, non_members=others)
     with pytest.raises(InputError, match="members and non-members"):
         audit(release, members=members)

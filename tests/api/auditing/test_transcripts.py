@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from tests.api.auditing.brightness import PIXEL, Brightness
 
 from sfumato.api import Audit, audit
 from sfumato.api.auditing import transcripts
 from sfumato.api.auditing.neighbours import Pair
-from sfumato.data import ImageSchema, ImageSet
+from sfumato.data import ImageSet
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central
@@ -22,26 +23,12 @@ from sfumato.privacy.transcript import seen
 from sfumato.publish.method import Calibrated
 from sfumato.release.release import Artefact
 
-PIXEL = ImageSchema(1, 1, 1, ("a",))
-
 
 @dataclass(frozen=True)
-class Hidden:
-    """Images that are counted with noise, twice, and of which nothing is released.
-
-    Args:
-        noise: Planted: the noise that is drawn, over the noise that is claimed.
-    """
-
-    noise: float = 1.0
+class Hidden(Brightness):
+    """Images that are counted with noise, twice, and of which nothing is released."""
 
     name: ClassVar[str] = "test.hidden"
-    kinds: ClassVar[tuple[str, ...]] = ("images",)
-    gives: ClassVar[str] = "images"
-    source: ClassVar[str] = "none"
-    relation: ClassVar[str] = "central"
-    default_delta: ClassVar[float] = 1e-5
-    needs_records: ClassVar[bool] = False
 
     def calibrate(self, budget: Budget, facts: Any) -> Calibrated:
         twice = 2**0.5

@@ -91,6 +91,7 @@ def audit(
     if where is not None:
         check_private(where)
     opened = subject if isinstance(subject, Release) else _opened(subject)
+    seen = None if adversary == "release" else adversary  # as if it had not been given
     if opened is not None:
         _refuse(
             "a release has its own",
@@ -100,10 +101,10 @@ def audit(
             runs=runs,
             records=records,
             canaries=canaries,
-            adversary=None if adversary == "release" else adversary,
             data=data,
             schema=schema,
         )
+        _refuse("it is for audits of methods", adversary=seen)
         if where is not None:
             check_new(where)
         found = _release(opened, members, non_members, spool, confidence, seed, progress)
@@ -111,6 +112,8 @@ def audit(
             _new(where)
     else:
         _refuse("they are for releases", members=members, non_members=non_members, spool=spool)
+        if canaries is not None:
+            _refuse("it is for audits by many runs", adversary=seen)
         found = _method(
             subject,
             epsilon,
@@ -199,8 +202,7 @@ def _method(
             "Give other data.",
         )
     if canaries is not None:
-        seen = None if adversary == "release" else adversary
-        _refuse("it is for audits by many runs", runs=runs, records=records, adversary=seen)
+        _refuse("it is for audits by many runs", runs=runs, records=records)
         if folder is not None:
             _new(folder)
         return by_canaries.one_run(method, budget, facts, canaries=canaries, seed=seed, **shared)

@@ -32,7 +32,7 @@ _PAIRS = 4
 _FIRST = 1 << 41  # seeds of these pairs
 
 
-def check_adversary(adversary: str, kind: str) -> str:
+def check_adversary(adversary: str, kind: str) -> None:
     """Refuses what nobody looks at.
 
     Args:
@@ -49,7 +49,6 @@ def check_adversary(adversary: str, kind: str) -> str:
             "the guarantee is local: every report that is drawn is released",
             f"Audit it with adversary={RELEASE}.",
         )
-    return adversary
 
 
 class Pulls:

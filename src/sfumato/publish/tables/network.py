@@ -130,7 +130,7 @@ class NetworkModel:
             averaging=AVERAGING,
             source=source,
         )
-        trainer.fit(progress=lambda at: progress(at.step, STEPS, "importance model"))
+        trainer.fit(progress=lambda at: progress(at.step, self.mechanism.steps, "importance model"))
         assert trainer.average is not None
         trainer.average.copy_to(network)
         return Explained.of(self.features, network, self.attribution)
