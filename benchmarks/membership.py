@@ -7,7 +7,9 @@ The first 10,000 training images of Fashion-MNIST; the attacked model is the sma
 ``sfumato.measure.cnn`` trained without privacy on a random half of them, the other half are the
 non-members. Auxiliary records are the next 12,000 images. Shadow models are of the same family and
 have the same number of passes. ``timing`` compares ways of training a step of the shadow models, by
-processor time in one run; ``attacks`` are the findings; ``shadows`` is how the online attacks
+processor time in one run; ``clock`` compares what is used, a worker a core, with a loop over the
+models as one writes it (torch's layout, float32, torch's threads), by the clock and in turn, on a
+machine that does nothing else; ``attacks`` are the findings; ``shadows`` is how the online attacks
 depend on the number of shadow models, on several attacked models (the last eight of the bank, each
 in turn).
 ``peers`` are the same attacks in other tools (``membership_peer.py``, in the environment of
@@ -20,9 +22,11 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +41,7 @@ from sfumato import registry
 from sfumato.attack import Evidence, roc
 from sfumato.attack.membership import lira, rmia
 from sfumato.attack.shadows import Bank, Job, Recipe, halves
-from sfumato.attack.shadows.training import GROUPS
+from sfumato.attack.shadows.training import GROUPS, HALF, SINGLE
 from sfumato.data import datasets
 from sfumato.measure import cnn, intervals
 from sfumato.privacy.guarantee import Empirical
@@ -47,6 +51,7 @@ OUT = Path(__file__).parent / "results" / "membership.json"
 RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 8, 0
 DATA = "fashion-mnist"
 TIMED = 5
+ROUNDS, A_ROUND = 7, 40
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "loss": ("loss", {}),
     "gap": ("gap", {}),
@@ -82,7 +87,7 @@ class Plain:
 def target(train: Any, folder: Path | None) -> tuple[Any, Any, Bank]:
     """The first half's rows, the second's, and the model of the first."""
     inside, outside = halves(RECORDS, 2, SEED + 1000)
-    recipe, seed = Recipe(epochs=EPOCHS), SEED + 1000
+    recipe, seed = Recipe(epochs=EPOCHS, precision=SINGLE), SEED + 1000
     job = Job(train.images, labels(train), 10, inside[None], recipe, seed, folder)
     return inside, outside, job.train()
 
@@ -131,7 +136,7 @@ def timing(train: Any) -> dict[str, Any]:
         return step
 
     found: dict[str, float] = {}
-    group = GROUPS[cnn.CONVOLUTIONAL]
+    group = 4
     with cnn.one_torch_thread():
         ways = {
             "one by one, torch's default layout": (one(torch.contiguous_format), 1),
@@ -147,23 +152,74 @@ def timing(train: Any) -> dict[str, Any]:
                 step()
                 times.append(time.process_time() - began)
             found[name] = 1000 * min(times) / models
-        for family in GROUPS:
-            for models in sorted({1, 4, 8, GROUPS[family]}):
-                rows = halves(RECORDS, models, 0)
-                recipe = Recipe(family, EPOCHS, models)
-                job = Job(train.images, labels(train), 10, rows, recipe)
-                spent = []
-                for steps in (1, 1 + 2 * TIMED):
-                    times = []
-                    for _ in range(2):
-                        began = time.process_time()
-                        job.train_part(slice(0, models), most_steps=steps)
-                        times.append(time.process_time() - began)
-                    spent.append(min(times))
-                found[f"groups of {models}, {family}"] = (
-                    1000 * (spent[1] - spent[0]) / (2 * TIMED * models)
-                )
+        grouped = [(family, models, SINGLE) for family in GROUPS for models in (1, 4, 8)]
+        for family, models, precision in [
+            *grouped,
+            *((cnn.CONVOLUTIONAL, m, HALF) for m in (1, 4, 8)),
+        ]:
+            rows = halves(RECORDS, models, 0)
+            recipe = Recipe(family, EPOCHS, models, precision)
+            job = Job(train.images, labels(train), 10, rows, recipe)
+            spent = []
+            for steps in (1, 1 + 2 * TIMED):
+                times = []
+                for _ in range(2):
+                    began = time.process_time()
+                    job.train_part(slice(0, models), most_steps=steps)
+                    times.append(time.process_time() - began)
+                spent.append(min(times))
+            found[f"groups of {models}, {family}, {precision}"] = (
+                1000 * (spent[1] - spent[0]) / (2 * TIMED * models)
+            )
     return {name: round(value, 2) for name, value in found.items()}
+
+
+def clock(train: Any) -> dict[str, Any]:
+    """Milliseconds by the clock of a step of one model on the whole machine, two ways in turn."""
+    cores = os.cpu_count() or 1
+    images, truth = train.images, labels(train)
+    recipe = Recipe(epochs=EPOCHS)
+    job = Job(images, truth, 10, halves(RECORDS, cores, 0), recipe)
+
+    def worked(steps: int) -> None:
+        def one(model: int) -> None:
+            torch.set_num_threads(1)  # of this worker
+            job.train_part(slice(model, model + 1), most_steps=steps)
+
+        with cnn.one_torch_thread(), ThreadPoolExecutor(cores) as workers:
+            list(workers.map(one, range(cores)))
+
+    model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10)
+    optimiser = torch.optim.Adam(model.parameters(), lr=cnn.RATE)
+    pool, y, draw = torch.from_numpy(images), torch.from_numpy(truth), np.random.default_rng(0)
+
+    def looped(steps: int) -> None:
+        torch.set_num_threads(cores)
+        for _ in range(steps):
+            rows = torch.from_numpy(draw.integers(0, RECORDS, cnn.BATCH))
+            optimiser.zero_grad()
+            functional.cross_entropy(model((pool[rows] - 0.3) / 0.35), y[rows]).backward()
+            optimiser.step()
+
+    found: dict[str, list[float]] = {"looped": [], "ours": []}
+    for _ in range(ROUNDS):
+        for name, way, models in (("looped", looped, 1), ("ours", worked, cores)):
+            spent = []
+            for steps in (2, 2 + A_ROUND):
+                began = time.perf_counter()
+                way(steps)
+                spent.append(time.perf_counter() - began)
+            found[name].append(1000 * (spent[1] - spent[0]) / (A_ROUND * models))
+    faster = [a / b for a, b in zip(found["looped"], found["ours"], strict=True)]
+    return {
+        "cores": cores,
+        "precision": recipe.precision,
+        "rounds": ROUNDS,
+        "loop, torch's layout and threads": round(statistics.median(found["looped"]), 2),
+        "ours, a worker a core": round(statistics.median(found["ours"]), 2),
+        "times faster": [round(f(faster), 2) for f in (statistics.median, min, max)],
+        "load": [round(x, 1) for x in os.getloadavg()],
+    }
 
 
 def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
@@ -229,10 +285,11 @@ def main() -> None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 
     if result.get("bank") != options.shadows:
-        result = {key: result[key] for key in ("timing",) if key in result}
+        result = {key: result[key] for key in ("timing", "clock") if key in result}
         result["bank"] = options.shadows
-    if "timing" not in result:
-        keep(timing=timing(train))
+    for part in (timing, clock):
+        if part.__name__ not in result:
+            keep(**{part.__name__: part(train)})
     job = Job(
         train.images,
         labels(train),
@@ -260,6 +317,7 @@ def main() -> None:
                 training={
                     "models": total,
                     "workers": options.workers,
+                    "precision": job.recipe.precision,
                     "measured_on": trained,
                     "cpu_seconds_each": round(each, 2),
                     "wall_seconds_each": round(wall, 2),

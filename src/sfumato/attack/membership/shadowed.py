@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.settings import Settings, whole
 from sfumato.attack.shadows import Bank, Job, Recipe, halves
 from sfumato.attack.shadows.networks import FAMILIES
+from sfumato.attack.shadows.training import AUTO, check_precision
 from sfumato.errors import InputError
 from sfumato.measure import cnn
 from sfumato.measure.features import Design
@@ -21,7 +23,6 @@ from sfumato.measure.progress import Progress
 if TYPE_CHECKING:
     from sfumato.attack.membership.game import Game, Side
 
-AUTO = "auto"
 FEWEST = 4
 """Of fewer models there is, for some record, none without it beside the one that is tuned on."""
 
@@ -41,7 +42,9 @@ class Shadowed(Settings):
         max_records: Records of the pool, half of which train each model.
         cache: A private folder that keeps trained models, so that an interruption loses little;
             empty keeps none. They are models of private records without any protection.
-        workers: Threads that train.
+        workers: Threads that train; 0 takes one a core. Models are the same whatever their number.
+        precision: Of the products in a step: ``"bfloat16"``, ``"float32"``, or ``"auto"``, bfloat16
+            for a CNN where the processor has it.
     """
 
     costly: ClassVar[bool] = True
@@ -51,14 +54,16 @@ class Shadowed(Settings):
     epochs: int = 3
     max_records: int = 10_000
     cache: str = ""
-    workers: int = 1
+    workers: int = 0
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole(self.shadows, "shadows", FEWEST)
         whole(self.epochs, "epochs", 1)
         whole(self.max_records, "max_records", 4 * MINIMUM)
-        whole(self.workers, "workers", 1)
+        whole(self.workers, "workers", 0)
+        check_precision(self.precision)
         if not isinstance(self.cache, str):
             raise InputError(f"cache is {self.cache!r}", "Give a folder's path.")
         if self.family not in (AUTO, *FAMILIES):
@@ -85,19 +90,24 @@ class Shadowed(Settings):
             labels=pool.labels,
             classes=game.classes,
             rows=halves(len(pool), self.shadows, game.seed),
-            recipe=Recipe(family, self.epochs),
+            recipe=self.recipe(family),
             seed=game.seed,
             folder=Path(self.cache).expanduser() if self.cache else None,
-            workers=self.workers,
+            workers=self.workers or os.cpu_count() or 1,
         )
         progress(0, self.shadows, str(job.cost()))
         return job.train(progress)
+
+    def recipe(self, family: str) -> Recipe:
+        """How models of a family are trained."""
+        return Recipe(family, self.epochs, precision=self.precision)
 
     def told(self, bank: Bank, game: Game) -> dict[str, Any]:
         """What a finding says of the shadow models."""
         return {
             "shadows": len(bank),
             "shadow_family": bank.network.family,
+            "shadow_precision": self.recipe(bank.network.family).precision,
             "shadow_records": int(bank.rows.shape[1]),
             "pool": bank.records,
             "auxiliary": len(game.auxiliary),

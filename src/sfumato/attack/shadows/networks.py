@@ -95,9 +95,10 @@ class Network:
             if isinstance(layer, nn.Conv2d):
                 assert weight is not None
                 assert bias is not None
+                # Of one channel both layouts are the same, so the weight's strides decide.
                 flow = functional.conv2d(
                     flow,
-                    weight.flatten(0, 1),
+                    weight.flatten(0, 1).clone(memory_format=torch.channels_last),
                     bias.flatten(),
                     padding=layer.padding,
                     groups=m,
