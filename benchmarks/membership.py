@@ -51,7 +51,7 @@ OUT = Path(__file__).parent / "results" / "membership.json"
 RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 8, 0
 DATA = "fashion-mnist"
 TIMED = 5
-ROUNDS, A_ROUND = 7, 40
+ROUNDS, A_ROUND = 15, 40
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "loss": ("loss", {}),
     "gap": ("gap", {}),
