@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfumato.data import Categorical, Numeric, Ordinal
+from sfumato.data import Categorical, Date, Numeric, Ordinal
 from sfumato.data.columns import narrowest
+from sfumato.data.reading import Reading
 from sfumato.errors import InputError
 
 AGE = Numeric("age", 0, 90, 1, integer=True)
@@ -96,20 +97,54 @@ def test_numbers_of_any_arrow_type_encode_alike(array):
 
 
 @pytest.mark.parametrize(
-    ("values", "shown"),
+    ("values", "shown", "fault"),
     [
-        ([1, 91], "91"),
-        ([1, -1], "-1"),
-        ([1.0, float("inf")], "inf"),
-        ([1.0, float("-inf")], "-inf"),
-        (["1", "old"], "'old'"),
-        (["1", "inf"], "'inf'"),
-        (["1", "1_0"], "'1_0'"),
+        ([1, 91], "91", r"not within the declared 0\.\.90"),
+        ([1, -1], "-1", r"not within the declared 0\.\.90"),
+        ([1.0, float("inf")], "inf", "not within"),
+        ([1.0, float("-inf")], "-inf", "not within"),
+        (["1", "91"], "'91'", "not within"),
+        (["1", "old"], "'old'", "not a number"),
+        (["1", "inf"], "'inf'", "not within"),
+        (["1", "1_0"], "'1_0'", "not a number"),
     ],
 )
-def test_the_first_number_outside_is_named_with_its_row(values, shown):
-    with pytest.raises(InputError, match=f"column 'age': {shown} in row 102 is not a number"):
+def test_the_first_number_outside_is_named_with_its_row_and_fault(values, shown, fault):
+    with pytest.raises(InputError, match=f"column 'age': {shown} in row 102 is {fault}"):
         AGE.encode(pa.array(values), first_row=100)
+
+
+@pytest.mark.parametrize(
+    ("facts", "text", "fault"),
+    [
+        ({}, "2022-05-01", r"'2022-05-01' in row 1 is not within the declared 2023-01-01\.\.2023-"),
+        ({}, "01.05.2023", "'01.05.2023' in row 1 is not a date.*format"),
+        (
+            {"reading": Reading(how="date", format="%d.%m.%Y")},
+            "2023-05-01",
+            "'2023-05-01' in row 1",
+        ),
+    ],
+)
+def test_a_date_that_does_not_fit_is_named_as_a_date(facts, text, fault):
+    column = Date("when", "2023-01-01", "2023-12-31", **facts)
+    with pytest.raises(InputError, match=fault):
+        column.encode(column.reading.read(pa.array([text])))
+
+
+def test_a_date_of_no_calendar_is_named_too():
+    column = Date("when", "2023-01-01", "2023-12-31")
+    with pytest.raises(InputError, match=r"'\+?29349-01-26' in row 1 is not within"):
+        column.encode(pa.array([10_000_000]))
+
+
+def test_an_age_from_no_date_and_a_number_written_otherwise_are_named_as_they_stand():
+    age = Numeric("age", 0, 90, 1, reading=Reading(how="age", at="2024-01-01"))
+    with pytest.raises(InputError, match=r"'1\.5\.1990' in row 1 is not a date"):
+        age.encode(age.reading.read(pa.array(["1.5.1990"])))
+    cost = Numeric("cost", 0, 90, 1, reading=Reading(decimal=","))
+    with pytest.raises(InputError, match=r"'1\.5' in row 1 is not a number.*decimal"):
+        cost.encode(cost.reading.read(pa.array(["1.5"])))
 
 
 def test_missing_numbers_are_a_level_or_an_error():

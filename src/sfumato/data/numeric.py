@@ -22,7 +22,7 @@ from sfumato.data.column_checks import (
     missing_value,
     row_of,
 )
-from sfumato.data.reading import Reading, day
+from sfumato.data.reading import DATES, Reading, as_it_stood, day
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -156,9 +156,12 @@ class Numeric:
         refused = outside if self.outside == "error" else unreadable & ~absent
         if self.outside != "missing" and refused.any():
             at = int(np.argmax(refused))
+            where = f"column {self.name!r}: ", row_of(first_row, at)
+            if unreadable[at]:
+                raise self._unreadable(as_it_stood(show(flat, at)).join(where))
+            bounds = f"{self._spelt(self.lower)}..{self._spelt(self.upper)}"
             raise InputError(
-                f"column {self.name!r}: {show(flat, at)}{row_of(first_row, at)} is not a "
-                f"number within the declared {self.lower:g}..{self.upper:g}",
+                f"{self._shown(flat, at).join(where)} is not within the declared {bounds}",
                 "Correct the value, widen the public bounds, or declare outside: clamp.",
             )
         bounded = np.clip(values, self.lower, self.upper)
@@ -184,6 +187,26 @@ class Numeric:
             whole = int(self.lower) + codes * int(self.granularity)
             return pa.array(whole, pa.int64(), mask=absent)
         return pa.array(self.values(codes), pa.float64(), mask=absent)
+
+    def _unreadable(self, cell: str) -> InputError:
+        """What to say of a cell that spells no value."""
+        if self.reading is not None and self.reading.how in DATES:
+            what, how = "date", "dates are written (format"
+        else:
+            what, how = "number", "numbers are written (decimal, thousands and strip"
+        return InputError(
+            f"{cell} is not a {what}",
+            f"Correct the value, say how {how} of the column in the schema), or declare outside: "
+            "missing.",
+        )
+
+    def _spelt(self, bound: float) -> str:
+        """A bound as an error names it."""
+        return f"{bound:g}"
+
+    def _shown(self, array: pa.Array, at: int) -> str:
+        """A value that could be read, as an error names it."""
+        return show(array, at)
 
     @cached_property
     def _digits(self) -> int:
@@ -241,6 +264,12 @@ class Date(Numeric):
     def day(self, code: int) -> datetime.date:
         """The day that a code stands for."""
         return _EPOCH + datetime.timedelta(days=int(self.lower + code * self.granularity))
+
+    def _spelt(self, bound: float) -> str:
+        return str(np.datetime64(int(bound), "D"))  # of any year
+
+    def _shown(self, array: pa.Array, at: int) -> str:
+        return repr(self._spelt(int(array[at].as_py())))
 
     def decode(self, codes: NDArray[Any]) -> pa.Array:
         """The Arrow array of dates that codes stand for; null where missing."""

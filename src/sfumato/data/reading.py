@@ -22,6 +22,7 @@ DATES = ("date", "age", "year", "month", "weekday")
 WAYS = ("as is", *DATES)
 ISO = "%Y-%m-%d"
 _ISO_DATE = r"^(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
+_UNREAD = " ?"
 _BLANKS = "\u00a0\u202f\u2009"  # that stand between thousands, or before a sign
 
 
@@ -183,7 +184,12 @@ def _unread(array: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.binary_join_element_wise(pc.cast(array, pa.string()), "?", " ")
+    return pc.binary_join_element_wise(pc.cast(array, pa.string()), _UNREAD, "")
+
+
+def as_it_stood(shown: str) -> str:
+    """What an error shows of a text, without the mark that it is unread."""
+    return re.sub(rf"{re.escape(_UNREAD)}(?=['\"]$)", "", shown)
 
 
 def _day_of(texts: pa.Array, form: str) -> pa.Array:

@@ -227,7 +227,8 @@ class CsvSource:
     def _wrong_encoding(self, path: Path) -> InputError:
         return InputError(
             f"{path} is not {self.encoding}",
-            "Name its encoding in the schema, for example encoding: latin-1, cp1252 or utf-16.",
+            "Name its encoding, for example latin-1, cp1252 or utf-16: encoding: latin-1 in the "
+            "schema, or --encoding latin-1 to draft one.",
         )
 
 
