@@ -157,9 +157,21 @@ def test_whether_weights_fit_the_grid_is_no_function_of_the_records(
     assert np.isfinite(made.closing.release(most, SeededSource(0))).all()
 
 
-@pytest.mark.parametrize("delta", [1e-15, 1e-16, 1e-25])
-def test_a_delta_that_cannot_be_accounted_is_refused(delta: float) -> None:
-    with pytest.raises(InputError, match="too small for the accounting"):
+@pytest.mark.parametrize(
+    ("epsilon", "delta"), [(1.0, 1e-15), (1.0, 1e-16), (1.0, 1e-25), (1e-6, 1e-5), (1000.0, 1e-5)]
+)
+def test_a_budget_that_cannot_be_accounted_is_refused_by_its_name(
+    epsilon: float, delta: float
+) -> None:
+    said = f"epsilon {epsilon:g} at delta {delta:g} is beyond what the accounting"
+    with pytest.raises(InputError, match=said):
         ObjectivePerturbation.calibrate(
-            Budget(1.0, delta), classes=2, records=1000, ridge=0.1, width=5
+            Budget(epsilon, delta), classes=2, records=10**6, ridge=100.0, width=5
         )
+
+
+def test_a_budget_near_the_end_of_what_can_be_accounted_is_spent() -> None:
+    made = ObjectivePerturbation.calibrate(
+        Budget(600.0, 1e-5), classes=2, records=1000, ridge=0.1, width=5
+    )
+    assert 550 < accounting.epsilon(made.event, 1e-5, Neighbours.REPLACE_ONE) <= 600

@@ -354,3 +354,10 @@ def test_wide_integer_noise_falls_back_to_its_concentrated_bound() -> None:
     exact = gaussian.epsilon(1e-5, 0.1)
     assert exact < claimed < 1.25 * exact
     assert claimed <= accounting.rdp_epsilon(wide, 1e-5, AR) * 1.001
+
+
+def test_a_mass_that_is_no_number_is_an_error_and_no_epsilon_of_zero() -> None:
+    with pytest.raises(ArithmeticError, match="no number"):
+        Loss(1e-4, 0, np.array([0.5, math.nan]), 0.0)
+    with pytest.raises(ArithmeticError, match="no number"):
+        Loss(1e-4, 0, np.array([0.5, 0.5]), math.nan)

@@ -49,6 +49,15 @@ def test_it_is_never_less_than_a_gaussian_of_the_same_distance() -> None:
         assert one >= gaussian.epsilon(delta, 2 / 5.0)
 
 
+@pytest.mark.parametrize("multiplier", [0.01, 0.05, 0.058, 0.07])
+def test_losses_beyond_what_exp_holds_are_never_accounted_for_less(multiplier: float) -> None:
+    """Half the squared ratio is lost at least; epsilon was 0 where the exponential overflowed."""
+    event = ObjectiveDpEvent(multiplier, 0.0, 4)
+    for found in (event, compose(event, GaussianDpEvent(50.0))):
+        assert accounting.epsilon(found, 1e-5, REPLACE) > (2 / multiplier) ** 2 / 2
+        assert accounting.max_tpr(found, 1e-3, REPLACE) == 1.0
+
+
 def test_two_of_them_cost_less_than_twice_one_and_more_than_one() -> None:
     event = ObjectiveDpEvent(10.0, 0.02, 4)
     once, twice = (accounting.epsilon(repeat(event, n), 1e-6, REPLACE) for n in (1, 2))

@@ -89,8 +89,8 @@ class ObjectivePerturbation:
             width: Of a row, its constant included.
 
         Raises:
-            InputError: If the budget has no delta or one too small to be accounted, the ridge
-                alone costs more than epsilon, or weights and noise do not fit one grid.
+            InputError: If the budget has no delta, or is too small or too large to be accounted,
+                the ridge alone costs more than epsilon, or weights and noise do not fit one grid.
         """
         from sfumato.privacy import accounting
         from sfumato.privacy.budget import Budget
@@ -107,12 +107,13 @@ class ObjectivePerturbation:
                 f"Give {2 / (records * epsilon):.1g} or more.",
             )
         ratio = _largest_ratio(epsilon, delta, determinants, 2 * (classes - 1))
-        too_small = InputError(
-            f"delta {budget.delta:g} is too small for the accounting of a tilted objective",
-            "Give 1e-12 or more.",
+        unresolved = InputError(
+            f"epsilon {budget.epsilon:g} at delta {budget.delta:g} is beyond what the accounting "
+            "of a tilted objective resolves",
+            "Give an epsilon from 0.01 to 500 and a delta of 1e-12 or more.",
         )
         if ratio <= 0:
-            raise too_small
+            raise unresolved
         stddev = 2 * GRADIENT / ratio
         rest = Budget(budget.epsilon * _CLOSING[0], budget.delta * _CLOSING[1])
         made = cls(classes, records, ridge, stddev, Gaussian(1.0, 1.0, 2.0**-30))
@@ -122,7 +123,7 @@ class ObjectivePerturbation:
         made = replace(made, closing=noise_on(rest, made.offset(weights), weights, largest))
         spent = accounting.epsilon(made.event, budget.delta, Neighbours.REPLACE_ONE)
         if not spent <= budget.epsilon:
-            raise too_small
+            raise unresolved
         return made
 
     @property

@@ -48,6 +48,11 @@ class Loss:
     masses: Array
     infinity: float
 
+    def __post_init__(self) -> None:
+        # No comparison with it holds, so every epsilon would be found to be small enough.
+        if math.isnan(float(self.masses.sum()) + self.infinity):
+            raise ArithmeticError("a privacy loss distribution has a mass that is no number")
+
     @cached_property
     def losses(self) -> Array:
         """(n,) the losses at the grid points."""

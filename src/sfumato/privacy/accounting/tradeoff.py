@@ -48,7 +48,7 @@ def profile(pair: Pair) -> tuple[Array, Array]:
             start = round(float(at[0]) / loss.interval)
             gaps = above - np.exp(np.minimum(at, 700.0)) * below
             own[start : start + len(at)] = np.maximum(gaps, loss.infinity)
-            own[:start] = above[0] - np.exp(losses[:start]) * below[0]
+            own[:start] = above[0] - np.exp(np.minimum(losses[:start], 700.0)) * below[0]
         deltas = np.maximum(deltas, own)
     return losses, np.minimum(deltas, 1.0)
 

@@ -21,6 +21,8 @@ from sfumato.privacy.accounting.pld import (
 from sfumato.privacy.accounting.terms.term import Term, losses_at, one_bit, points_renyi
 
 _LARGEST = 300.0
+_HELD = 600.0
+"""Losses of a profile beyond this, where ``exp`` comes near its end, are charged to infinity."""
 
 
 @dataclass(frozen=True)
@@ -170,17 +172,20 @@ def from_profile(index: NDArray[np.int64], deltas: Array, interval: float) -> Lo
 
     The true divergence is convex in ``gamma = e^epsilon``, so it lies below the lower convex hull
     of the bounds; the hull's corners are where a dominating pair has its mass. Both directions
-    obey the same bounds, hence the symmetric result.
+    obey the same bounds, hence the symmetric result. Bounds beyond ``_HELD`` are not looked at:
+    what the last one before leaves may have any loss.
 
     Args:
         index: (n,) increasing, from 0.
         deltas: (n,) bounds on the divergence.
         interval: Distance between grid points.
     """
+    held = max(1, int(np.searchsorted(losses_at(index, interval), _HELD, "right")))
+    index, deltas = index[:held], deltas[:held]
     gammas = np.exp(losses_at(index, interval))
     # At gamma = 1 convexity across 1/gamma and gamma caps the bound (both are known).
     chords = (2 * deltas[1:] + gammas[1:] - 1) / (1 + gammas[1:])
-    first = float(min(deltas[0], chords.min()))
+    first = float(np.min(chords, initial=deltas[0]))
     heights = np.concatenate([[first], deltas[1:]])
     corners: list[int] = []
     for i in range(len(index)):
