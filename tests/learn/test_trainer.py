@@ -206,6 +206,57 @@ def test_a_refusing_ledger_stops_the_training_before_it_draws() -> None:
     assert source.bytes(8) == SeededSource(0).bytes(8)
 
 
+class Named(Dataset[tuple[dict[str, Tensor], Tensor]]):
+    """Inputs by name, as language models take them."""
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> tuple[dict[str, Tensor], Tensor]:
+        return {"ids": data()[0][row]}, data()[1][row]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "problem"),
+    [
+        ({"loss": nn.CrossEntropyLoss()}, InputError, "one loss an example"),
+        ({"data": Named()}, InputError, "a part of the inputs is a dict"),
+        ({"data": (data()[0].double(), data()[1])}, RuntimeError, "dtype"),
+        ({"data": (data()[0][:, :5], data()[1])}, RuntimeError, "shapes"),
+        ({"data": (data()[0], data()[1] + 2)}, IndexError, "out of bounds"),
+    ],
+)
+def test_a_mistake_that_two_records_show_is_found_before_anything_is_paid(
+    settings: dict[str, Any], kind: type[Exception], problem: str
+) -> None:
+    ledger, module = Ledger.in_memory(), network()
+    given: dict[str, Any] = {"loss": loss, "data": data()} | settings
+    one = PrivateTrainer(
+        module,
+        given["loss"],
+        torch.optim.SGD(module.parameters(), lr=0.3),
+        mechanism(),
+        given["data"],
+        ledger=ledger,
+    )
+    with pytest.raises(kind, match=problem):
+        one.fit()
+    assert one.steps_taken == 0
+    assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
+
+
+def test_the_look_at_two_records_changes_no_step() -> None:
+    def trained(ledger: Ledger | None) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(5)  # of the dropout
+            module = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+            optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
+            given: Any = {"source": SeededSource(3), "ledger": ledger}
+            return flat(PrivateTrainer(module, loss, optimizer, mechanism(), data(), **given).fit())
+
+    assert torch.equal(trained(None), trained(Ledger.in_memory()))
+
+
 def test_the_average_and_the_schedule_are_functions_of_the_noisy_steps() -> None:
     weights: list[Tensor] = []
     one = trainer(averaging=0.5, schedule=lambda step: 0.5**step)
@@ -348,6 +399,8 @@ def test_a_shuffled_loader_is_drawn_anew_by_the_accounted_sampler() -> None:
         ),
         (lambda: (torch.zeros(3, 2), torch.zeros(4)), "3 and 4 rows"),
         (lambda: (torch.zeros(3, 2),), "the data is 1 things"),
+        (lambda: (np.zeros((3, 2)), torch.zeros(3)), "inputs is a ndarray, no tensor"),
+        (lambda: (torch.zeros(3, 2), [0, 1, 1]), "targets is a list, no tensor"),
     ],
 )
 def test_data_that_cannot_be_sampled_from_are_refused(
@@ -382,6 +435,8 @@ def test_make_private_sets_noisy_mean_gradients_for_any_loop() -> None:
 
 def test_epochs_are_turned_into_steps() -> None:
     assert private(data(), steps=None, epochs=2, expected_batch_size=16).mechanism.steps == 8
+    counted = private(data(), steps=np.int64(8), expected_batch_size=16).mechanism.steps
+    assert (type(counted), counted) == (int, 8)
 
 
 @pytest.mark.parametrize(

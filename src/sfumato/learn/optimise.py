@@ -12,6 +12,7 @@ Noise that falls, or that is correlated between steps, is one parameter more: ``
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -121,7 +122,7 @@ def _steps(steps: int | None, epochs: float | None, an_epoch: float) -> int:
     if (steps is None) == (epochs is None):
         raise InputError("the length of the training is not clear", "Give either steps or epochs.")
     if steps is not None:
-        return steps
+        return int(steps) if isinstance(steps, Integral) else steps  # of numpy, too
     assert epochs is not None
     if not 0 < epochs < math.inf:
         raise InputError(f"the number of epochs is {epochs!r}", "Give a number above 0.")

@@ -50,7 +50,9 @@ class TensorRecords:
     """
 
     def __init__(self, inputs: Inputs, targets: Tensor) -> None:
-        self._parts = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        given = inputs if isinstance(inputs, tuple | list) else (inputs,)
+        self._parts = tuple(_tensor(part, "inputs") for part in given)
+        _tensor(targets, "targets")
         self._single = isinstance(inputs, Tensor)
         self._targets = targets
         sizes = {len(part) for part in (*self._parts, targets)}
@@ -106,11 +108,25 @@ class DatasetRecords:
             )
         *parts, targets = batch
         inputs = parts[0] if len(parts) == 1 else tuple(parts)
-        if isinstance(inputs, list):
-            inputs = tuple(inputs)
-        if isinstance(inputs, tuple):
-            return tuple(part.to(device) for part in inputs), targets.to(device)
-        return inputs.to(device), targets.to(device)
+        if isinstance(inputs, tuple | list):
+            inputs = tuple(_tensor(part, "inputs").to(device) for part in inputs)
+        else:
+            inputs = _tensor(inputs, "inputs").to(device)
+        return inputs, _tensor(targets, "targets").to(device)
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    """The value, if the engine can take rows of it.
+
+    Raises:
+        InputError: If it is no tensor.
+    """
+    if isinstance(value, Tensor):
+        return value
+    remedy = "Give a tensor, or a tuple of tensors as inputs: the module's arguments in order."
+    if isinstance(value, np.ndarray):
+        remedy = "Give tensors: torch.as_tensor(array)."
+    raise InputError(f"a part of the {name} is a {type(value).__name__}, no tensor", remedy)
 
 
 def records_of(data: Data) -> tuple[Records, int | None]:
