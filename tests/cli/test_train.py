@@ -48,6 +48,77 @@ def test_help_says_what_it_makes(sfumato: Command) -> None:
     assert "train" in sfumato("--help").out
 
 
+def test_help_keeps_what_stands_in_brackets(sfumato: Command) -> None:
+    for command in ("train", "compare", "select"):
+        assert "[key=value" in sfumato(command, "--help").out
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(
+    sfumato: Command,
+    people: Path,
+    tmp_path: Path,
+    checkpoint: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfumato.learn.trainer.PrivateTrainer.step", interrupted)
+    kept = ("--checkpoint", tmp_path / "work") if checkpoint else ()
+    ran = sfumato(
+        *("train", people, "--epsilon", 1, "--out", tmp_path / "m"),
+        *("--ledger", tmp_path / "l.db", "--no-evaluate", *QUICK, *kept),
+    )
+    assert ran.code == 130
+    assert "what the ledger recorded stays recorded" in ran.err
+    assert ("goes on from its checkpoint" in ran.err) is checkpoint
+
+
+def test_steps_lost_to_an_interruption_are_told_in_a_line(
+    sfumato: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sfumato.learn.loop import PrivateLoop
+
+    command = (
+        *("train", people, "--epsilon", 1, "--out", tmp_path / "m", "--ledger", tmp_path / "l.db"),
+        *("--no-evaluate", "--checkpoint", tmp_path / "work", *QUICK),
+    )
+    step = PrivateLoop.backward
+
+    def dies_in_the_second(loop: PrivateLoop) -> None:
+        if loop.run.taken:
+            raise KeyboardInterrupt
+        step(loop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PrivateLoop, "backward", dies_in_the_second)
+        assert sfumato(*command).code == 130
+    ran = sfumato(*command)
+    assert ran.code == 0, ran.err
+    assert "warning: 1 steps were begun after the checkpoint; they are lost, and counted" in ran.err
+    assert "UserWarning" not in ran.err
+    assert debits(tmp_path / "l.db") == 1
+
+
+def test_the_private_rows_are_neither_held_out_nor_public(
+    sfumato: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("train", people, "--epsilon", 1, "--out", "m", "--ledger", tmp_path / "l.db")
+    for other in (people, "people.csv", "./people.csv"):
+        held = sfumato(*command, "--holdout", other)
+        assert held.code == 2
+        assert f"the rows to hold out, {other}, are the data themselves" in held.err
+        public = sfumato(*command, "--method", "learn.pate", "--set", f"public_data={other}")
+        assert public.code == 2
+        assert f"public_data is {other}, the private data themselves" in public.err
+    named = ("train", "dataset:digits", "--epsilon", 1, "--out", "m", "--ledger", tmp_path / "l.db")
+    same = sfumato(*named, "--method", "learn.pate", "--set", "public_data=dataset:digits/train")
+    assert "the private data themselves" in same.err
+    assert debits(tmp_path / "l.db") == 0
+
+
 def test_json_holds_the_card_of_a_model_that_can_be_loaded(
     sfumato: Command, people: Path, tmp_path: Path
 ) -> None:
@@ -63,6 +134,10 @@ def test_json_holds_the_card_of_a_model_that_can_be_loaded(
     assert debits(ledger) == 1
     release = package.Release.load(out)
     assert set(release.predict(pd.DataFrame({"age": [3, 70]}))) <= {"no", "yes"}
+    exported = sfumato("export", out, tmp_path / "rows.csv")
+    assert exported.code == 2
+    assert "weights.safetensors" in exported.err
+    assert (out / "weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -118,8 +193,8 @@ def test_a_checkpoint_continues_and_pays_nothing_anew(
     assert not out.exists()
     # Even if the ledger would refuse a second run: this one is paid for.
     used_up(ledger)
-    with pytest.warns(UserWarning, match="begun after the checkpoint"):
-        ran = sfumato(*command)
+    ran = sfumato(*command)
+    assert "begun after the checkpoint" in ran.err
     assert ran.code == 0, ran.err
     assert debits(ledger) == 1
     assert package.Release.load(out).artefact.kind == "model"

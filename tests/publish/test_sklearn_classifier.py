@@ -55,6 +55,25 @@ def test_learns_what_a_few_hundred_records_allow() -> None:
     np.testing.assert_array_equal(fitted.classes_[scores.argmax(axis=1)], fitted.predict(X))
 
 
+def test_parameters_may_be_of_numpys_types_as_searches_give_them(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "epsilon": np.float32(2.0),
+        "records": np.int64(ROWS + 1),
+        "epochs": np.int64(2),
+        "expected_batch_size": np.int32(50),
+        "learning_rate": np.float32(0.5),
+        "hidden": np.array([4]),
+        "clipping": np.str_("automatic"),
+    }
+    fitted = make(**given).fit(X, Y)
+    fitted.release_.save(tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "card.json").read_text(encoding="utf-8"))
+    assert card["method"]["settings"]["hidden"] == [4]
+    assert card["method"]["settings"]["expected_batch_size"] == 50
+    with pytest.raises(ValueError, match=r"epochs is 0. Give a number above 0"):
+        make(epochs=np.int64(0)).fit(X, Y)
+
+
 def test_labels_come_back_as_they_were_declared_whatever_their_order() -> None:
     names = np.where(Y == 1, "high", "low")
     fitted = make(epsilon=8.0, epochs=20, classes=("low", "high")).fit(X, names)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
-from sfumato.api.inputs import Inputs, resolve
+from sfumato.api.inputs import Inputs, check_public, resolve
 from sfumato.api.publishing import check_evaluation
 from sfumato.api.runs import Runs
 from sfumato.api.variants import Variant
@@ -152,6 +152,8 @@ def compare(
 
     inputs = resolved(seeds[0])
     variants = _fitting(inputs.members.kind, asked, device)
+    for variant in variants:
+        check_public(variant.method, data)
     plans = _plans(variants, epsilons, delta, inputs, attacks)  # refuses before anything is run
     rows: list[Row] = []
     with _kept(folder, inputs, holdout, attacks) as runs:

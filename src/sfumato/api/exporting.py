@@ -32,8 +32,9 @@ def export(release: Release | str | Path, to: str | Path) -> Path:
     known = release if isinstance(release, Release) else Release.load(release)
     if known.artefact.kind == "model":
         raise InputError(
-            "a model is released as model.json and model.safetensors",
-            "Copy these, or predict with Release.predict.",
+            f"{known.path or 'the release'} holds a model, no records",
+            "Hand over the folder as it is, whose weights are in weights.safetensors; "
+            "sfumato.Release.load(folder).predict(rows) runs it.",
         )
     data: Any = known.data
     if known.artefact.kind == "table" and final.suffix not in (".csv", ".parquet"):

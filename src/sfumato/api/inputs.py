@@ -96,6 +96,11 @@ def resolve(
     name = "in-memory data" if in_memory else _name(str(data))
     share, other = _holdout(data, holdout)
     if other is not None:
+        if is_same(data, other):
+            raise InputError(
+                f"the rows to hold out, {other}, are the data themselves",
+                "Name rows that the data do not have, or give a share, such as 0.2.",
+            )
         held_out = load(
             other,
             target=target,
@@ -112,6 +117,29 @@ def resolve(
         return _bounded(Inputs(whole, None, facts, name, in_memory), key)
     members, rest = whole.split(share, seed)
     return _bounded(Inputs(members, rest, facts, name, in_memory), key)
+
+
+def check_public(method: Any, data: DataLike) -> None:
+    """Refuses private data that a setting of the method declares public.
+
+    Files are compared by their names, which are public; what is in them is not looked at.
+
+    Raises:
+        InputError: If they are one and the same.
+    """
+    named = getattr(method, "public_data", None)
+    if named is not None and is_same(data, named):
+        raise InputError(
+            f"public_data is {named}, the private data themselves",
+            "Name records that nobody needs to protect: nothing protects those.",
+        )
+
+
+def is_same(one: DataLike, other: DataLike) -> bool:
+    """Whether both name one file, folder, glob or table."""
+    if not (isinstance(one, str | Path) and isinstance(other, str | Path)):
+        return one is other
+    return _whole(str(one)) == _whole(str(other))
 
 
 def _bounded(inputs: Inputs, key: bytes | None) -> Inputs:
@@ -292,4 +320,6 @@ def _whole(data: str) -> str:
 
     if addresses.is_address(data):
         return addresses.plain(data)
+    if data.startswith("dataset:"):
+        return data.removesuffix("/train")
     return str(Path(data).expanduser().resolve())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
 from sfumato.api.choosing import choose
-from sfumato.api.inputs import Inputs, account_of, resolve
+from sfumato.api.inputs import Inputs, account_of, check_public, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
@@ -113,6 +113,7 @@ def plan(
             f"{method} publishes {configured.gives}",
             "Use `sfumato train` for models and `sfumato publish` for data.",
         )
+    check_public(configured, data)
     budget = Budget(epsilon, configured.default_delta if delta is None else delta)
     records = len(inputs.members)
     budget.check_records(records)

@@ -27,6 +27,8 @@ from sfumato.cli import (
 from sfumato.cli.output import note
 from sfumato.errors import SfumatoError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="sfumato",
     help=(
@@ -88,9 +90,14 @@ def run() -> None:
         else:
             note(f"[bold red]error:[/] {_escape(str(error))}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        note("interrupted; what the ledger recorded stays recorded")
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # The parser catches the interruption of a command and leaves with its exit code.
+        if isinstance(stop, SystemExit) and stop.code != _INTERRUPTED:
+            raise
+        goes_on = any(argument.partition("=")[0] == "--checkpoint" for argument in sys.argv)
+        more = "; the same command goes on from its checkpoint and pays nothing anew"
+        note(f"interrupted; what the ledger recorded stays recorded{more if goes_on else ''}")
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -44,7 +44,7 @@ def compare(
         str | None,
         typer.Option(
             "--method",
-            help="Methods, such as a,b[key=value]. Default: all that publish such data.",
+            help="Methods, such as a,b\\[key=value]. Default: all that publish such data.",
         ),
     ] = None,
     target: Target = None,

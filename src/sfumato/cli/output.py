@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,7 +119,7 @@ Attacks = Annotated[
     list[str] | None,
     typer.Option(
         "--attack",
-        help="An attack, NAME or NAME[key=value,...]; repeat it. Default: the quick ones.",
+        help="An attack, NAME or NAME\\[key=value,...]; repeat it. Default: the quick ones.",
     ),
 ]
 Seed = Annotated[
@@ -210,14 +211,26 @@ class _Told(logging.Handler):
 
 @contextmanager
 def told(quiet: bool) -> Iterator[None]:
-    """Prints what the library tells meanwhile, on standard error; warnings alone if quiet."""
+    """Prints what the library tells meanwhile, on standard error; warnings alone if quiet.
+
+    What it warns of is printed as a line, not as a line of code.
+    """
     log, handler = logging.getLogger("sfumato"), _Told()
-    before = log.level
+    before, shown = log.level, warnings.showwarning
+
+    def tell(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning):
+            log.warning("%s", message)
+        else:
+            shown(message, category, *where, **more)
+
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.addHandler(handler)
+    warnings.showwarning = tell
     try:
         yield
     finally:
+        warnings.showwarning = shown
         log.removeHandler(handler)
         log.setLevel(before)
 

@@ -34,7 +34,7 @@ def select(
         list[str],
         typer.Option(
             "--candidate",
-            help="NAME or NAME[key=value,...]; several, from the least to the most wanted.",
+            help="NAME or NAME\\[key=value,...]; several, from the least to the most wanted.",
         ),
     ],
     limit: Annotated[

@@ -152,7 +152,11 @@ class ImageSet:
         arrays = image_files.npz_arrays(Path(path))
         inside = arrays.get("classes")
         if classes is None and inside is None:
-            raise InputError(f"{path} names no classes", "Declare them in a schema.")
+            raise InputError(
+                f"{path} names no classes",
+                "Add an array 'classes' with the name of every label, or declare them in a schema "
+                "(sfumato_schema: 1, channels, height, width, classes).",
+            )
         names = tuple(str(name) for name in inside) if inside is not None else ()
         if classes is not None and inside is not None and names != tuple(classes):
             raise InputError(f"{path} has other classes than the schema", f"They are {names}.")

@@ -224,7 +224,10 @@ def scalar(value: Any) -> str:
 def check_format(values: Mapping[str, Any], name: str) -> None:
     """Refuses a file that does not say it is a schema of this format."""
     if values.get("sfumato_schema") != FORMAT:
-        raise InputError(f"{name} lacks 'sfumato_schema: {FORMAT}'", "Is this a schema file?")
+        raise InputError(
+            f"{name} lacks 'sfumato_schema: {FORMAT}'",
+            "Write that as its first line, if it is a schema file.",
+        )
 
 
 def check_keys(values: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

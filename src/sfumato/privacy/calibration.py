@@ -200,8 +200,7 @@ def _root(
             fails = max(fails, value)
             if value == high:
                 raise InputError(
-                    f"no noise up to {high:g} meets the budget",
-                    "Give a larger budget or a wider bracket.",
+                    f"no noise up to {high:g} meets the budget", "Give a larger epsilon or delta."
                 )
         if meets <= fails * (1 + tolerance):
             return meets, slope

@@ -18,7 +18,14 @@ from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Empirical
 from sfumato.privacy.noise import SeededSource
-from sfumato.publish.sklearn.common import codes_of, facts_of, opened, table_of, warn_without
+from sfumato.publish.sklearn.common import (
+    codes_of,
+    facts_of,
+    opened,
+    plain,
+    table_of,
+    warn_without,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +36,20 @@ if TYPE_CHECKING:
     from sfumato.publish.sklearn.common import Bound, LedgerLike
     from sfumato.release.release import Release
 
+_SETTINGS = (
+    "hidden",
+    "epochs",
+    "expected_batch_size",
+    "clipping",
+    "max_grad_norm",
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "schedule",
+    "averaging",
+    "neighbours",
+)
+"""Parameters that are settings of ``learn.dpsgd``."""
 _READ_CLASSES = (
     "The set of classes was read off the private labels, not declared: a class that one record "
     "alone has is not hidden."
@@ -170,7 +191,7 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             calibrated = replace(
                 calibrated,
                 facts=facts.with_records(None),
-                public=(*calibrated.public, Fact("records", self.records)),
+                public=(*calibrated.public, Fact("records", plain(self.records))),
             )
         try:
             self.release_: Release = calibrated(
@@ -227,26 +248,17 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         return DpSgdMethod(
             network="table-dense",
-            hidden=self.hidden,
-            epochs=self.epochs,
-            expected_batch_size=self.expected_batch_size,
-            clipping=self.clipping,
-            max_grad_norm=self.max_grad_norm,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            schedule=self.schedule,
-            averaging=self.averaging,
-            neighbours=self.neighbours,
             seed=seed,
             device="cpu",
+            **{name: plain(getattr(self, name)) for name in _SETTINGS},
         )
 
     def _calibrated(self, rows: int, seed: int | None) -> Calibrated:
         try:
             facts = facts_of(self, self.classes_.tolist())
-            facts = facts.with_records(rows if self.records is None else self.records)
-            made = self._method(seed).calibrate(Budget(self.epsilon, self.delta), facts)
+            facts = facts.with_records(rows if self.records is None else plain(self.records))
+            budget = Budget(plain(self.epsilon), plain(self.delta))
+            made = self._method(seed).calibrate(budget, facts)
         except InputError as error:
             raise ValueError(str(error)) from None
         if self.classes is None:

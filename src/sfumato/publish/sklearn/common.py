@@ -55,6 +55,11 @@ def each(name: str, value: Bound, count: int) -> list[float]:
     return [float(number) for number in given]
 
 
+def plain(value: Any) -> Any:
+    """A parameter without numpy's types, which grids and distributions of a search are made of."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
 def table_of(rows: NDArray[np.float64], facts: Schema, labels: Any = None) -> Table:
     """Rows as codes; values beyond the bounds are clamped."""
     import pyarrow as pa
