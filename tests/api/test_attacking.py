@@ -91,6 +91,17 @@ def test_the_members_facts_serve_where_there_are_no_others(tmp_path: Path, peopl
     assert finding.attack == "membership.distance"
 
 
+def test_members_that_are_the_non_members_are_told(
+    tmp_path: Path, people: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = tables(tmp_path, people)
+    sides = {"members": paths["members"], "schema": paths["schema"]}
+    prepare(paths["released"], non_members=paths["others"], **sides)
+    assert not caplog.messages
+    prepare(paths["released"], non_members=paths["members"], **sides)
+    assert "the members are the non-members, too" in caplog.text
+
+
 def test_a_function_is_attacked_as_a_model(people: Table) -> None:
     seen: list[Any] = []
 

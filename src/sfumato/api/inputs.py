@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import warnings
 from dataclasses import dataclass, replace
@@ -132,6 +133,15 @@ def check_public(method: Any, data: DataLike) -> None:
         raise InputError(
             f"public_data is {named}, the private data themselves",
             "Name records that nobody needs to protect: nothing protects those.",
+        )
+
+
+def tell_same_rows(members: DataLike, non_members: DataLike) -> None:
+    """Warns of members that are named as the non-members, too."""
+    if is_same(members, non_members):
+        logging.getLogger("sfumato").warning(
+            "the members are the non-members, too: nothing can tell them apart, and what is found "
+            "means nothing; name rows that were left out, such as those held out"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.api.attacking import Prepared
-from sfumato.api.inputs import load, validate
+from sfumato.api.inputs import load, tell_same_rows, validate
 from sfumato.data import Schema
 from sfumato.data.load import beside
 from sfumato.errors import InputError
@@ -111,6 +111,7 @@ def prepare(
             "this is a release of sfumato: it says itself how it is read",
             "Leave out schema, target, interface, architecture and trust.",
         )
+    tell_same_rows(members, non_members)
     parts = [fit(members, opened, spool), fit(non_members, opened, spool)]
     if auxiliary is not None:
         parts.append(fit(auxiliary, opened, spool))

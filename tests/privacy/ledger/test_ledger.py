@@ -12,9 +12,10 @@ import pytest
 from sfumato.errors import BudgetError, InputError, LedgerError
 from sfumato.privacy import events as ev
 from sfumato.privacy.budget import Budget
-from sfumato.privacy.guarantee import Central, Empirical, from_dict
+from sfumato.privacy.guarantee import Central, Empirical, Metric, from_dict
 from sfumato.privacy.ledger import Entry, Ledger, Total, entry, ledger
 from sfumato.privacy.ledger.entry import digest
+from sfumato.privacy.neighbours import Neighbours
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -123,6 +124,13 @@ def test_totals_are_read_off_at_the_ceilings_delta(book: Ledger) -> None:
     assert book.total()[0].epsilon == cost.epsilon(1e-8)
     assert book.total(1e-3)[0].epsilon == cost.epsilon(1e-3)
     assert isinstance(book.total()[0], Total)
+
+
+def test_a_line_of_a_guarantee_by_distance_says_what_is_counted(book: Ledger) -> None:
+    worst = Central(ev.GaussianDpEvent(3.0), 1e-6, neighbours=Neighbours.REPLACE_ONE)
+    line = book.debit(Metric(9.0, "a long text", worst_case=worst), release_id="r1", method="m")
+    figures = f"ε = {worst.epsilon():.4g}, δ = 1e-06 for each record (replace-one)"
+    assert line.describe() == f"metric, at any distance: {figures}"
 
 
 def test_unproven_releases_are_recorded_without_a_ceiling(book: Ledger) -> None:

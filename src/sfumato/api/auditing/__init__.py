@@ -155,12 +155,14 @@ def _release(
     progress: Progress,
 ) -> Audit:
     from sfumato.api.auditing.releases import audit_release
+    from sfumato.api.inputs import tell_same_rows
     from sfumato.api.judging import fit
 
     if members is None or non_members is None:
         raise InputError(
             "a release is audited with members and non-members", "Give records of both."
         )
+    tell_same_rows(members, non_members)
     return audit_release(
         release,
         fit(members, release, spool),

@@ -11,7 +11,7 @@ from typing import Any
 
 from sfumato.privacy import guarantee as guarantees
 from sfumato.privacy.budget import Budget
-from sfumato.privacy.guarantee import Central, Local
+from sfumato.privacy.guarantee import Central, Local, Metric
 
 FORMAT = 1
 DEBIT = "debit"
@@ -93,12 +93,18 @@ def _described(kind: str, text: str) -> str:
     if kind == CEILING:
         return f"ceiling: {Budget(**values)}"
     guarantee = guarantees.from_dict(values)
+    if isinstance(guarantee, Metric) and guarantee.worst_case is not None:
+        # The ledger counts what holds at any distance.
+        return f"metric, at any distance: {_figures(guarantee.worst_case)}"
     if not isinstance(guarantee, Central | Local):
         return guarantee.describe()
-    epsilon = guarantee.epsilon()
+    return f"{guarantee.kind}: {_figures(guarantee)}"
+
+
+def _figures(guarantee: Central | Local) -> str:
     at = f", δ = {guarantee.delta:g}" if guarantee.delta else ""
     relation = f" ({guarantee.neighbours})" if isinstance(guarantee, Central) else ""
-    return f"{guarantee.kind}: ε = {epsilon:.4g}{at} for each {guarantee.unit}{relation}"
+    return f"ε = {guarantee.epsilon():.4g}{at} for each {guarantee.unit}{relation}"
 
 
 FIELDS = tuple(field.name for field in fields(Entry))
