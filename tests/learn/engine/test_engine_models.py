@@ -285,6 +285,51 @@ def test_a_module_whose_own_code_mixes_examples_is_refused() -> None:
         engine.clipped_sum(torch.randn(5, 4), torch.zeros(5, dtype=torch.long))
 
 
+class Running(nn.Module):
+    """Keeps a running mean of what it sees in training mode, in place or anew."""
+
+    mean: Tensor
+
+    def __init__(self, *, anew: bool = False, seen: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.anew, self.seen = anew, seen
+
+    def forward(self, values: Tensor) -> Tensor:
+        if self.training:
+            news = values.detach().mean(0) if self.seen else torch.ones(4)
+            if self.anew:
+                self.mean = 0.9 * self.mean + 0.1 * news
+            else:
+                self.mean.mul_(0.9).add_(news, alpha=0.1)
+        return values
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_buffer_that_examples_reach_is_refused_by_name_and_left_as_it_was(anew: bool) -> None:
+    module = nn.Sequential(Running(anew=anew), nn.Linear(4, 3))
+    engine = Engine(module, cross_entropy, Flat(1.0))
+    given = torch.randn(5, 4), torch.zeros(5, dtype=torch.long)
+    buffer = module.get_buffer("0.mean")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"a buffer '0\.mean' that examples reach"):
+            engine.clipped_sum(*given)
+        assert module.get_buffer("0.mean") is buffer
+        assert not buffer.any()
+    module.eval()  # where it changes nothing it is let through, and found once it does
+    engine.clipped_sum(*given)
+    module.train()
+    with pytest.raises(InputError, match="examples reach"):
+        engine.clipped_sum(*given)
+
+
+def test_a_buffer_that_examples_do_not_reach_may_change() -> None:
+    module = nn.Sequential(Running(seen=False), nn.Linear(4, 3))
+    engine = Engine(module, cross_entropy, Flat(1.0))
+    engine.clipped_sum(torch.randn(5, 4), torch.zeros(5, dtype=torch.long))
+    torch.testing.assert_close(module.get_buffer("0.mean"), torch.full((4,), 0.1))
+
+
 def test_looking_for_mixed_examples_takes_no_random_numbers() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))

@@ -87,7 +87,7 @@ class Engine:
         self._as_one: frozenset[str] = frozenset()
         self._tape: Tape | None = None
         self._pool = Pool()
-        self._probed: object = None
+        self._probed: tuple[Plan, bool] | None = None  # the plan and the mode that were looked at
         self._planned: tuple[Survey, frozenset[str], Plan] | None = None
 
     def clipped_sum(self, inputs: Tensor | tuple[Tensor, ...], targets: Any) -> ClippedSum:
@@ -230,10 +230,11 @@ class Engine:
             try:
                 with recorded(plan, self._current), torch.enable_grad():
                     args, targets = part
-                    if self._probed is not plan:
+                    known, training = self._probed, self._module.training
+                    if known is None or known[0] is not plan or known[1] != training:
                         self._tape = Tape(probe_size(n), names, places, device)
                         probe(self._module, args, probe_size(n))
-                        self._probed = plan
+                        self._probed = plan, training
                     tape = self._tape = Tape(n, names, places, device, self._pool)
                     losses = self._loss(self._module(*args), targets)
                     if not isinstance(losses, Tensor) or losses.shape != (n,):

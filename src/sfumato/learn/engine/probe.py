@@ -1,4 +1,7 @@
-"""A look at a module before its first step: the examples are apart, and in dimension 0."""
+"""A look at a module before its first step: the examples are apart, and in dimension 0.
+
+Nor do they reach a buffer: it would be saved with the weights, and no noise is on it.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,9 @@ def probe_size(n: int) -> int:
 def probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
     """Runs the module on copies of one example, once as they are, once with a spoilt last one.
 
-    Where a value of the last example reaches another's output, NaN reaches it as well. Integer
-    inputs cannot be spoilt: for them only the place of the examples is looked at.
+    Where a value of the last example reaches another's output, or a buffer, NaN reaches it as well.
+    Integer inputs cannot be spoilt: for them only the place of the examples is looked at. Buffers
+    are left as they were.
 
     Args:
         module: While it is recorded, such that every layer looks at its input's shape.
@@ -33,8 +37,25 @@ def probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
         size: How many copies.
 
     Raises:
-        InputError: If the examples are elsewhere or are mixed.
+        InputError: If the examples are elsewhere, are mixed, or reach a buffer.
     """
+    before = {
+        name: (buffer, buffer.clone(), buffer._version)
+        for name, buffer in module.named_buffers()
+        if not buffer.is_inference()  # nobody writes to these
+    }
+    try:
+        _probe(module, args, size)
+    finally:
+        for name, (buffer, value, version) in before.items():
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
+            place, _, own = name.rpartition(".")
+            setattr(module.get_submodule(place), own, buffer)
+
+
+def _probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
     copies = pytree.tree_map_only(Tensor, _copies(size), args)
     devices = {leaf.device for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)}
     cuda = [device.index for device in devices if device.type == "cuda"]
@@ -45,16 +66,32 @@ def probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
             for leaf in pytree.tree_leaves(copies)
         ):
             return
+        clean = _holes(module)
         spoilt = pytree.tree_map_only(Tensor, _spoil, copies)
         try:
             mixed = _finite(module(*spoilt), size)
         except (ValueError, ArithmeticError, RuntimeError):
             return  # a module may refuse NaN
+    for name, count in _holes(module).items():
+        if count > clean.get(name, 0):
+            raise InputError(
+                f"{type(module).__name__} keeps a buffer {name!r} that examples reach",
+                "It is saved with the weights, without noise: leave it as it is while it trains",
+            )
     if bool((apart[:-1] & ~mixed[:-1]).any()):
         raise InputError(
             f"{type(module).__name__} mixes examples: one example's input reaches another's output",
             "Compute statistics within each example (GroupNorm, LayerNorm), not over the batch",
         )
+
+
+def _holes(module: nn.Module) -> dict[str, int]:
+    """How many numbers of each buffer are not finite."""
+    return {
+        name: int(buffer.numel() - buffer.isfinite().sum())
+        for name, buffer in module.named_buffers()
+        if buffer.is_floating_point()
+    }
 
 
 def _copies(size: int) -> Callable[[Tensor], Tensor]:
