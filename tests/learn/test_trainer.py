@@ -455,6 +455,27 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], probl
         private(data(), **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"budget": (3.0, 1e-5)}, r"the budget is \(3.0, 1e-05\). Give sfumato.Budget"),
+        ({"clipping": 1.0}, r"the clipping is 1.0. Give a clipping, such as Flat\(1.0\)"),
+        ({"noise": 1.0}, "the noise is 1.0. Give a plan"),
+        ({"ledger": "work.db"}, "the ledger is 'work.db'. Give Ledger.open"),
+    ],
+)
+def test_a_number_or_a_path_for_a_thing_is_refused_by_its_name(
+    settings: dict[str, Any], problem: str
+) -> None:
+    module, given = network(), {"budget": Budget(3.0, 1e-5), "expected_batch_size": 16, "steps": 2}
+    optimizer, given = torch.optim.SGD(module.parameters(), lr=0.5), given | settings
+    with pytest.raises(InputError, match=problem):
+        make_private(module, optimizer, data(), given.pop("budget"), loss=loss, **given)
+    wrong: Any = Budget(3.0, 1e-5)
+    with pytest.raises(InputError, match="the mechanism is Budget"):
+        PrivateTrainer(module, loss, optimizer, wrong, data())
+
+
 def test_an_optimiser_of_other_parameters_is_refused() -> None:
     module, other = network(), network()
     with pytest.raises(InputError, match="not the module's"):

@@ -111,6 +111,13 @@ class PrivateLoop:
     ) -> None:
         if not (isinstance(physical_batch_size, int) and physical_batch_size >= 1):
             raise InputError(f"physical_batch_size is {physical_batch_size!r}", "Give at least 1.")
+        if not isinstance(mechanism, Mechanism):
+            raise InputError(
+                f"the mechanism is {mechanism!r}",
+                "Calibrate one, such as DpSgd.calibrate(budget, ...), or use make_private.",
+            )
+        if isinstance(ledger, str | Path):
+            raise InputError(f"the ledger is {str(ledger)!r}", "Give Ledger.open(path).")
         _check_parameters(module, optimizer)
         self._records, drawn_by_loader = records_of(data)
         expected = mechanism.sampling.expected_batch_size

@@ -87,6 +87,13 @@ def make_private(
     Raises:
         InputError: If a setting is missing or contradicts another.
     """
+    for name, given, wrong, remedy in (
+        ("budget", budget, tuple | int | float, "Give sfumato.Budget(epsilon, delta)."),
+        ("clipping", clipping, int | float, "Give a clipping, such as Flat(1.0)."),
+        ("noise", noise, int | float, "Give a plan, such as EvenNoise()."),
+    ):
+        if isinstance(given, wrong):
+            raise InputError(f"the {name} is {given!r}", remedy)
     found, of_loader = records_of(data)
     size = of_loader if expected_batch_size is None else expected_batch_size
     if size is None:
