@@ -182,6 +182,20 @@ def test_compare_writes_a_table_and_a_page(sfumato: Command, people: Path, tmp_p
     )
     assert ran.code == 0, ran.err
     assert len(json.loads((out / "comparison.json").read_text("utf-8"))["rows"]) == 2
+    repeated = sfumato(
+        *("compare", people, "--epsilon", "1", "--epsilon", "4", "--method", "tables.independent"),
+        *(
+            "--seeds",
+            "0",
+            "--seeds",
+            "1",
+            "--attack",
+            "membership.distance",
+            "--out",
+            tmp_path / "again",
+        ),
+    )
+    assert "Compared 4 runs" in repeated.out
     assert sfumato("compare", people, "--epsilon", "x", "--method", "a", "--out", out).code == 2
 
 
