@@ -63,8 +63,8 @@ def _for_tables(declared: int | None, epsilon: float) -> str:
     """Why pairs: what they gain by rows times epsilon, if the number of rows is public."""
     ahead = (
         "tables.marginals: on public tables, epsilon from 0.5 to 4, models trained on it rank "
-        f"people best (AUROC; benchmarks/results/marginals.json): from about {WORTH_PAIRS:,} rows times "
-        "epsilon up, and below as well as those of tables.independent (choosing.json)"
+        f"people best (AUROC; benchmarks/results/marginals.json): from about {WORTH_PAIRS:,} rows "
+        "times epsilon up, and below as well as those of tables.independent (choosing.json)"
     )
     if declared is None:
         return ahead
