@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory bench-selection bench-choosing clean
 
 demo: $(VENV)/.core
-	$(BIN)/python examples/demo.py demo-output
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py demo-output
 
 test: $(VENV)/.dev lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
