@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-shapes bench-finetune bench-adaptive \
-	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory bench-selection clean
+	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory bench-selection bench-choosing clean
 
 demo: $(VENV)/.core
-	$(BIN)/python examples/demo.py demo-output
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py demo-output
 
 test: $(VENV)/.dev lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
@@ -112,6 +112,10 @@ bench-audit: $(VENV)/.core
 
 bench-selection: $(VENV)/.core
 	$(BIN)/python benchmarks/selection.py
+
+# From how many rows, at which epsilon, auto's method for tables is ahead.
+bench-choosing: $(VENV)/.core
+	$(BIN)/python benchmarks/choosing.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -103,7 +103,7 @@ def main() -> None:
                     rows.append({**dict(zip((*SAME, "seed"), key, strict=True)), "AUROC": found})
                     print(json.dumps(rows[-1]), flush=True)
         report = {
-            "command": "python benchmarks/choosing.py",
+            "command": "make bench-choosing",
             "machine": {"cores": os.cpu_count(), "system": platform.platform()},
             "versions": versions(),
             "delta": DELTA,

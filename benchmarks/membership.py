@@ -22,36 +22,30 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional
+from membership_timing import EPOCHS, clock, timing
+from torch import nn
 
 from sfumato import registry
 from sfumato.attack import Evidence, roc
 from sfumato.attack.membership import lira, rmia
 from sfumato.attack.shadows import Bank, Job, Recipe, halves
-from sfumato.attack.shadows.training import GROUPS, HALF, SINGLE
+from sfumato.attack.shadows.training import SINGLE
 from sfumato.data import datasets
 from sfumato.measure import cnn, intervals
 from sfumato.privacy.guarantee import Empirical
 from sfumato.versions import versions
 
 OUT = Path(__file__).parent / "results" / "membership.json"
-RECORDS, AUXILIARY, SHADOWS, EPOCHS, SEED = 10_000, 12_000, 64, 8, 0
+RECORDS, AUXILIARY, SHADOWS, SEED = 10_000, 12_000, 64, 0
 DATA = "fashion-mnist"
-TIMED = 5
-ROUNDS, A_ROUND = 15, 40
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "loss": ("loss", {}),
     "gap": ("gap", {}),
@@ -94,132 +88,6 @@ def target(train: Any, folder: Path | None) -> tuple[Any, Any, Bank]:
 
 def labels(data: Any) -> Any:
     return np.asarray(data.labels, np.int64)
-
-
-def timing(train: Any) -> dict[str, Any]:
-    """Processor milliseconds of a step of one model, by several ways; the best of a few."""
-    pool, truth = torch.from_numpy(train.images), torch.from_numpy(labels(train))
-    taken = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[: cnn.BATCH]
-    y = truth[taken]
-
-    def batch() -> Tensor:
-        return (pool[taken] - 0.3) / 0.35
-
-    def one(layout: Any, bfloat16: bool = False) -> Callable[[], None]:
-        model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10).to(memory_format=layout)
-        optimiser = torch.optim.Adam(model.parameters(), lr=cnn.RATE)
-
-        def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                scores = model(batch().contiguous(memory_format=layout))
-                loss = functional.cross_entropy(scores, y)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-        return step
-
-    def mapped(models: int) -> Callable[[], None]:
-        made = [cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10) for _ in range(models)]
-        weights = {k: v.detach().requires_grad_() for k, v in stack_module_state(made)[0].items()}
-        optimiser = torch.optim.Adam(weights.values(), lr=cnn.RATE, fused=True)
-
-        def loss(weights: dict[str, Tensor], records: Tensor) -> Tensor:
-            return functional.cross_entropy(functional_call(made[0], weights, (records,)), y)
-
-        def step() -> None:
-            optimiser.zero_grad()
-            some = batch()
-            vmap(loss)(weights, some.expand(models, *some.shape)).sum().backward()
-            optimiser.step()
-
-        return step
-
-    found: dict[str, float] = {}
-    group = 4
-    with cnn.one_torch_thread():
-        ways = {
-            "one by one, torch's default layout": (one(torch.contiguous_format), 1),
-            "one by one, channels last (measure.cnn)": (one(torch.channels_last), 1),
-            "one by one, channels last, bfloat16": (one(torch.channels_last, True), 1),
-            f"vmap over {group}": (mapped(group), group),
-        }
-        for name, (step, models) in ways.items():
-            step()
-            times = []
-            for _ in range(TIMED):
-                began = time.process_time()
-                step()
-                times.append(time.process_time() - began)
-            found[name] = 1000 * min(times) / models
-        grouped = [(family, models, SINGLE) for family in GROUPS for models in (1, 4, 8)]
-        for family, models, precision in [
-            *grouped,
-            *((cnn.CONVOLUTIONAL, m, HALF) for m in (1, 4, 8)),
-        ]:
-            rows = halves(RECORDS, models, 0)
-            recipe = Recipe(family, EPOCHS, models, precision)
-            job = Job(train.images, labels(train), 10, rows, recipe)
-            spent = []
-            for steps in (1, 1 + 2 * TIMED):
-                times = []
-                for _ in range(2):
-                    began = time.process_time()
-                    job.train_part(slice(0, models), most_steps=steps)
-                    times.append(time.process_time() - began)
-                spent.append(min(times))
-            found[f"groups of {models}, {family}, {precision}"] = (
-                1000 * (spent[1] - spent[0]) / (2 * TIMED * models)
-            )
-    return {name: round(value, 2) for name, value in found.items()}
-
-
-def clock(train: Any) -> dict[str, Any]:
-    """Milliseconds by the clock of a step of one model on the whole machine, two ways in turn."""
-    cores = os.cpu_count() or 1
-    images, truth = train.images, labels(train)
-    recipe = Recipe(epochs=EPOCHS)
-    job = Job(images, truth, 10, halves(RECORDS, cores, 0), recipe)
-
-    def worked(steps: int) -> None:
-        def one(model: int) -> None:
-            torch.set_num_threads(1)  # of this worker
-            job.train_part(slice(model, model + 1), most_steps=steps)
-
-        with cnn.one_torch_thread(), ThreadPoolExecutor(cores) as workers:
-            list(workers.map(one, range(cores)))
-
-    model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10)
-    optimiser = torch.optim.Adam(model.parameters(), lr=cnn.RATE)
-    pool, y, draw = torch.from_numpy(images), torch.from_numpy(truth), np.random.default_rng(0)
-
-    def looped(steps: int) -> None:
-        torch.set_num_threads(cores)
-        for _ in range(steps):
-            rows = torch.from_numpy(draw.integers(0, RECORDS, cnn.BATCH))
-            optimiser.zero_grad()
-            functional.cross_entropy(model((pool[rows] - 0.3) / 0.35), y[rows]).backward()
-            optimiser.step()
-
-    found: dict[str, list[float]] = {"looped": [], "ours": []}
-    for _ in range(ROUNDS):
-        for name, way, models in (("looped", looped, 1), ("ours", worked, cores)):
-            spent = []
-            for steps in (2, 2 + A_ROUND):
-                began = time.perf_counter()
-                way(steps)
-                spent.append(time.perf_counter() - began)
-            found[name].append(1000 * (spent[1] - spent[0]) / (A_ROUND * models))
-    faster = [a / b for a, b in zip(found["looped"], found["ours"], strict=True)]
-    return {
-        "cores": cores,
-        "precision": recipe.precision,
-        "rounds": ROUNDS,
-        "loop, torch's layout and threads": round(statistics.median(found["looped"]), 2),
-        "ours, a worker a core": round(statistics.median(found["ours"]), 2),
-        "times faster": [round(f(faster), 2) for f in (statistics.median, min, max)],
-        "load": [round(x, 1) for x in os.getloadavg()],
-    }
 
 
 def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
@@ -289,7 +157,7 @@ def main() -> None:
         result["bank"] = options.shadows
     for part in (timing, clock):
         if part.__name__ not in result:
-            keep(**{part.__name__: part(train)})
+            keep(**{part.__name__: part(train.images, labels(train))})
     job = Job(
         train.images,
         labels(train),

@@ -19,7 +19,8 @@ import sfumato
 from sfumato.api import prepare
 from sfumato.api.attacking import Prepared
 from sfumato.attack import Evidence
-from sfumato.data import ImageSet, Schema, Table
+from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
+from sfumato.data.reading import Reading
 from sfumato.errors import InputError
 from sfumato.measure.evaluation import evaluate
 
@@ -127,6 +128,38 @@ def test_a_release_of_ours_says_itself_how_it_is_read(people_file: Path, tmp_pat
     sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)
     with pytest.raises(InputError, match="says itself how it is read"):
         sfumato.attack(out, members=people_file, non_members=people_file, target="age")
+
+
+def test_files_written_otherwise_are_read_by_the_schema_of_the_release(tmp_path: Path) -> None:
+    """What values mean is in the release; how a file spells them, in what it was made with."""
+    schema = Schema(
+        (
+            Numeric("age", 0, 110, 1, reading=Reading(of="born", how="age", at="2024-01-01")),
+            Categorical("colour", ("grün", "rot")),
+        ),
+        target="colour",
+        encoding="cp1252",
+    )
+    rng = np.random.default_rng(0)
+    for name in ("members", "others"):
+        lines = [f"{1930 + rng.integers(80)}-03-01,{c}" for c in rng.choice(["grün", "rot"], 200)]
+        text = "\n".join(["born,colour", *lines, ""])
+        (tmp_path / f"{name}.csv").write_text(text, encoding="cp1252")
+    facts = tmp_path / "facts.yaml"
+    schema.save(facts)
+    members, others = tmp_path / "members.csv", tmp_path / "others.csv"
+    out = tmp_path / "release"
+    sfumato.publish(members, schema=facts, epsilon=1.0, out=out, evaluate=False, holdout=0)
+    with pytest.raises(InputError, match=r"not utf-8.*give the schema that it was made with"):
+        sfumato.measure(out, train=members, test=others)
+    sides = {"members": members, "non_members": others}
+    measured = sfumato.measure(out, train=members, test=others, schema=facts)
+    assert measured.utility is not None
+    assert sfumato.attack(out, **sides, schema=facts, attacks=["membership.distance"])
+    assert not sfumato.audit(out, **sides, schema=schema).broken
+    other = Schema((Numeric("age", 0, 90, 1), schema["colour"]), target="colour")
+    with pytest.raises(InputError, match="other columns, levels or bounds than the release has"):
+        sfumato.measure(out, train=members, test=others, schema=other)
 
 
 def test_auxiliary_records_reach_the_attacks(people: Table) -> None:

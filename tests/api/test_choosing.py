@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from sfumato import registry
-from sfumato.api.choosing import USUAL, choose
+from sfumato.api.choosing import USUAL, WORTH_PAIRS, choose
 from sfumato.data import Categorical, ImageSchema, Numeric, Schema
 
 
@@ -35,6 +38,28 @@ def test_the_rule_follows_public_shapes_and_names_its_reason() -> None:
         assert name == expected
         assert why.startswith(f"{name}: ")
     assert choose("model", "images", None, records=5, epsilon=1.0)[0] == "learn.recipe"
+
+
+def test_what_is_said_of_pairs_is_what_was_measured() -> None:
+    found = Path(__file__).parents[2] / "benchmarks" / "results" / "choosing.json"
+    cases = json.loads(found.read_text("utf-8"))["summary"]
+    assert len(cases) == 21
+    for case in cases:
+        assert case["seeds"] >= 5
+        if case["rows"] * case["epsilon"] >= WORTH_PAIRS:
+            assert case["ahead"] > case["half_width"]
+        else:
+            assert case["ahead"] > -case["half_width"]
+
+
+def test_the_reason_tells_the_side_of_a_declared_number_of_rows() -> None:
+    levels = Categorical("y", ("no", "yes"))
+    facts = table(3, levels)
+    _, why = choose("data", "table", facts, records=5, epsilon=1.0)
+    assert "5 rows" not in why  # the number of rows may be what is protected
+    for rows, epsilon, side in ((40_000, 0.5, "above"), (40_000, 0.25, "below")):
+        _, why = choose("data", "table", facts.with_records(rows), records=5, epsilon=epsilon)
+        assert why.endswith(f"40,000 rows at epsilon {epsilon:g} are {side} that")
 
 
 def test_images_go_to_a_teacher_if_it_can_see_them_and_there_are_enough() -> None:

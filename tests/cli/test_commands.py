@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +177,25 @@ def test_doctor_says_what_is_installed(sfumato: Command) -> None:
     assert "torch" in sfumato("doctor").out
 
 
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise() -> None:
+    """The variable must stand before the library that reads it is loaded."""
+    script = (
+        "import os, sys; from sfumato.cli import app, main; "
+        "app.run = lambda: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules); main()"
+    )
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+        environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout.split() == [expected, "False"]
+
+
 def test_compare_writes_a_table_and_a_page(sfumato: Command, people: Path, tmp_path: Path) -> None:
     out = tmp_path / "comparison"
     ran = sfumato(
@@ -182,6 +204,20 @@ def test_compare_writes_a_table_and_a_page(sfumato: Command, people: Path, tmp_p
     )
     assert ran.code == 0, ran.err
     assert len(json.loads((out / "comparison.json").read_text("utf-8"))["rows"]) == 2
+    repeated = sfumato(
+        *("compare", people, "--epsilon", "1", "--epsilon", "4", "--method", "tables.independent"),
+        *(
+            "--seeds",
+            "0",
+            "--seeds",
+            "1",
+            "--attack",
+            "membership.distance",
+            "--out",
+            tmp_path / "again",
+        ),
+    )
+    assert "Compared 4 runs" in repeated.out
     assert sfumato("compare", people, "--epsilon", "x", "--method", "a", "--out", out).code == 2
 
 

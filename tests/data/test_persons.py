@@ -58,19 +58,22 @@ def test_at_most_so_many_rows_of_each_person_are_kept(rows: int) -> None:
     check_bound(frame(3000, 400), rows)
 
 
-def check_choice_is_blind(bound: Any, keys: int = 400) -> None:
-    """Which row of ten is kept, counted over keys: uniform, though the rows are sorted by value.
+def check_choice_is_blind(bound: Any, people: int = 40, keys: int = 10) -> None:
+    """Which of ten rows is kept, counted over people and keys: uniform, though they are sorted.
 
     A chi-squared test with a false-alarm rate of ALPHA.
     """
     from scipy.stats import chisquare
 
-    data = pd.DataFrame({"who": ["x"] * 10, "value": range(10), "kind": ["a"] * 5 + ["b"] * 5})
+    names = np.repeat([f"x{i}" for i in range(people)], 10)
+    kinds = ["a"] * 5 + ["b"] * 5
+    data = pd.DataFrame({"who": names, "value": [*range(10)] * people, "kind": kinds * people})
     source = sources.ArrowSource(pa.Table.from_pandas(data, preserve_index=False))
-    found = Counter(
-        int(np.flatnonzero(bound(source, "who", 1, key.to_bytes(32, "big")).mask(0, 10))[0])
-        for key in range(keys)
-    )
+    found: Counter[int] = Counter()
+    for key in range(keys):
+        kept = np.flatnonzero(bound(source, "who", 1, key.to_bytes(32, "big")).mask(0, len(data)))
+        assert (kept // 10).tolist() == list(range(people))
+        found.update((kept % 10).tolist())
     assert chisquare([found[i] for i in range(10)]).pvalue > ALPHA
 
 

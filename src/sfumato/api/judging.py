@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato.api.attacking import Prepared
 from sfumato.api.inputs import load, tell_same_rows, validate
 from sfumato.data import Schema
-from sfumato.data.load import beside
+from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
 from sfumato.publish.method import Progress, silent
 from sfumato.publish.units import bounded
@@ -51,7 +51,8 @@ def attack(
         auxiliary: More of those, that the attacker holds; some attacks are stronger with them.
         attacks: Registered names; None runs all that fit.
         seed: Of the attacks' own randomness.
-        schema: The public facts of what others made; None looks beside it, then at the members.
+        schema: The public facts of what others made; None looks beside it, then at the members. Of
+            a release of sfumato, as for :func:`measure`.
         target: The column to predict, in place of the schema's.
         interface: How a model that others made takes records and answers, by name; see
             :class:`sfumato.release.foreign.Interface`.
@@ -106,15 +107,15 @@ def prepare(
 
     how = how_of(schema, target, interface, architecture, trust)
     opened = open_target(release, how, lambda: _facts_of(members))
-    if how != how_of() and opened.card.ledger:
+    own = bool(opened.card.ledger)
+    if own and how_of(None, target, interface, architecture, trust) != how_of():
         raise InputError(
             "this is a release of sfumato: it says itself how it is read",
-            "Leave out schema, target, interface, architecture and trust.",
+            "Leave out target, interface, architecture and trust.",
         )
     tell_same_rows(members, non_members)
-    parts = [fit(members, opened, spool), fit(non_members, opened, spool)]
-    if auxiliary is not None:
-        parts.append(fit(auxiliary, opened, spool))
+    given = [members, non_members, *([] if auxiliary is None else [auxiliary])]
+    parts = [fit(data, opened, spool, schema if own else None) for data in given]
     return Prepared(opened, Evidence(*parts))
 
 
@@ -145,6 +146,7 @@ def measure(
     train: DataLike,
     test: DataLike,
     seed: int = 0,
+    schema: SchemaLike | None = None,
     spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -155,6 +157,8 @@ def measure(
         train: Real rows that a model would otherwise be trained on.
         test: Real rows that models are judged on.
         seed: Of the models.
+        schema: How the rows' files are written, where that is not said beside them: the schema
+            that the release was made with. What values mean must be the same as in the release.
         spool: As for :func:`attack`.
         progress: Told how far the measurement is.
 
@@ -169,32 +173,70 @@ def measure(
     opened = _open(release)
     return evaluate(
         opened,
-        fit(train, opened, spool),
-        fit(test, opened, spool),
+        fit(train, opened, spool, schema),
+        fit(test, opened, spool, schema),
         attacks=(),
         seed=seed,
         progress=progress,
     )
 
 
+def _written(schema: SchemaLike | None, facts: Any) -> Schema | None:
+    """The schema that says how rows are written; refused where it says that they mean otherwise."""
+    if schema is None:
+        return None
+    own = load_schema(schema) if isinstance(schema, str | Path) else schema
+    if not (isinstance(own, Schema) and isinstance(facts, Schema) and own.encodes_like(facts)):
+        raise InputError(
+            "the schema declares other columns, levels or bounds than the release has",
+            "Give the schema that the release was made with, or none.",
+        )
+    return own
+
+
 def _open(release: Release | str | Path) -> Release:
     return release if isinstance(release, Release) else Release.load(release)
 
 
-def fit(data: DataLike, release: Release, spool: str | Path | None = None) -> Data:
+def fit(
+    data: DataLike,
+    release: Release,
+    spool: str | Path | None = None,
+    schema: SchemaLike | None = None,
+) -> Data:
     """Private rows in the release's own terms.
 
     Those that were copied, or drawn anew of each person, do not stand where the release's rows do.
+
+    Args:
+        data: The rows.
+        release: What they are held against.
+        spool: As for :func:`attack`.
+        schema: As for :func:`measure`.
+
+    Raises:
+        InputError: If the rows or the schema do not fit the release.
     """
     facts: Any = release.facts.with_records(None)
-    if isinstance(data, str | Path) and not str(data).startswith("dataset:"):
+    own: Any = _written(schema, facts)
+    file = isinstance(data, str | Path) and not str(data).startswith("dataset:")
+    if own is None and isinstance(data, str | Path) and file:
         own = beside(Path(data).expanduser())
-        # How the file is written is said there; what its values mean must be the same.
-        if isinstance(own, Schema) and isinstance(facts, Schema) and own.encodes_like(facts):
-            facts = own.with_target(facts.target)
+    # How the file is written is said there; what its values mean must be the same.
+    told = isinstance(own, Schema) and isinstance(facts, Schema) and own.encodes_like(facts)
     unit = next((f.value for f in release.card.facts if f.name == "unit"), None)
     named = {} if unit is None else {"unit": unit["column"], "rows_per_unit": unit["rows"]}
-    loaded = load(data, schema=facts, spool=spool, **named)
+    try:
+        read_as = own.with_target(facts.target) if told else facts
+        loaded = load(data, schema=read_as, spool=spool, **named)
+    except InputError as error:
+        if told or not file or not isinstance(facts, Schema):
+            raise
+        raise InputError(
+            error.problem,
+            f"{error.remedy} If only the release's own schema is missing how the file is written "
+            "(encoding, dates, derived columns), give the schema that it was made with.",
+        ) from None
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:
         raise InputError(

@@ -31,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
 
 def compare(
     data: DataArgument,
-    epsilon: Annotated[str, typer.Option("--epsilon", help="Budgets, such as 0.5,1,4.")],
+    epsilon: Annotated[
+        list[str], typer.Option("--epsilon", help="Budgets, such as 0.5,1,4, or repeat it.")
+    ],
     out: Annotated[
         str,
         typer.Option(
@@ -41,10 +43,11 @@ def compare(
         ),
     ],
     method: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--method",
-            help="Methods, such as a,b\\[key=value]. Default: all that publish such data.",
+            help="Methods, such as a,b\\[key=value], or repeat it. Default: all that publish such "
+            "data.",
         ),
     ] = None,
     target: Target = None,
@@ -55,7 +58,10 @@ def compare(
     unit: Unit = None,
     rows_per_unit: RowsPerUnit = None,
     spool: Spool = None,
-    seeds: Annotated[str, typer.Option("--seeds", help="One run for each, such as 0,1,2.")] = "0",
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option("--seeds", help="One run for each, such as 0,1,2, or repeat it. Default: 0."),
+    ] = None,
     attack: Attacks = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -71,8 +77,8 @@ def compare(
     with output.progress_bar(quiet=as_json) as progress:
         comparison = api.compare(
             data,
-            epsilons=numbers(epsilon, "epsilon"),
-            methods=None if method is None else listed(method),
+            epsilons=numbers(",".join(epsilon), "epsilon"),
+            methods=None if method is None else listed(",".join(method)),
             target=target,
             delta=delta,
             schema=schema,
@@ -81,7 +87,7 @@ def compare(
             unit=unit,
             rows_per_unit=rows_per_unit,
             spool=spool,
-            seeds=whole_numbers(seeds),
+            seeds=whole_numbers(",".join(seeds or ["0"])),
             attacks=attack,
             out=out,
             device=device,
@@ -90,7 +96,8 @@ def compare(
     if as_json:
         typer.echo(comparison.to_json(), nl=False)
         return
-    output.plain(f"Compared {len(comparison.rows)} runs. Keep: {out}/report.html")
+    runs = "1 run" if len(comparison.rows) == 1 else f"{len(comparison.rows)} runs"
+    output.plain(f"Compared {runs}. Keep: {out}/report.html")
 
 
 def whole_numbers(text: str) -> list[int]:

@@ -45,7 +45,8 @@ def attack(
         str | None,
         typer.Option(
             "--schema",
-            help="Public facts of what others made. Default: those beside it, or the members'.",
+            help="Public facts of what others made. Default: those beside it, or the members'. Of "
+            "a release: how the rows' files are written.",
             metavar="FILE",
         ),
     ] = None,
@@ -174,6 +175,15 @@ def measure(
     release: ReleaseFolder,
     train: Annotated[str, typer.Option("--train", help="Real rows to train on.", metavar="DATA")],
     test: Annotated[str, typer.Option("--test", help="Real rows to test on.", metavar="DATA")],
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            "--schema",
+            help="How the rows' files are written: the schema that the release was made with. "
+            "Default: the one beside each file, or the release's own.",
+            metavar="FILE",
+        ),
+    ] = None,
     spool: Spool = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -183,7 +193,13 @@ def measure(
 
     with output.progress_bar(quiet=as_json) as progress:
         evaluation = api.measure(
-            release, train=train, test=test, seed=seed, spool=spool, progress=progress
+            release,
+            train=train,
+            test=test,
+            seed=seed,
+            schema=schema,
+            spool=spool,
+            progress=progress,
         )
     values = evaluation.to_dict()
     if as_json:

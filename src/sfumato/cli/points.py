@@ -29,7 +29,8 @@ def add_to(app: typer.Typer) -> None:
 def compare_points(
     data: DataArgument,
     mu: Annotated[
-        str, typer.Option("--mu", help="Of Gaussian differential privacy, such as 0.1,0.5,2.")
+        list[str],
+        typer.Option("--mu", help="Of Gaussian differential privacy: 0.1,0.5,2, or repeat it."),
     ],
     out: Annotated[
         str,
@@ -53,8 +54,12 @@ def compare_points(
         ),
     ] = None,
     points: Annotated[
-        str, typer.Option("--points", help="Some of these.")
-    ] = "input,objective,gradient,output,prediction",
+        list[str] | None,
+        typer.Option(
+            "--points",
+            help="Some of input,objective,gradient,output,prediction. Default: all of them.",
+        ),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,7 +71,10 @@ def compare_points(
     attack: Annotated[
         str, typer.Option("--attack", help="The membership attack that leakage is measured by.")
     ] = "membership.loss",
-    seeds: Annotated[str, typer.Option("--seeds", help="One run for each.")] = "0,1,2,3,4",
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option("--seeds", help="One run for each. Default: 0,1,2,3,4."),
+    ] = None,
     schema: SchemaFile = None,
     holdout: Holdout = None,
     engine: Engine = "auto",
@@ -80,19 +88,20 @@ def compare_points(
     by looking at private records is a leak of its own: compare on public data where there is any.
     """
     import sfumato.api as api
+    from sfumato.api.variants import listed
 
     with output.progress_bar(quiet=as_json) as progress:
         found = api.compare_points(
             data,
-            mus=numbers(mu, "mu"),
+            mus=numbers(",".join(mu), "mu"),
             target=target,
             delta=delta,
             network=network,
             public_data=public,
-            points=[point.strip() for point in points.split(",")],
+            points=listed(",".join(points or ["input,objective,gradient,output,prediction"])),
             settings=dict(map(_setting, setting or [])),
             attack=attack,
-            seeds=whole_numbers(seeds),
+            seeds=whole_numbers(",".join(seeds or ["0,1,2,3,4"])),
             schema=schema,
             holdout=holdout,
             out=out,

@@ -58,7 +58,8 @@ def audit(
         delta: Its other half; None takes the method's default.
         settings: The method's public choices by name.
         data: Data of which the *facts* are taken for a method; nothing else is read.
-        schema: Facts, in place of ``data``.
+        schema: Facts, in place of ``data``; of a release, how the files of ``members`` and
+            ``non_members`` are written, as for :func:`sfumato.api.measure`.
         target: The column to predict.
         runs: On each of two data sets; 1000 unless said otherwise.
         records: In each of them; 40 unless said otherwise.
@@ -102,12 +103,11 @@ def audit(
             records=records,
             canaries=canaries,
             data=data,
-            schema=schema,
         )
         _refuse("it is for audits of methods", adversary=seen)
         if where is not None:
             check_new(where)
-        found = _release(opened, members, non_members, spool, confidence, seed, progress)
+        found = _release(opened, members, non_members, schema, spool, confidence, seed, progress)
         if where is not None:
             _new(where)
     else:
@@ -149,6 +149,7 @@ def _release(
     release: Release,
     members: DataLike | None,
     non_members: DataLike | None,
+    schema: SchemaLike | None,
     spool: str | Path | None,
     confidence: float,
     seed: int,
@@ -160,13 +161,14 @@ def _release(
 
     if members is None or non_members is None:
         raise InputError(
-            "a release is audited with members and non-members", "Give records of both."
+            "a release is audited with members and non-members",
+            "Give records of both: members and non_members.",
         )
     tell_same_rows(members, non_members)
     return audit_release(
         release,
-        fit(members, release, spool),
-        fit(non_members, release, spool),
+        fit(members, release, spool, schema),
+        fit(non_members, release, spool, schema),
         confidence=confidence,
         seed=seed,
         progress=progress,

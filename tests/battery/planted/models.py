@@ -1,0 +1,207 @@
+"""Defects of the training of models."""
+
+from __future__ import annotations
+
+from battery.defects import adlm, finetune, house, pate, points, trained
+from battery.planted.defect import HONEST, Planted, spoilt, with_runs
+from battery.rows.vmf import vmf
+
+PLANTED: tuple[Planted, ...] = (
+    Planted(
+        "shards that overlap",
+        "DataLens (classes dealt round and round); PATE-GAN (one stale index for all teachers)",
+        house.method(pate.GAUSSIAN),
+        ("check_realised_loss",),
+        pate.overlapping,
+    ),
+    Planted(
+        "one scalar of noise for all classes of a vote",
+        "DP-UTIL (a sampler called without a size)",
+        spoilt(pate.GAUSSIAN, pate.one_scalar),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "Laplace votes at half the scale",
+        "DP-UTIL (Lap(1 / epsilon) where a vote moves two counts)",
+        spoilt(pate.LAPLACE, pate.half_scale),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "a threshold test that is not charged",
+        "our own",
+        spoilt(pate.CONFIDENT, pate.free_test),
+        ("check_realised_loss", "check_parts_sum"),
+    ),
+    Planted(
+        "noise drawn in every step and charged once",
+        "AdLM (a budget said not to grow with the steps)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss", "check_parts_sum"),
+        adlm.charged_once,
+    ),
+    Planted(
+        "noise divided by the size of the batch",
+        "AdLM (noise / |L| on what is no mean)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.over_the_batch,
+    ),
+    Planted(
+        "relevance scaled by private extremes",
+        "AdLM (min and max over the records, for nothing)",
+        house.method(adlm.ADLM),
+        ("check_realised_loss",),
+        adlm.private_extremes,
+    ),
+    Planted(
+        "shuffled batches of one size, accounted as Poisson samples",
+        "Tramèr and Boneh's, De et al.'s and most published training loops",
+        HONEST["learn.dpsgd: flat"],
+        ("check_sampler",),
+        trained.shuffled,
+    ),
+    Planted(
+        "divided by the realised size of the batch",
+        "Opacus up to 1.5 (adaptive clipping); many loops that take a mean",
+        HONEST["learn.dpsgd: flat"],
+        ("check_expected_divisor",),
+        trained.realised_divisor,
+    ),
+    Planted(
+        "a parameter is left out of the clipped norm",
+        "hooks that do not see tied or bare parameters",
+        HONEST["learn.dpsgd: flat"],
+        ("check_norms", "check_realised_loss"),
+        trained.partial_norms,
+    ),
+    Planted(
+        "less noise drawn than accounted",
+        "our own",
+        HONEST["learn.dpsgd: flat"],
+        ("check_realised_loss",),
+        trained.less_noise,
+    ),
+    Planted(
+        "noise switched off",
+        "Fed-CDP (a released script multiplies its noise by 0)",
+        HONEST["learn.dpsgd: flat"],
+        ("check_public_audit",),
+        trained.no_noise,
+    ),
+    Planted(
+        "gradients that are not clipped",
+        "Xie et al.'s code (a weight clip, and no bound on a gradient)",
+        HONEST["learn.dpsgd: flat"],
+        ("check_public_audit", "check_norms"),
+        trained.no_clip,
+    ),
+    Planted(
+        "half of the batch accounted",
+        "our own: a batch size that is set in two places",
+        with_runs("learn.dpsgd: flat", 700),
+        ("check_public_audit",),
+        trained.half_the_batch_accounted,
+        slow=True,
+    ),
+    Planted(
+        "the gradients' own multiplier accounted for an adaptive step",
+        "Opacus up to 1.5.4",
+        HONEST["learn.dpsgd: adaptive"],
+        ("check_parts_sum",),
+        trained.larger_multiplier_accounted,
+    ),
+    Planted(
+        "the clip norm is the largest of the batch",
+        "Fed-CDP's dynamic variant",
+        HONEST["learn.dynamic"],
+        ("check_only_draws_leak", "check_realised_loss"),
+        trained.bound_of_the_batch,
+    ),
+    Planted(
+        "a schedule is accounted, its last noise drawn",
+        "our own",
+        HONEST["learn.dynamic"],
+        ("check_realised_loss",),
+        trained.last_of_the_schedule,
+    ),
+    Planted(
+        "noise for each layer alone, accounted for all",
+        "Fed-CDP",
+        HONEST["learn.dpsgd: layer budgets"],
+        ("check_realised_loss",),
+        trained.each_layer_alone,
+    ),
+    Planted(
+        "batch norms in training mode mix examples",
+        "fine-tuning code that leaves the network in training mode",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.batch_statistics,
+    ),
+    Planted(
+        "running statistics of private batches are published",
+        "any batch norm that was trained and shipped",
+        HONEST["learn.finetune: head"],
+        ("check_only_draws_leak",),
+        finetune.running_statistics,
+    ),
+    Planted(
+        "images normalised by the private set's mean and spread",
+        "most image pipelines",
+        HONEST["learn.finetune: head"],
+        ("check_realised_loss",),
+        finetune.private_constants,
+    ),
+    Planted(
+        "noise on single directions amplified by sampling",
+        "readings of arXiv 2211.04686; the absence of a unit vector shows in a sum of them",
+        vmf("learn.vmf"),  # of its own: rows remember what they calibrated
+        ("check_realised_loss", "check_parts_sum"),
+        trained.amplified_directions,
+    ),
+    Planted(
+        "one scalar of noise for all weights",
+        "DP-UTIL's output perturbation (a sampler called without a size)",
+        spoilt(points.OUTPUT, points.scalar_on_weights),
+        ("check_only_draws_leak", "check_coordinates_independent"),
+    ),
+    Planted(
+        "one scalar of noise for all records",
+        "DP-UTIL's input perturbation (a sampler called without a size)",
+        spoilt(points.INPUT, points.scalar_on_records),
+        ("check_coordinates_independent", "check_only_draws_leak"),
+    ),
+    Planted(
+        "one scalar for the linear term of an objective",
+        "our own: DP-UTIL's fault, put where it did not have it",
+        HONEST[points.OBJECTIVE],
+        ("check_coordinates_independent",),
+        points.scalar_in_the_loss,
+    ),
+    Planted(
+        "features that are not clipped",
+        "DP-UTIL (a scaler fitted on all data, norms beyond 1)",
+        HONEST[points.OUTPUT],
+        ("check_norms",),
+        points.unclipped,
+    ),
+    Planted(
+        "features that are not clipped, in an objective",
+        "a logistic regression of a privacy library, given its bound without the clip",
+        HONEST[points.OBJECTIVE],
+        ("check_norms",),
+        points.unclipped,
+    ),
+    Planted(
+        "a standard deviation taken for a variance",
+        "DP-UTIL's input perturbation (one formula for the other)",
+        spoilt(points.INPUT, points.root_of_the_noise),
+        ("check_realised_loss",),
+    ),
+    Planted(
+        "labels in the clear beside noisy features",
+        "DP-UTIL's input perturbation",
+        spoilt(points.INPUT, points.label_in_the_clear),
+        ("check_only_draws_leak", "check_two_point"),
+    ),
+)
