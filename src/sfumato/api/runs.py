@@ -43,7 +43,7 @@ class Runs:
 
         Raises:
             InputError: If the folder lies in a release, holds something else, runs of something
-                else, or runs that another process is working on.
+                else, damaged ones, or some that another process is working on.
         """
         check_private(folder)  # what private rows were seen to do is not handed over
         path = folder / FILE
@@ -83,30 +83,58 @@ def _read(path: Path, file: int, header: dict[str, Any], noun: str) -> dict[str,
     """Runs by key; a line that an interruption tore is cut off.
 
     Raises:
-        InputError: If the first line is of other runs.
+        InputError: If the first line is of other runs or of none, or a line is damaged. Nothing is
+            written then.
     """
+    first = _line(header)
     whole, _, torn = path.read_bytes().rpartition(b"\n")
-    if torn:
-        os.ftruncate(file, os.path.getsize(path) - len(torn))
-    lines = [json.loads(line) for line in whole.splitlines()]
-    if not lines:
-        _append(file, header)
-        return {}
-    if lines[0] != header:
+    if not whole and not first.startswith(torn):
+        raise InputError(f"{path} holds no {noun}", "Choose another folder.")
+    lines = [_values(line) for line in whole.splitlines()]
+    if lines and (lines[0] is None or f"sfumato_{noun}" not in lines[0]):
+        raise InputError(
+            f"{path} holds no {noun}, or its first line is damaged", "Choose another folder."
+        )
+    if lines and lines[0] != header:
         differ = [k for k in header if lines[0].get(k) != header[k]]
         wording = "an audit" if noun == "audit" else f"a {noun}"
         raise InputError(
             f"{path.parent} holds {wording} of other {', '.join(differ)}",
             "Repeat the command that began it, or choose another folder.",
         )
-    return {line["key"]: line["run"] for line in lines[1:]}
+    done: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        if not (line and isinstance(line.get("key"), str) and isinstance(line.get("run"), dict)):
+            raise InputError(
+                f"line {number} of {path} is damaged",
+                "Restore a copy of the file, or begin in another folder.",
+            )
+        done[line["key"]] = line["run"]
+    if torn:
+        os.ftruncate(file, os.path.getsize(path) - len(torn))
+    if not lines:
+        _append(file, header)
+    return done
+
+
+def _values(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None where it is no JSON of named values."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # bytes that are no text are a ValueError, too
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _append(file: int, values: Mapping[str, Any]) -> None:
-    line = (json.dumps(values, ensure_ascii=False) + "\n").encode()
+    line = _line(values)
     while line:
         line = line[os.write(file, line) :]
     os.fsync(file)
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, ensure_ascii=False) + "\n").encode()
 
 
 def _plain(values: Any) -> Any:

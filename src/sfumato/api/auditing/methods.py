@@ -207,7 +207,10 @@ def _runs(
     found: list[list[Any]] = []  # a run on either side each time
     chunk = 0
     while book is not None and (kept := book.get(str(chunk))) is not None:
-        found += kept["features"]
+        features = kept.get("features")
+        if np.shape(_numbers(features))[1:2] != (2,):
+            raise _damaged()
+        found += features
         chunk += 1
     fresh: list[Any] = []
     last = time.monotonic()
@@ -222,8 +225,26 @@ def _runs(
         if book is not None and (time.monotonic() - last > _SECONDS or number + 1 == runs):
             book.add(str(chunk), {"features": fresh})
             found, fresh, chunk, last = found + fresh, [], chunk + 1, time.monotonic()
-    array = np.array((found + fresh)[:runs], np.float64)
+    array = _numbers((found + fresh)[:runs])
+    if array.ndim != 3:
+        raise _damaged()
     return array[:, 0], array[:, 1]
+
+
+def _numbers(features: Any) -> NDArray[np.float64]:
+    """(runs, 2, k) what was kept of runs; none where it is of another shape."""
+    try:
+        array = np.array(features, np.float64)
+    except (TypeError, ValueError):
+        return np.zeros(0)
+    return array if array.ndim == 3 else np.zeros(0)
+
+
+def _damaged() -> InputError:
+    return InputError(
+        "the runs on disk are not those of this audit: their numbers differ in kind or number",
+        "Restore a copy of the folder, or begin in another one.",
+    )
 
 
 def _reference(
