@@ -75,6 +75,11 @@ def test_the_way_from_a_file_to_an_attacked_release(
     assert sfumato("ledger", "verify", ledger).code == 0
     exported = json.loads(sfumato("ledger", "export", ledger).out)
     assert len(exported["entries"]) == 1
+    for inside in (("export", ledger, "--out", out / "x"), ("ceiling", out / "x", "--epsilon", 1)):
+        refused = sfumato("ledger", *inside)
+        assert refused.code == 2
+        assert "lies in a release" in refused.err
+    assert not (out / "x").exists()
 
 
 def test_json_output_holds_the_card_and_nothing_else(

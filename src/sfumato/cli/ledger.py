@@ -67,13 +67,15 @@ def export(
     out: Annotated[str | None, typer.Option("--out", help="A file; default: print.")] = None,
 ) -> None:
     """Write the ledger as JSON, for an auditor."""
+    from sfumato.release.release import check_new, check_private
+
+    if out is not None:
+        check_private(out)
     values = _open(ledger).export()
     if out is None:
         output.emit(values)
         return
     import json
-
-    from sfumato.release.release import check_new
 
     check_new(out).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
     output.plain(f"wrote {out}")
@@ -97,8 +99,11 @@ def _open(ledger: str, *, create: bool = False) -> Ledger:
     from pathlib import Path
 
     from sfumato.privacy.ledger import Ledger
+    from sfumato.release.release import check_private
 
     path = Path(ledger)
+    if create and not path.exists():
+        check_private(path)
     if not path.exists() and path.suffix == "" and "/" not in ledger:
         path = Ledger.default_path(ledger.removeprefix("dataset:"))
     return Ledger.open(path, create=create)
