@@ -101,6 +101,24 @@ def test_members_that_are_the_non_members_are_told(
     assert not caplog.messages
     prepare(paths["released"], non_members=paths["members"], **sides)
     assert "the members are the non-members, too" in caplog.text
+    caplog.clear()
+    again = tmp_path / "again.csv"
+    pd.read_csv(paths["members"]).sample(frac=1, random_state=2).to_csv(again, index=False)
+    prepare(paths["released"], non_members=again, **sides)
+    assert "200 of 200 non-members that were compared equal a member" in caplog.text
+
+
+def test_exchanged_sides_are_not_called_harmless(tmp_path: Path, people: Table) -> None:
+    paths = tables(tmp_path, people)
+    (found,) = sfumato.attack(
+        paths["released"],
+        members=paths["others"],
+        non_members=paths["members"],
+        schema=paths["schema"],
+        attacks=["membership.distance"],
+    )
+    assert not found.better_than_chance
+    assert "exchanged, this is a leak" in found.summary
 
 
 def test_a_function_is_attacked_as_a_model(people: Table) -> None:

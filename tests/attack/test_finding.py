@@ -43,6 +43,14 @@ def test_survives_json() -> None:
         ({"ceiling": 0.54}, True, True, "more than the guarantee allows"),
         ({"ceiling": 0.55}, True, False, "within what the guarantee allows"),
         ({"ceiling": None}, True, False, "nothing is proven"),
+        ({"value": 0.4, "interval": (0.3, 0.5)}, False, False, "no better than guessing"),
+        ({"value": 0.0, "interval": (0.0, 0.01)}, False, False, "exchanged, this is a leak"),
+        (
+            {"attack": "stealing.copy", "value": 0.2, "interval": (0.1, 0.3)},
+            False,
+            False,
+            "no better than guessing",
+        ),
     ],
 )
 def test_verdict_follows_from_interval_chance_baseline_and_ceiling(

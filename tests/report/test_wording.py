@@ -183,6 +183,11 @@ def test_a_metric_guarantee_with_a_worst_case_says_what_it_comes_to(make_release
             "warn",
             "the figure itself is what to judge",
         ),
+        (
+            {"value": 0.1, "interval": (0.0, 0.2)},
+            "warn",
+            "If the two were exchanged, this is a leak",
+        ),
         ({"value": 0.9, "interval": (0.8, 0.95)}, "bad", "further than the guarantee allows"),
     ],
 )

@@ -145,6 +145,20 @@ def tell_same_rows(members: DataLike, non_members: DataLike) -> None:
         )
 
 
+def tell_shared_records(members: Data, non_members: Data) -> None:
+    """Warns of records that are on both sides, whatever the files are called."""
+    from sfumato.attack.overlap import shared
+
+    found = shared(members, non_members) if members.kind == non_members.kind else None
+    if found is not None:
+        equal, of = found
+        logging.getLogger("sfumato").warning(
+            f"{equal} of {of} non-members that were compared equal a member in every value, more "
+            "than in two parts of one source: what is told of these cannot be seen, and a leak "
+            "looks smaller than it is; name rows that were left out"
+        )
+
+
 def is_same(one: DataLike, other: DataLike) -> bool:
     """Whether both name one file, folder, glob or table."""
     if not (isinstance(one, str | Path) and isinstance(other, str | Path)):

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.api.attacking import Prepared
-from sfumato.api.inputs import load, tell_same_rows, validate
+from sfumato.api.inputs import (
+    is_same,
+    load,
+    tell_same_rows,
+    tell_shared_records,
+    validate,
+)
 from sfumato.data import Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
@@ -116,7 +122,10 @@ def prepare(
     tell_same_rows(members, non_members)
     given = [members, non_members, *([] if auxiliary is None else [auxiliary])]
     parts = [fit(data, opened, spool, schema if own else None) for data in given]
-    return Prepared(opened, Evidence(*parts))
+    evidence = Evidence(*parts)
+    if not is_same(members, non_members):
+        tell_shared_records(evidence.members, evidence.non_members)
+    return Prepared(opened, evidence)
 
 
 def _facts_of(data: DataLike) -> Any:

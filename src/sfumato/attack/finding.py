@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 REVEALED = "revealed"
 """Under this name a finding's details hold private pictures, where somebody asked for them."""
 
+_SIDED = ("membership", "anonymeter", "attribute", "linkage", "memorisation", "privacy_loss")
+"""Families of attacks whose figure sets members against non-members."""
+
 
 @dataclass(frozen=True)
 class PerRecord:
@@ -92,6 +95,14 @@ class Finding:
         return self.interval[0] > beaten
 
     @property
+    def worse_than_chance(self) -> bool:
+        """Whether members do surely worse than non-members, where these are compared.
+
+        Luck is no reason for that: it is how a leak looks when the two sides are exchanged.
+        """
+        return self.attack.partition(".")[0] in _SIDED and self.interval[1] < self.chance
+
+    @property
     def breaks_guarantee(self) -> bool:
         """Whether the interval lies above the ceiling: then the proof or the code is wrong."""
         return self.ceiling is not None and self.interval[0] > self.ceiling
@@ -101,6 +112,11 @@ class Finding:
         """What to make of the figure, in a few plain words."""
         if self.breaks_guarantee:
             return "more than the guarantee allows: the proof or the code is wrong"
+        if self.worse_than_chance:
+            return (
+                "worse than guessing by more than luck; were members and non-members exchanged, "
+                "this is a leak"
+            )
         if self.interval[0] <= self.chance:
             return "no better than guessing"
         if not self.better_than_chance:

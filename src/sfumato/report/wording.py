@@ -294,6 +294,13 @@ def attack_verdict(findings: Sequence[Finding]) -> tuple[str, str]:
         )
     better = [f.attack for f in findings if f.better_than_chance]
     ran = plural(len(findings), "attack")
+    worse = [f.attack for f in findings if f.worse_than_chance]
+    if worse and not better:
+        return "warn", (
+            f"None of {ran} did better than chance, but members did worse than non-members by more "
+            f"than luck: {', '.join(worse)}. If the two were exchanged, this is a leak: make sure "
+            "which records were used."
+        )
     if not better:
         return "good", (
             f"None of {ran} did better than chance or than the same attack without the release. "
@@ -316,6 +323,8 @@ def finding_verdict(finding: Finding) -> tuple[str, str]:
     """A tone and a few words for one finding."""
     if finding.breaks_guarantee:
         return "bad", "above the ceiling"
+    if finding.worse_than_chance:
+        return "warn", "worse than chance"
     if not finding.better_than_chance:
         # Better than guessing, but no better than what is known without the release.
         known = finding.interval[0] > finding.chance

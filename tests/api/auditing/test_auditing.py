@@ -84,6 +84,45 @@ def test_a_record_says_that_its_noise_was_seeded() -> None:
     assert found.noise["secure"] is False
 
 
+def _damaged(lines: list[bytes], at: int, line: bytes) -> bytes:
+    return b"".join([*lines[:at], line + b"\n", *lines[at + 1 :]])
+
+
+def test_damaged_runs_are_refused_and_left_as_they_are(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"schema": PIXEL, "epsilon": 2, "runs": 40, "source": seeded(7)}
+    folder = tmp_path / "audit"
+    audit(Brightness(), **options, folder=folder)
+    file = folder / "runs.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    for content, told in (
+        (b"notes of somebody", "holds no audit"),
+        (b"[1]\nnotes", "holds no audit"),
+        (_damaged(lines, 0, b"\xbe"), "holds no audit"),
+        (_damaged(lines, 1, b"notes"), "line 2 of"),
+        (_damaged(lines, 1, b"\xbe\x00"), "line 2 of"),
+        (_damaged(lines, 1, b"[1]"), "line 2 of"),
+        (_damaged(lines, 1, b'{"key": "0", "run": 1}'), "line 2 of"),
+        (_damaged(lines, 1, b'{"key": "0", "run": {"features": [[1]]}}'), "not those of this"),
+        (_damaged(lines, 1, b'{"key": "0", "run": {"features": [[["x"], [1]]]}}'), "not those of"),
+        (_damaged(lines, 1, b'{"key": "0", "run": {}}'), "not those of this audit"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=told):
+            audit(Brightness(), **options, folder=folder)
+        assert file.read_bytes() == content
+
+
+def test_a_first_line_that_an_interruption_tore_is_written_anew(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"schema": PIXEL, "epsilon": 2, "runs": 40, "source": seeded(7)}
+    folder = tmp_path / "audit"
+    audit(Brightness(), **options, folder=folder)
+    file = folder / "runs.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole.partition(b"\n")[0][:50])
+    audit(Brightness(), **options, folder=folder)
+    assert file.read_bytes() == whole
+
+
 def test_an_interrupted_audit_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
     options: dict[str, Any] = {"schema": PIXEL, "epsilon": 2, "runs": 60, "source": seeded(7)}
     whole = audit(Brightness(), **options)
@@ -329,6 +368,20 @@ def test_an_honest_release_stands_and_one_of_the_rows_themselves_falls(seed: int
     assert found.broken
     assert found.epsilon > 1
     assert "decided at random" in found.assumption
+
+
+def test_exchanged_sides_of_a_leaky_release_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    members, others = halves(3)
+    release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
+    audit(release, members=others, non_members=members)
+    assert "exchanged" not in caplog.text
+    leaky = replace(release, artefact=replace(release.artefact, content=members))
+    found = audit(leaky, members=others, non_members=members)
+    assert found.epsilon == 0
+    assert "fewer than by luck" in caplog.text
+    assert "equal a member" not in caplog.text
+    audit(leaky, members=members, non_members=members.head(280))
+    assert "280 of 280 non-members that were compared equal a member" in caplog.text
 
 
 def test_a_record_and_a_page_of_a_release_hold_no_private_record(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def _release(
     progress: Progress,
 ) -> Audit:
     from sfumato.api.auditing.releases import audit_release
-    from sfumato.api.inputs import tell_same_rows
+    from sfumato.api.inputs import is_same, tell_same_rows, tell_shared_records
     from sfumato.api.judging import fit
 
     if members is None or non_members is None:
@@ -165,10 +165,13 @@ def _release(
             "Give records of both: members and non_members.",
         )
     tell_same_rows(members, non_members)
+    sides = [fit(data, release, spool, schema) for data in (members, non_members)]
+    if not is_same(members, non_members):
+        tell_shared_records(sides[0], sides[1])
     return audit_release(
         release,
-        fit(members, release, spool, schema),
-        fit(non_members, release, spool, schema),
+        sides[0],
+        sides[1],
         confidence=confidence,
         seed=seed,
         progress=progress,

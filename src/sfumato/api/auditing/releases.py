@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.api.auditing.canaries import FEWEST, is_swapped, judged
+from sfumato.api.auditing.canaries import FEWEST, SHARES, is_swapped, judged
 from sfumato.api.auditing.record import Audit, check_confidence, worst_case
 from sfumato.api.auditing.units import Unit
 from sfumato.attack import persons, targets
 from sfumato.attack.evidence import Evidence
 from sfumato.attack.loss import log_odds
 from sfumato.errors import InputError
+from sfumato.measure import audit as bounds
 from sfumato.measure import features
 from sfumato.measure.task import task_of
 from sfumato.publish.method import Progress
@@ -116,6 +118,7 @@ def audit_release(
         guessed = np.concatenate(scores)
         coins = np.repeat([True, False], [len(part) for part in scores])
         game = f"{len(scores[0])} members and {len(scores[1])} non-members"
+    _tell_exchanged(guessed, coins, np.random.default_rng(seed))
     progress(1, 1, "audited")
     return judged(
         f"{release.card.method['name']} (release {release.card.release_id[:12]})",
@@ -130,6 +133,21 @@ def audit_release(
         facts=game,
         started=started,
     )
+
+
+def _tell_exchanged(
+    scores: NDArray[np.float64], coins: NDArray[np.bool_], rng: np.random.Generator
+) -> None:
+    """Warns of guesses that are wrong more often than by luck: the bound is 0, and no comfort."""
+    from scipy.stats import binom
+
+    for guesses, right in bounds.guessed(scores, coins, SHARES, rng):
+        if binom.cdf(right, guesses, 0.5) < _UNLIKELY:
+            logging.getLogger("sfumato").warning(
+                f"of {guesses} guesses who was a member {right} are right, fewer than by luck: if "
+                "members and non-members were exchanged, this is a leak that the bound misses"
+            )
+            return
 
 
 def _by_coins(sizes: tuple[int, int], rng: np.random.Generator) -> list[NDArray[np.int64]]:

@@ -1,0 +1,62 @@
+"""Records on both sides are told; records that are merely alike are not."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sfumato.api.inputs import tell_shared_records
+from sfumato.attack.overlap import shared
+from sfumato.data import Categorical, ImageSet, Schema, Table
+
+FINE = Schema(tuple(Categorical(name, tuple(map(str, range(50)))) for name in "abcd"))
+COARSE = Schema((Categorical("a", ("x", "y")), Categorical("b", tuple(map(str, range(300))))))
+
+
+def table(schema: Schema, codes: NDArray[np.int64]) -> Table:
+    return Table.from_codes({c.name: codes[:, i] for i, c in enumerate(schema.columns)}, schema)
+
+
+def drawn(schema: Schema, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return np.stack([rng.integers(0, column.size, count) for column in schema.columns], axis=1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_records_on_both_sides_are_counted(share: float, rng: np.random.Generator) -> None:
+    inside, outside = drawn(FINE, 400, rng), drawn(FINE, 300, rng)
+    same = int(share * 300)
+    outside[:same] = inside[rng.permutation(400)[:same]]
+    assert shared(table(FINE, inside), table(FINE, rng.permutation(outside))) == (same, 300)
+
+
+def test_parts_of_one_source_whose_records_repeat_are_not_told(
+    rng: np.random.Generator,
+) -> None:
+    """60 splits in which most records have an equal on the other side; wrong below 1e-5."""
+    for _ in range(60):
+        size = int(rng.integers(20, 600))
+        inside, outside = drawn(COARSE, 300, rng), drawn(COARSE, size, rng)
+        assert shared(table(COARSE, inside), table(COARSE, outside)) is None
+
+
+def test_pictures_on_both_sides_are_told(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = rng.random((80, 1, 4, 4), dtype=np.float32)
+    half = [
+        ImageSet.from_arrays(images[at], np.zeros(len(at), np.int64), ("a", "b"))
+        for at in (np.arange(40), np.arange(10, 50), np.arange(40, 80))
+    ]
+    with caplog.at_level(logging.WARNING, "sfumato"):
+        tell_shared_records(half[0], half[2])
+        assert not caplog.records
+        tell_shared_records(half[0], half[1])
+    assert "30 of 40 non-members" in caplog.text
