@@ -70,6 +70,12 @@ def test_what_was_not_found_is_no_proof() -> None:
         assert said["tone"] == "good"
 
 
+def test_members_who_do_worse_than_others_are_not_called_exposed_without_a_doubt() -> None:
+    said = learns(finding("membership.loss", value=0.1, interval=(0.05, 0.2)))
+    assert "If the two were exchanged" in said["so"]
+    assert said["tone"] == "warn"
+
+
 @pytest.mark.parametrize(
     ("attack", "details", "named"),
     [

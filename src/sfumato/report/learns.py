@@ -90,6 +90,11 @@ def _so(finding: Finding, tone: str) -> str:
         )
     if tone == "good":
         return f"Nothing was learnt here about anybody in particular. {_WITHOUT}"
+    if finding.worse_than_chance:
+        return (
+            "People in the data do worse than others, by more than luck. If the two were exchanged, "
+            "the people in the data are exposed by this: make sure which records were used."
+        )
     if finding.ceiling is None:
         return (
             "The people in the data are exposed by this, and nothing is proven to limit how far a "

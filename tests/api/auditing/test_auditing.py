@@ -16,9 +16,11 @@ from tests.api.auditing.brightness import PIXEL, Brightness
 
 from sfumato.api import audit, publish
 from sfumato.api.auditing import neighbours
+from sfumato.api.auditing.methods import LEARNERS, finite
 from sfumato.api.auditing.units import Unit
 from sfumato.data import Categorical, ImageSchema, ImageSet, Schema, Table
 from sfumato.errors import InputError
+from sfumato.measure.audit import two_point
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.events import PureDpEvent
 from sfumato.privacy.guarantee import Central, Local
@@ -82,6 +84,18 @@ def test_an_audit_draws_the_methods_own_noise_and_never_the_seeded_one(
 def test_a_record_says_that_its_noise_was_seeded() -> None:
     found = audit(Brightness(), schema=PIXEL, epsilon=1, runs=40, source=seeded(0))
     assert found.noise["secure"] is False
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_run_that_breaks_on_one_data_set_tells_them_apart(value: float) -> None:
+    features = np.random.default_rng(0).normal(size=(400, 2, 3))
+    assert finite(features) is features
+    features[:, 1, 2] = value
+    one, other = finite(features).transpose(1, 0, 2)
+    assert two_point(one, other, 0.0, 0.001, LEARNERS) > 2
+    features[:, 0, 2] = value  # on both, it tells nothing
+    one, other = finite(features).transpose(1, 0, 2)
+    assert two_point(one, other, 0.0, 0.001, LEARNERS) == 0
 
 
 def _damaged(lines: list[bytes], at: int, line: bytes) -> bytes:

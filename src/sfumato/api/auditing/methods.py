@@ -45,6 +45,8 @@ Source = Callable[[int], "NoiseSource"]
 _Look = Callable[["Release", Transcript], NDArray[np.float64]]
 
 LEARNERS = (bounds.learn_linear, bounds.learn_ratio_of_levels, bounds.learn_column)
+_HUGE = 1e30
+"""In place of an infinity: learners square it and add."""
 _SECONDS = 5.0
 """Of runs are lost at most when an audit with a folder is interrupted."""
 
@@ -228,6 +230,7 @@ def _runs(
     array = _numbers((found + fresh)[:runs])
     if array.ndim != 3:
         raise _damaged()
+    array = finite(array)
     return array[:, 0], array[:, 1]
 
 
@@ -238,6 +241,25 @@ def _numbers(features: Any) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         return np.zeros(0)
     return array if array.ndim == 3 else np.zeros(0)
+
+
+def finite(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Features that can be compared: what is no number is 0, and is counted in one more column.
+
+    Nothing is above or below a NaN, so that a run which breaks on one of two data sets, and tells
+    them apart by that, would look like any other. Whether there is the column is seen in the pilot
+    runs, which are not judged.
+
+    Args:
+        features: (runs, 2, k) of each run on either side.
+    """
+    broken = ~np.isfinite(features)
+    if not broken.any():
+        return features
+    whole = np.nan_to_num(features, nan=0.0, posinf=_HUGE, neginf=-_HUGE)
+    if not broken[: max(2, int(len(features) * PILOT))].any():
+        return whole
+    return np.concatenate([whole, broken.sum(axis=2, keepdims=True, dtype=np.float64)], axis=2)
 
 
 def _damaged() -> InputError:
