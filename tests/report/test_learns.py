@@ -64,7 +64,8 @@ def test_what_was_not_found_is_no_proof() -> None:
     luck = finding("membership.loss", value=0.51, interval=(0.47, 0.55))
     assert "Nothing was learnt here about anybody" in learns(luck)["so"]
     shifted = learns(finding("membership.loss", baseline=0.8))
-    assert "As much is had without the release" in shifted["so"]
+    assert "not surely more than an attacker got without the release" in shifted["so"]
+    assert "or seem to by luck" in shifted["so"]  # the baseline is of few people, and has no bounds
     for said in (learns(luck), shifted):
         assert "No proof" in said["so"]
         assert said["tone"] == "good"

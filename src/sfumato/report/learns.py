@@ -85,15 +85,17 @@ def _so(finding: Finding, tone: str) -> str:
         return "This is more than the guarantee allows. Something is wrong: do not hand it over."
     if tone == "good" and finding.interval[0] > finding.chance:
         return (
-            "As much is had without the release: the two groups of people that the attack was "
-            f"tried on differ by themselves. {_WITHOUT}"
+            "That is not surely more than an attacker got without the release: the two groups of "
+            "people that the attack was tried on differ by themselves, or seem to by luck, and "
+            f"more people would tell which. {_WITHOUT}"
         )
     if tone == "good":
         return f"Nothing was learnt here about anybody in particular. {_WITHOUT}"
     if finding.worse_than_chance:
         return (
-            "People in the data do worse than others, by more than luck. If the two were exchanged, "
-            "the people in the data are exposed by this: make sure which records were used."
+            "People in the data do worse than others, by more than luck. If the two were "
+            "exchanged, the people in the data are exposed by this: make sure which records were "
+            "used."
         )
     if finding.ceiling is None:
         return (
