@@ -91,12 +91,13 @@ def _read(path: Path, file: int, header: dict[str, Any], noun: str) -> dict[str,
     if not whole and not first.startswith(torn):
         raise InputError(f"{path} holds no {noun}", "Choose another folder.")
     lines = [_values(line) for line in whole.splitlines()]
-    if lines and (lines[0] is None or f"sfumato_{noun}" not in lines[0]):
+    begun = lines[0] if lines else header
+    if begun is None or f"sfumato_{noun}" not in begun:
         raise InputError(
             f"{path} holds no {noun}, or its first line is damaged", "Choose another folder."
         )
-    if lines and lines[0] != header:
-        differ = [k for k in header if lines[0].get(k) != header[k]]
+    if begun != header:
+        differ = [k for k in header if begun.get(k) != header[k]]
         wording = "an audit" if noun == "audit" else f"a {noun}"
         raise InputError(
             f"{path.parent} holds {wording} of other {', '.join(differ)}",

@@ -209,7 +209,7 @@ def _runs(
     found: list[list[Any]] = []  # a run on either side each time
     chunk = 0
     while book is not None and (kept := book.get(str(chunk))) is not None:
-        features = kept.get("features")
+        features: Any = kept.get("features")
         if np.shape(_numbers(features))[1:2] != (2,):
             raise _damaged()
         found += features
