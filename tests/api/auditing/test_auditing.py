@@ -384,6 +384,11 @@ def test_an_honest_release_stands_and_one_of_the_rows_themselves_falls(seed: int
     assert "decided at random" in found.assumption
 
 
+def test_a_small_claim_is_not_printed_as_none_at_all() -> None:
+    found = audit(Brightness(), schema=PIXEL, epsilon=0.004, runs=40, source=seeded(0))
+    assert f"claims ε = 0.004 at δ = {found.claim.delta:g}; " in found.summary
+
+
 def test_exchanged_sides_of_a_leaky_release_are_told(caplog: pytest.LogCaptureFixture) -> None:
     members, others = halves(3)
     release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())

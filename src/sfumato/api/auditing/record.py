@@ -116,7 +116,7 @@ class Audit:
     @property
     def summary(self) -> str:
         """One plain sentence."""
-        claimed = "none" if self.claim.epsilon is None else f"{self.claim.epsilon:.2f}"
+        claimed = "none" if self.claim.epsilon is None else _figure(self.claim.epsilon)
         sure = f"with {100 * self.confidence:g} % confidence"
         found = f"ε is at least {self.epsilon:.2f} at δ = {self.claim.delta:g}"
         if self.adversary == "transcript":
@@ -130,8 +130,8 @@ class Audit:
                 f"{'; its trade-off curve is refuted' if self.refuted else ''}."
             )
         return (
-            f"The claim stands: {self.subject} claims ε = {claimed}; {sure}, {found}. A bound "
-            f"below the claim is no proof of it. {self.reach}"
+            f"The claim stands: {self.subject} claims ε = {claimed} at δ = {self.claim.delta:g}; "
+            f"{sure}, {found}. A bound below the claim is no proof of it. {self.reach}"
         )
 
     @property
@@ -154,6 +154,11 @@ class Audit:
     def to_json(self) -> str:
         """The record as JSON."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _figure(epsilon: float) -> str:
+    """Two decimals, or two digits where those would say 0."""
+    return f"{epsilon:.2f}" if epsilon >= 0.1 else f"{epsilon:.2g}"
 
 
 def worst_case(guarantee: Guarantee) -> Central | Local:
