@@ -362,8 +362,14 @@ def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> A
     cls = registry.find("method", method)
     if "preset" in chosen:
         chosen = {**_preset(method, cls, chosen.pop("preset")), **chosen}
-    if "device" in {f.name for f in fields(cls)}:
+    known = {f.name for f in fields(cls)}
+    if "device" in known:
         chosen.setdefault("device", device)
+    if "max_minutes" in chosen and "max_minutes" not in known:
+        raise InputError(
+            f"{method} does not train step by step, so no clock can stop it early",
+            "Leave out max_minutes (--max-minutes).",
+        )
     return registry.build("method", method, chosen)
 
 
