@@ -202,13 +202,13 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise() -> None:
         assert ran.stdout.split() == [expected, "False"]
 
 
-def test_a_method_that_no_clock_can_stop_says_so(
+def test_a_method_that_no_clock_bounds_says_so(
     sfumato: Command, people: Path, tmp_path: Path
 ) -> None:
     asked = ("publish", people, "--epsilon", 1, "--out", tmp_path / "release")
     ran = sfumato(*asked, "--method", "tables.independent", "--max-minutes", 3)
     assert ran.code == 2
-    assert "no clock can stop it early. Leave out max_minutes (--max-minutes)" in ran.err
+    assert "cannot be bounded by the clock. Leave out max_minutes (--max-minutes)" in ran.err
     assert not (tmp_path / "release").exists()
 
 

@@ -367,7 +367,7 @@ def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> A
         chosen.setdefault("device", device)
     if "max_minutes" in chosen and "max_minutes" not in known:
         raise InputError(
-            f"{method} does not train step by step, so no clock can stop it early",
+            f"{method} cannot be bounded by the clock",
             "Leave out max_minutes (--max-minutes).",
         )
     return registry.build("method", method, chosen)
