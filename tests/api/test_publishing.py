@@ -25,7 +25,7 @@ from sfumato.release.card import Card
 def test_publish_writes_a_release_that_loads_and_an_evaluation_beside_it(
     people_file: Path, tmp_path: Path
 ) -> None:
-    out, ledger = tmp_path / "release", tmp_path / "people.db"
+    out, ledger = tmp_path / ("r" * 244), tmp_path / "people.db"  # "….evaluation" just has room
     made = sfumato.publish(people_file, epsilon=1.0, out=out, ledger=ledger)
     release = sfumato.Release.load(out)
     assert release.card == made.card

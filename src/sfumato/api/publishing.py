@@ -368,7 +368,7 @@ def save_evaluation(
     """
     from sfumato.report import page
 
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
     try:
         (scratch / EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
         (scratch / "report.html").write_text(
