@@ -12,8 +12,8 @@ in all), ``compiled`` (the plain step under torch.compile; reported, not the mea
 ``vmap`` (torch.func's per-example gradients, no noise), and Opacus's hooks and ghost modes. A
 ratio is the median over rounds of a way's time over the fastest plain step's in the same round; the
 same of processor time stands beside it. Peak memory is the growth of the process's resident memory
-over two steps, the median of five processes of their own. ``differences`` compares the sums
-themselves (``step_oracles.py``).
+over two steps, the median of some processes of their own; the summary compares that of the two ways
+whose times it compares. ``differences`` compares the sums themselves (``step_oracles.py``).
 
 Each model is measured in a process of its own. ``--only`` takes some of the models or parts and
 leaves the others in the file as they were. On a shared machine ``--models`` splits the run.
@@ -40,7 +40,7 @@ import torch
 from step_ways import MODELS, ON_REQUEST, WAYS, Step, build, noise, prepare, ways_of
 
 PARTS = ("time", "memory", "differences")
-REPEATS = 5  # processes that memory is measured in: where threads allocate differs by a MiB
+REPEATS = 5  # processes that memory is measured in: what the C library keeps differs by a tenth
 FEWEST = 3  # rounds of every way, however slow
 ORACLE_BATCH = {"mlp": 64, "cnn28": 64, "cnn32": 32, "wrn16_4": 12, "transformer": 12}
 
@@ -160,27 +160,36 @@ def machine() -> dict[str, Any]:
     }
 
 
-def best(figures: dict[str, float], prefix: str) -> float | None:
-    return min((v for way, v in figures.items() if way.startswith(prefix)), default=None)
+def quickest(ratios: dict[str, float], prefix: str) -> str | None:
+    """Of the ways whose names begin so, the one that takes the least time."""
+    found = [way for way in ratios if way.startswith(prefix)]
+    return min(found, key=ratios.__getitem__, default=None)
 
 
 def judge(models: dict[str, Any]) -> dict[str, Any]:
-    """The figures that the models are judged by, each way in its faster layout."""
-    found: dict[str, Any] = {"ours": {}, "compiled": {}, "opacus_over_ours": {}, "memory": {}}
+    """The figures that the models are judged by.
+
+    Time and memory are of the same two ways: ours in the layout in which it is fastest, over the
+    plain step in the layout in which that is fastest. ``layouts`` names them; a model without times
+    is not judged.
+    """
+    parts = ("layouts", "ours", "compiled", "opacus_over_ours", "memory")
+    found: dict[str, Any] = {part: {} for part in parts}
     for name, entry in models.items():
-        times = entry.get("time")
-        if times:
-            own = best(times["ratios"], "ours")
-            found["ours"][name] = own
-            found["compiled"][name] = best(times["ratios"], "compiled")
-            theirs = best(times["ratios"], "opacus")
-            if own and theirs:
-                found["opacus_over_ours"][name] = round(theirs / own, 2)
-        memory = entry.get("memory")
-        if memory:
-            ours, plain = best(memory, "ours"), best(memory, "plain")
-            if ours and plain:
-                found["memory"][name] = round(ours / plain, 2)
+        times, memory = entry.get("time"), entry.get("memory", {})
+        own = quickest(times["ratios"], "ours") if times else None
+        if own is None:
+            continue
+        ratios, plain = times["ratios"], times["fastest_plain"]
+        found["layouts"][name] = [own, plain]
+        found["ours"][name] = ratios[own]
+        compiled, opacus = quickest(ratios, "compiled"), quickest(ratios, "opacus")
+        if compiled:
+            found["compiled"][name] = ratios[compiled]
+        if opacus:
+            found["opacus_over_ours"][name] = round(ratios[opacus] / ratios[own], 2)
+        if own in memory and plain in memory:
+            found["memory"][name] = round(memory[own] / memory[plain], 2)
     if found["ours"]:
         found["geometric_mean_of_ours"] = round(
             statistics.geometric_mean(found["ours"].values()), 3

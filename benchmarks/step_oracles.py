@@ -1,8 +1,11 @@
 """Whether the clipped sums of the models that :mod:`step` times are right.
 
-Against a loop over the examples, one backward pass each, and against Opacus, both in float64;
-and the float32 sums that are timed against the float64 loop. Figures are norms of differences over
-the norm of the sum, of all parameters together.
+Against a loop over the examples, one backward pass each, and against Opacus (of the transformer
+with its attention spelled out), both in float64; and the float32 sums that are timed against the
+float64 loop. Beside these stands what float32 alone does: the plain gradient of the losses, each
+times its factor, which is the clipped sum, by one ordinary backward pass over the batch
+(``plain_float32``), and how far ours is from it (``float32_from_plain``). Figures are norms of
+differences over the norm of the sum, of all parameters together.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import torch
-from step_ways import build, losses
+from step_ways import build, losses, spelled_out
 from torch import Tensor, nn
 
 from sfumato.learn.clipping import Flat
@@ -31,22 +34,32 @@ def loop(module: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[list[Sums]
     return found, torch.stack(norms)
 
 
-def clipped(found: list[Sums], norms: Tensor, bound: float) -> Sums:
+def clipped(found: list[Sums], factors: Tensor) -> Sums:
     """Their clipped sum."""
-    factors = Flat(bound).factors(norms[None])[0]
     return {
         name: torch.stack([f * one[name] for f, one in zip(factors, found, strict=True)]).sum(0)
         for name in found[0]
     }
 
 
+def plain(module: nn.Module, inputs: Tensor, targets: Tensor, factors: Tensor) -> Sums:
+    """The same sum as the gradient of one batch's losses, each times its factor."""
+    parameters = dict(module.named_parameters())
+    values = losses(module(inputs), targets)
+    total = (values * factors.to(values.dtype)).sum()
+    return dict(zip(parameters, torch.autograd.grad(total, list(parameters.values())), strict=True))
+
+
 def opacus(module: nn.Module, inputs: Tensor, targets: Tensor, bound: float) -> Sums:
     """The clipped sum of Opacus's per-example gradients, under our names."""
     from opacus import GradSampleModule
 
-    wrapped = GradSampleModule(module, loss_reduction="sum")
+    wrapped = GradSampleModule(spelled_out(module), loss_reduction="sum")
     losses(wrapped(inputs), targets).sum().backward()
-    samples = {k.removeprefix("_module."): p.grad_sample for k, p in wrapped.named_parameters()}
+    samples = {
+        k.removeprefix("_module.").replace("inward.", "in_proj_"): p.grad_sample
+        for k, p in wrapped.named_parameters()
+    }
     norms = torch.stack([s.flatten(1).square().sum(1) for s in samples.values()]).sum(0).sqrt()
     factors = Flat(bound).factors(norms[None])[0]
     return {k: torch.einsum("n,n...->...", factors, s) for k, s in samples.items()}
@@ -67,21 +80,22 @@ def differences(model: str, n: int) -> dict[str, float]:
     exact_inputs = inputs.double() if inputs.is_floating_point() else inputs
     found, norms = loop(module, exact_inputs, targets)
     bound = float(norms.median())
-    exact = clipped(found, norms, bound)
+    factors = Flat(bound).factors(norms[None])[0]
+    exact = clipped(found, factors)
     ours = Engine(module, losses, Flat(bound)).clipped_sum(exact_inputs, targets)
     result = {"loop_float64": distance(ours.gradients, exact)}
-    # Opacus clips attention only in its own form, which (1.6, batch first) gives other outputs.
-    if find_spec("opacus") and model != "transformer":
+    if find_spec("opacus"):
         theirs = opacus(module, exact_inputs, targets, bound)
         result["opacus_float64"] = distance(ours.gradients, theirs)
-    module = build(model, n, "cpu")[0]
-    single = Engine(module, losses, Flat(bound)).clipped_sum(inputs, targets)
-    result["float32"] = distance(single.gradients, exact)
+    layouts = {"": torch.contiguous_format}
     if inputs.ndim == 4:
-        last = torch.channels_last
-        module = module.to(memory_format=last)
-        single = Engine(module, losses, Flat(bound)).clipped_sum(
-            inputs.contiguous(memory_format=last), targets
-        )
-        result["float32_channels_last"] = distance(single.gradients, exact)
+        layouts["_channels_last"] = torch.channels_last
+    for suffix, layout in layouts.items():
+        module = build(model, n, "cpu")[0].to(memory_format=layout)
+        laid_out = inputs.contiguous(memory_format=layout)
+        single = Engine(module, losses, Flat(bound)).clipped_sum(laid_out, targets).gradients
+        batch = plain(module, laid_out, targets, factors)
+        result["float32" + suffix] = distance(single, exact)
+        result["plain_float32" + suffix] = distance(batch, exact)
+        result["float32_from_plain" + suffix] = distance(single, batch)
     return {name: float(f"{value:.2g}") for name, value in result.items()}

@@ -99,6 +99,41 @@ class Encoder(nn.Module):
         return out
 
 
+class Attention(nn.Module):
+    """A self-attention of torch's, spelled out in linear layers with the same weights.
+
+    What Opacus 1.6 replaces attention by computes something else if the batch comes first: it reads
+    (heads of the batch, position, width of a head) as (batch, position, width).
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        width, self.heads = attention.embed_dim, attention.num_heads
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        self.inward = nn.Linear(width, 3 * width, dtype=weight.dtype, device=weight.device)
+        self.out_proj = attention.out_proj
+        with torch.no_grad():
+            self.inward.weight.copy_(weight)
+            self.inward.bias.copy_(bias)
+        # What an encoder layer asks its attention for; none of it is true of this one.
+        self.batch_first, self._qkv_same_embed_dim, self.in_proj_bias = True, False, None
+
+    def forward(self, values: Tensor, *_: Tensor, **__: object) -> tuple[Tensor, None]:
+        """values: (n, T, width)."""
+        n, positions, width = values.shape
+        parts = self.inward(values).view(n, positions, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(*parts).transpose(1, 2)
+        return self.out_proj(seen.reshape(n, positions, width)), None
+
+
+def spelled_out(module: nn.Module) -> nn.Module:
+    """The module, whose attention is now layers that Opacus can clip; the outputs are the same."""
+    for layer in module.modules():
+        if isinstance(layer, nn.TransformerEncoderLayer):
+            layer.self_attn = Attention(layer.self_attn)  # type: ignore[assignment]
+    return module
+
+
 def images(n: int, channels: int, size: int) -> Tensor:
     return torch.randn(n, channels, size, size)
 
@@ -223,6 +258,8 @@ WAYS: dict[str, Callable[[nn.Module, Tensor, Tensor], Step]] = {
     "vmap": vmapped,
     "opacus_hooks": lambda m, x, y: opacus(m, x, y, "hooks"),
     "opacus_ghost": lambda m, x, y: opacus(m, x, y, "ghost"),
+    "opacus_hooks_spelled_out": lambda m, x, y: opacus(spelled_out(m), x, y, "hooks"),
+    "opacus_ghost_spelled_out": lambda m, x, y: opacus(spelled_out(m), x, y, "ghost"),
 }
 
 ON_REQUEST = ("engine_compiled",)
@@ -250,7 +287,10 @@ def build(model: str, n: int | None, device: str) -> tuple[nn.Module, Tensor, Te
 def ways_of(model: str, names: list[str]) -> Iterator[str]:
     """Those that make sense for a model."""
     for name in names:
-        if "channels_last" not in name or model not in ("mlp", "transformer"):
+        images = model not in ("mlp", "transformer")
+        if (images or "channels_last" not in name) and (
+            model == "transformer" or "spelled_out" not in name
+        ):
             yield name
 
 

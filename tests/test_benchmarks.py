@@ -114,3 +114,26 @@ def test_a_run_that_took_too_much_is_recorded_with_what_it_used() -> None:
     assert held["failed"] == "MemoryError"
     assert held["used"]["peak_mebibytes"] < 1024
     assert set(module.watched([sys.executable, "-c", ""], 60.0)) == set(held["used"])
+
+
+def timed(ratios: dict[str, float], fastest: str, memory: dict[str, float]) -> dict[str, Any]:
+    return {"time": {"ratios": ratios, "fastest_plain": fastest}, "memory": memory}
+
+
+def test_a_steps_memory_is_of_the_layouts_whose_times_are_judged() -> None:
+    entry = timed(
+        {"plain": 1.3, "plain_last": 1.0, "ours": 1.6, "ours_last": 1.2, "opacus_ghost": 3.0},
+        "plain_last",
+        {"plain": 20.0, "plain_last": 16.0, "ours": 12.0, "ours_last": 18.0},
+    )
+    found = bench("step").judge({"cnn": entry, "mlp": {"memory": {"plain": 1.0, "ours": 1.0}}})
+    assert found["layouts"] == {"cnn": ["ours_last", "plain_last"]}
+    assert found["ours"] == {"cnn": 1.2}
+    assert found["memory"] == {"cnn": 1.12}
+    assert found["opacus_over_ours"] == {"cnn": 2.5}
+    assert found["compiled"] == {}
+
+
+def test_the_committed_summary_of_steps_is_that_of_its_models() -> None:
+    found = json.loads((FOLDER / "results" / "step.json").read_text(encoding="utf-8"))
+    assert found["summary"] == bench("step").judge(found["models"])

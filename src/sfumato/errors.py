@@ -40,6 +40,12 @@ class LedgerError(SfumatoError):
     exit_code = 4
 
 
+class UnwrittenError(SfumatoError):
+    """A release that was paid for and could not be written. Its debit stands."""
+
+    exit_code = 7
+
+
 class MissingExtraError(SfumatoError):
     """An optional dependency that is not installed."""
 

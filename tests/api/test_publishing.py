@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import sfumato
 from sfumato.api.publishing import evaluation_path, plan
 from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
-from sfumato.errors import BudgetError, InputError
+from sfumato.errors import BudgetError, InputError, UnwrittenError
 from sfumato.measure.evaluation import Evaluation
 from sfumato.privacy.ledger import Ledger
 from sfumato.publish.tables.marginal_trees import Marginals
@@ -24,7 +25,7 @@ from sfumato.release.card import Card
 def test_publish_writes_a_release_that_loads_and_an_evaluation_beside_it(
     people_file: Path, tmp_path: Path
 ) -> None:
-    out, ledger = tmp_path / "release", tmp_path / "people.db"
+    out, ledger = tmp_path / ("r" * 244), tmp_path / "people.db"  # "….evaluation" just has room
     made = sfumato.publish(people_file, epsilon=1.0, out=out, ledger=ledger)
     release = sfumato.Release.load(out)
     assert release.card == made.card
@@ -166,6 +167,39 @@ def test_a_run_that_dies_after_its_debit_leaves_the_debit_and_no_release(
     assert len(ledger.entries()) == 1
     assert ledger.verify() == []
     assert not [p for p in tmp_path.iterdir() if "release" in p.name]
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_release_that_finds_no_room_is_said_to_be_paid_for(
+    people_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: bool
+) -> None:
+    """Every other error about input says that nothing was spent."""
+    ledger = Ledger.open(tmp_path / "people.db")
+    small = {"method": "tables.gan", "settings": {"epochs": 0.2, "hidden": 2}} if checkpoint else {}
+    work = tmp_path / "work" if checkpoint else None
+
+    def publish() -> Any:
+        return sfumato.publish(
+            people_file,
+            epsilon=1.0,
+            out=tmp_path / "release",
+            ledger=ledger,
+            evaluate=False,
+            checkpoint=work,
+            **small,  # type: ignore[arg-type]
+        )
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "save", full)
+        again = "goes on from its checkpoint" if checkpoint else "debited anew"
+        with pytest.raises(UnwrittenError, match=f"No space.*paid for.*entry 1.*{again}"):
+            publish()
+    assert not [p for p in tmp_path.iterdir() if "release" in p.name]
+    publish()
+    assert len(ledger.entries()) == (1 if checkpoint else 2)
 
 
 def test_figures_that_cannot_be_computed_fail_before_the_debit(

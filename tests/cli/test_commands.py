@@ -43,7 +43,7 @@ def people(tmp_path: Path) -> Path:
 
 
 def test_the_way_from_a_file_to_an_attacked_release(
-    sfumato: Command, people: Path, tmp_path: Path
+    sfumato: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, ledger = tmp_path / "release", tmp_path / "people.db"
     ran = sfumato("publish", people, "--epsilon", 1, "--out", out, "--ledger", ledger)
@@ -69,9 +69,15 @@ def test_the_way_from_a_file_to_an_attacked_release(
     assert measured.code == 0, measured.err
     assert "one-way mean" in measured.out
 
+    monkeypatch.setenv("COLUMNS", "80")
     shown = sfumato("ledger", "show", ledger)
     assert shown.code == 0
+    (entry,) = json.loads(sfumato("ledger", "show", ledger, "--json").out)["entries"]
     assert "tables.marginals" in shown.out
+    assert entry["time"][:16].replace("T", " ") in shown.out
+    assert entry["release_id"][:12] not in shown.out
+    monkeypatch.setenv("COLUMNS", "200")
+    assert entry["release_id"][:12] in sfumato("ledger", "show", ledger).out
     assert sfumato("ledger", "verify", ledger).code == 0
     exported = json.loads(sfumato("ledger", "export", ledger).out)
     assert len(exported["entries"]) == 1
@@ -199,6 +205,16 @@ def test_threads_that_wait_sleep_unless_the_user_says_otherwise() -> None:
             check=True,
         )
         assert ran.stdout.split() == [expected, "False"]
+
+
+def test_a_method_that_no_clock_bounds_says_so(
+    sfumato: Command, people: Path, tmp_path: Path
+) -> None:
+    asked = ("publish", people, "--epsilon", 1, "--out", tmp_path / "release")
+    ran = sfumato(*asked, "--method", "tables.independent", "--max-minutes", 3)
+    assert ran.code == 2
+    assert "cannot be bounded by the clock. Leave out max_minutes (--max-minutes)" in ran.err
+    assert not (tmp_path / "release").exists()
 
 
 def test_compare_writes_a_table_and_a_page(sfumato: Command, people: Path, tmp_path: Path) -> None:

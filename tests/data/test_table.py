@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import resource
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sfumato.data import Axis, Categorical, ImageSchema, Numeric, Schema, Table, load_released
+from sfumato.data import (
+    Axis,
+    Categorical,
+    ImageSchema,
+    Numeric,
+    Schema,
+    Table,
+    load_released,
+    writing,
+)
 from sfumato.data import rows as rows_module
 from sfumato.data.sources import Head, ParquetSource, Subset
 from sfumato.errors import InputError
@@ -98,6 +109,20 @@ def test_rows_come_back_in_the_input_types(table):
         "kids": "int64",
         "ill": "bool",
     }
+
+
+def test_a_file_that_grows_too_large_is_told_as_the_system_tells_it(tmp_path):
+    """What closes the file must not hide why it could not be written."""
+    schema = Schema((Numeric("a", 0, 10**6, 1),))
+    rng = np.random.default_rng(0)
+    batches = ({"a": rng.integers(0, 10**6, writing.GROUP)} for _ in range(4))
+    least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, most))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            writing.write(tmp_path / "a.parquet", schema, batches)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
 
 
 def test_a_saved_table_is_read_back_the_same(table, tmp_path):

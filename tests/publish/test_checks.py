@@ -33,6 +33,13 @@ def test_numbers_from_an_open_interval() -> None:
         checks.number("rate", 0, 0, closed=False)
 
 
+@pytest.mark.parametrize("value", [1e300, 1e-300, -1e39, 10**40])
+def test_numbers_that_float32_cannot_hold(value: float) -> None:
+    checks.number("rate", 0, 0)
+    with pytest.raises(InputError, match=r"rate is .*Give a number between 1e-30 and 1e\+30"):
+        checks.number("rate", value, -math.inf)
+
+
 def test_names() -> None:
     checks.one_of("colour", "red", ("red", "blue"))
     with pytest.raises(InputError, match=r"colour is 'green'\. Use one of red, blue"):

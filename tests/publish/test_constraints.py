@@ -156,6 +156,29 @@ def test_attacks_are_not_credited_with_what_everybody_knows(tmp_path: Path) -> N
     assert not any(f.breaks_guarantee for f in release.evaluation.findings)
 
 
+@pytest.mark.parametrize("method", ["tables.independent", "tables.adaptive"])
+def test_combinations_that_together_exclude_a_value_are_kept_out(method: str) -> None:
+    """No new value of ``pregnant``, named last, makes a man of a row possible."""
+    columns = (Categorical("sex", ("female", "male")), Categorical("pregnant", ("no", "yes")))
+    rules = tuple({"sex": "male", "pregnant": answer} for answer in ("no", "yes"))
+    schema = Schema((*columns, Numeric("age", 0, 9, 1)), target="age", impossible=rules)
+    women = Table.from_codes({name: np.zeros(300, int) for name in schema.names}, schema)
+    made = constraints.calibrate(registry.build("method", method, {}), Budget(0.5), schema)
+    release = made(women, ledger=Ledger.in_memory())
+    assert set(release.data.to_pandas()["sex"]) == {"female"}
+
+
+def test_combinations_that_leave_no_row_are_refused_before_anything_is_paid_for() -> None:
+    columns = (Categorical("sex", ("female", "male")), Categorical("pregnant", ("no", "yes")))
+    pairs = [(sex, answer) for sex in ("female", "male") for answer in ("no", "yes")]
+    rules = tuple({"sex": sex, "pregnant": answer} for sex, answer in pairs)
+    schema = Schema((*columns, Numeric("age", 0, 9, 1)), target="age", impossible=rules)
+    with pytest.raises(InputError, match="contradict each other"):
+        constraints.calibrate(
+            registry.build("method", "tables.independent", {}), Budget(1.0), schema
+        )
+
+
 @pytest.mark.filterwarnings("ignore:no ledger")
 def test_settings_that_leave_nothing_are_refused() -> None:
     names = SCHEMA.names

@@ -222,6 +222,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_spent(
         check_new(tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_refused_before_anything_is_spent(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InputError, match="cannot make"):
+        check_new(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["data.parquet", "schema.yaml", "weights.safetensors"])
 def test_an_altered_file_is_found(name: str, make: Make, tmp_path: Path) -> None:
     make(tensors=True).save(tmp_path / "out")

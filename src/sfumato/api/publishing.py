@@ -15,7 +15,7 @@ from sfumato import registry
 from sfumato.api.choosing import choose
 from sfumato.api.inputs import Inputs, account_of, check_public, resolve
 from sfumato.data.persons import KEY_BYTES
-from sfumato.errors import InputError
+from sfumato.errors import InputError, UnwrittenError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated, Progress, silent
@@ -195,6 +195,7 @@ def publish(
     Raises:
         InputError: If anything named is unknown, missing or out of range. Nothing is spent.
         BudgetError: If the ledger's ceiling refuses. Nothing is spent or written.
+        UnwrittenError: If the release is paid for and cannot be written, as on a full disk.
 
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
@@ -239,10 +240,8 @@ def publish(
         workspace=None if checkpoint is None else Path(checkpoint).expanduser(),
     )
     if folder is not None:
-        from sfumato.report import page
-
         # The release is safe on disk before it is evaluated: that can take minutes.
-        release = release.save(folder, report=page)
+        release = written(release, folder, kept=checkpoint is not None)
         if checkpoint is not None:
             shutil.rmtree(Path(checkpoint).expanduser())
     if evaluate and inputs.held_out is not None:
@@ -260,6 +259,8 @@ def publish(
         if evaluation_folder is not None:
             save_evaluation(release, evaluation, evaluation_folder)
         if disclose_evaluation and folder is not None:
+            from sfumato.report import page
+
             release.disclose(evaluation.to_json(), page(release, evaluation))
         release = replace(release, evaluation=evaluation)
     return release
@@ -285,6 +286,33 @@ def train(data: DataLike, *, epsilon: float, method: str = "auto", **options: An
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
     return publish(data, epsilon=epsilon, method=method, gives="model", **options)
+
+
+def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
+    """The release in its folder.
+
+    Args:
+        release: Paid for.
+        folder: Not there yet.
+        kept: Whether a checkpoint holds what was drawn.
+
+    Raises:
+        UnwrittenError: If it cannot be written.
+    """
+    from sfumato.report import page
+
+    try:
+        return release.save(folder, report=page)
+    except InputError as error:
+        again = (
+            "Make room: the same command goes on from its checkpoint and pays nothing anew."
+            if kept
+            else "Make room; publishing anew is debited anew."
+        )
+        entry = release.card.ledger["sequence"]
+        raise UnwrittenError(
+            f"{error.problem}, and the release is paid for (ledger entry {entry})", again
+        ) from None
 
 
 def evaluation_path(release: str | Path) -> Path:
@@ -340,7 +368,7 @@ def save_evaluation(
     """
     from sfumato.report import page
 
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
     try:
         (scratch / EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
         (scratch / "report.html").write_text(
@@ -362,8 +390,14 @@ def configure(method: str, settings: Mapping[str, Any] | None, device: str) -> A
     cls = registry.find("method", method)
     if "preset" in chosen:
         chosen = {**_preset(method, cls, chosen.pop("preset")), **chosen}
-    if "device" in {f.name for f in fields(cls)}:
+    known = {f.name for f in fields(cls)}
+    if "device" in known:
         chosen.setdefault("device", device)
+    if "max_minutes" in chosen and "max_minutes" not in known:
+        raise InputError(
+            f"{method} cannot be bounded by the clock",
+            "Leave out max_minutes (--max-minutes).",
+        )
     return registry.build("method", method, chosen)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.api.inputs import account_of, resolve
-from sfumato.api.publishing import one_process
+from sfumato.api.publishing import one_process, written
 from sfumato.api.variants import Variant
 from sfumato.attack.feedback import Generator
 from sfumato.errors import InputError
@@ -102,6 +102,7 @@ def select(
         InputError: If anything named is unknown, missing or out of range. Nothing is spent.
         BudgetError: If the ledger's ceiling refuses. Nothing is spent.
         NothingSelectedError: If no trial passed. The budget is spent, nothing is written.
+        UnwrittenError: If the release is paid for and cannot be written, as on a full disk.
 
     Guarantee: what ``release.card.proven`` says, for the whole selection.
     """
@@ -131,11 +132,7 @@ def select(
         label=folder.name if folder else inputs.name,
     )
     release = as_picked(made, calibrated)
-    if folder is None:
-        return release
-    from sfumato.report import page
-
-    return release.save(folder, report=page)
+    return release if folder is None else written(release, folder)
 
 
 def _try_out(judge: Any, facts: Any) -> None:

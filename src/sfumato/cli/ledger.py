@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sfumato.privacy.ledger import Ledger
 
 app = typer.Typer(help="What was spent on a data set, and what is left.", no_args_is_help=True)
+_WIDE = 110
+"""Letters a line from which a release's id has room."""
 LedgerFile = Annotated[
     str, typer.Argument(metavar="LEDGER", help="A ledger's file, or the name of its data set.")
 ]
@@ -26,16 +28,21 @@ def show(ledger: LedgerFile, as_json: AsJson = False) -> None:
     if as_json:
         output.emit(opened.export())
         return
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
-    table = Table("#", "time", "what", "method", "release", "guarantee")
+    # What people look for is never cut; a release's id takes room that narrow windows lack.
+    wide = output.width() >= _WIDE
+    columns = (Column("#", no_wrap=True), Column("time (UTC)", no_wrap=True), "what")
+    more = ("release",) if wide else ()
+    table = Table(*columns, Column("method", no_wrap=True), *more, "guarantee", box=SIMPLE_HEAD)
     for entry in opened.entries():
         table.add_row(
             str(entry.sequence),
-            entry.time,
+            entry.time[:16].replace("T", " "),
             entry.label or entry.kind,
             entry.method or "–",
-            (entry.release_id or "–")[:12],
+            *([(entry.release_id or "–")[:12]] if wide else []),
             entry.describe(),
         )
     output.say(table)

@@ -161,6 +161,13 @@ def say(*what: Any) -> None:
     Console(highlight=False, soft_wrap=True).print(*what)
 
 
+def width() -> int:
+    """Letters a line of the window."""
+    from rich.console import Console
+
+    return Console().width
+
+
 def plain(text: str) -> None:
     """Prints text as it is on standard output."""
     typer.echo(text)

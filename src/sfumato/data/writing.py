@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -55,6 +56,12 @@ class Writer:
         if self._writer is not None:
             self._writer.close()
 
+    def abandon(self) -> None:
+        """Lets go of the file where it is to be no table: what was wrong is told elsewhere."""
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
+
     def _flush(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -76,8 +83,10 @@ def write(path: Path, schema: Schema, batches: Iterable[Mapping[str, NDArray[Any
     try:
         for codes in batches:
             writer.add(codes)
-    finally:
         writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
 
 
 def same_file(file: Path, path: Path) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
 
 DEVICES = ("auto", "cpu", "cuda")
+_SMALLEST, _LARGEST = 1e-30, 1e30
 
 
 def whole(name: str, value: object, least: int) -> None:
@@ -24,12 +25,19 @@ def whole(name: str, value: object, least: int) -> None:
 def number(
     name: str, value: object, low: float, high: float = math.inf, *, closed: bool = True
 ) -> None:
-    """Refuses what is no finite number from ``low`` (above it if not closed) to ``high``."""
+    """Refuses what is no finite number from ``low`` (above it if not closed) to ``high``.
+
+    Numbers that float32, in which networks compute, takes for 0 or for infinite are refused too.
+    """
     fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not (fine and low <= value <= high and (closed or value > low)):  # type: ignore[operator]
         from_low = f"from {low:g}" if closed else f"above {low:g}"
         upto = f" to {high:g}" if high < math.inf else ""
         raise InputError(f"{name} is {value!r}", f"Give a number {from_low}{upto}.")
+    if value != 0 and not _SMALLEST <= abs(value) <= _LARGEST:  # type: ignore[arg-type]
+        raise InputError(
+            f"{name} is {value!r}", f"Give a number between {_SMALLEST:g} and {_LARGEST:g}."
+        )
 
 
 def optional(method: object, **least: int) -> None:

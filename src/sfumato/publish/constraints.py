@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
     from sfumato.release.release import Artefact
 
-_ROUNDS = 50
+_ROUNDS = 200
+_PREFERRED = 20  # rounds in which no column but the preferred one is drawn anew
+_TRIED = 1 << 10  # made-up rows that show whether the combinations leave anything
 _ROWS = 1 << 16
 Codes = dict[str, NDArray[np.int64]]
 
@@ -45,7 +47,7 @@ def calibrate(method: Method, budget: Budget, facts: Any) -> Calibrated:
     Takes and refuses what :func:`sfumato.publish.units.calibrate` does, which it is built on.
 
     Raises:
-        InputError: Or if every column is passed through.
+        InputError: Or if every column is passed through, or no values are possible.
     """
     passed = tuple(getattr(facts, "pass_through", ()))
     rules = tuple(getattr(facts, "impossible", ()))
@@ -68,6 +70,8 @@ def calibrate(method: Method, budget: Budget, facts: Any) -> Calibrated:
                 f"impossible {rule} is of columns that are passed through as they are",
                 "Take it out, or let a column be published with noise.",
             )
+    if rules:
+        _check_possible(facts)
     if copied or rules:
         aligned = made.plan.get("aligned") is True
         made = replace(made, run=_Kept(made.run, facts, copied, aligned))
@@ -90,6 +94,17 @@ def _caveats(
         )
     if rules:
         yield f"In no released row: {'; '.join(map(str, rules))}."
+
+
+def _check_possible(facts: Schema) -> None:
+    """Refuses combinations that contradict each other, by rows that are nobody's.
+
+    Raises:
+        InputError: If no values are found that are possible for each of them.
+    """
+    rng = np.random.default_rng(0)
+    rows = {column.name: rng.integers(column.size, size=_TRIED) for column in facts}
+    _Kept(None, facts, (), aligned=True).made_possible(rows, rng)
 
 
 def possible(table: Table, facts: Schema, seed: int) -> tuple[Table, int]:
@@ -181,12 +196,16 @@ class _Kept:
         for codes in even(made.codes_batches()):
             if beside is not None:
                 codes |= next(beside)
-            changed += self._without_impossible(codes, rng)
+            changed += self.made_possible(codes, rng)
             collector.add(codes)
         return collector.table(), changed
 
-    def _without_impossible(self, codes: Codes, rng: np.random.Generator) -> int:
-        """Changes the rows that have an impossible combination; how many there were."""
+    def made_possible(self, codes: Codes, rng: np.random.Generator) -> int:
+        """Changes the rows that have an impossible combination; how many there were.
+
+        Raises:
+            InputError: If no values are found that are possible.
+        """
         bad = self._impossible(codes)
         if not bad.any():
             return 0
@@ -207,14 +226,17 @@ class _Kept:
         """Draws one value of each impossible combination anew, until there is none.
 
         The value of the column that is named last and neither copied nor the target, uniformly
-        among those that the combination does not name.
+        among those that the combination does not name. Where combinations exclude every value of
+        that column between them, it is in time that of any column which is not copied.
         """
         target = self.facts.target
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS):
             for rule in self.facts.impossible:
                 bad = np.flatnonzero(rule.where(codes, self.facts))
                 free = [n for n in rule.values if n not in self.copied]
                 name = next((n for n in reversed(free) if n != target), None) or free[-1]
+                if turn >= _PREFERRED:
+                    name = free[int(rng.integers(len(free)))]
                 allowed = np.flatnonzero(~rule.forbidden(self.facts[name]))
                 codes[name][bad] = rng.choice(allowed, size=len(bad))
             if not self._impossible(codes).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -221,9 +222,12 @@ def check_new(path: str | Path) -> Path:
                 f"{final} already exists", "Choose another folder; releases never mix."
             )
         final.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):
+            final.lstat()  # tells of names that are too long
+    except (OSError, ValueError) as error:  # a name with a null character
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"cannot make {final} ({error.strerror})", "Choose another folder."
+            f"cannot make {str(final)!r} ({reason})", "Choose another folder."
         ) from None
     if not os.access(final.parent, os.W_OK):
         raise InputError(f"{final.parent} is not writable", "Choose another folder.")

@@ -53,6 +53,14 @@ def test_takes_the_less_noisy_of_both_mechanisms() -> None:
     assert pure.run.noise.scale == pytest.approx(60)
 
 
+@pytest.mark.parametrize("method", ["tables.independent", "tables.marginals"])
+def test_a_budget_beyond_what_can_be_drawn_or_told_apart_is_still_met(method: str) -> None:
+    for budget in (Budget(1e4, 1e-6), Budget(500, 1e-3), Budget(1e-3, 1e-9)):
+        made = registry.build("method", method, {}).calibrate(budget, wide(5))
+        assert 0 < made.guarantee.epsilon() <= budget.epsilon
+        assert made.guarantee.epsilon() > min(0.99 * budget.epsilon, 100)
+
+
 def test_noise_falls_as_epsilon_grows(schema: Schema) -> None:
     """Battery 2."""
     scales = [

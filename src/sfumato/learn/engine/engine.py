@@ -26,7 +26,7 @@ Loss = Callable[[Any, Any], Tensor]
 
 # The automatic chunk: what is recorded of a chunk should stay in cache on a CPU, and fill a GPU.
 _FIRST_CHUNK = 16
-_CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
+_CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 2 << 30}
 _LONGEST_CHUNK = 1024
 # With more records than this a batch is taken in two chunks at least.
 _WHOLE_BYTES = 4 << 20
@@ -178,7 +178,10 @@ class Engine:
             longest = min(longest, -(-n // 2))
         # The first chunk is there to measure; what it needs is not what the others will.
         self._pool.rows = min(longest, n) if self._bytes or self._chunk else 0
-        return -(-left // -(-left // longest))
+        # After a first chunk, parts of the whole batch, as in the steps to come: what was taken for
+        # a length that does not come again would stay with the allocator.
+        whole = n if self._chunk is None else left
+        return min(left, -(-whole // -(-whole // longest)))
 
     def _look(self) -> Survey:
         """The module as it stands now."""

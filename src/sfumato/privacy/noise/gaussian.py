@@ -114,7 +114,7 @@ def check_stddev(stddev: float) -> float:
     if not MIN_STDDEV <= stddev <= MAX_STDDEV:
         raise InputError(
             f"a Gaussian stddev is {stddev!r} grid steps",
-            f"Give {MIN_STDDEV:g} to {MAX_STDDEV:g}; choose a coarser or a finer grid.",
+            f"Give {MIN_STDDEV:g} to {MAX_STDDEV:g}; choose another epsilon or grid.",
         )
     return float(stddev)
 

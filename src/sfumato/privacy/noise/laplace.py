@@ -174,6 +174,6 @@ def check_scale(scale: float) -> float:
     if not MIN_SCALE <= scale <= MAX_SCALE:
         raise InputError(
             f"a Laplace scale is {scale!r} grid steps",
-            f"Give {MIN_SCALE:g} to {MAX_SCALE:g}; choose a coarser or a finer grid.",
+            f"Give {MIN_SCALE:g} to {MAX_SCALE:g}; choose another epsilon or grid.",
         )
     return float(scale)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sfumato.data.facts import Fact
+from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
@@ -130,17 +131,21 @@ def _mechanism(budget: Budget, tables: int) -> DiscreteGaussian | DiscreteLaplac
     from sfumato.privacy import events
     from sfumato.privacy.calibration import calibrate, calibrate_gaussian
     from sfumato.privacy.mechanisms import DiscreteGaussian, DiscreteLaplace
+    from sfumato.privacy.noise.laplace import MIN_SCALE
 
     laplace = DiscreteLaplace.calibrate(Budget(budget.epsilon), tables, Neighbours.ADD_REMOVE)
-    if budget.delta == 0:
+    if budget.delta == 0 or laplace.scale == MIN_SCALE:
         return laplace
     guess = calibrate_gaussian(budget, Neighbours.ADD_REMOVE, steps=tables)
-    stddev = calibrate(
-        lambda value: events.repeat(events.DiscreteGaussianDpEvent(value, 1, "cell"), tables),
-        budget,
-        Neighbours.ADD_REMOVE,
-        (guess / 4, guess * 4),
-    )
+    try:
+        stddev = calibrate(
+            lambda value: events.repeat(events.DiscreteGaussianDpEvent(value, 1, "cell"), tables),
+            budget,
+            Neighbours.ADD_REMOVE,
+            (guess / 4, guess * 4),
+        )
+    except InputError:  # so small a budget that the accountant's grid tells no noise from another
+        return laplace
     # The variance of Laplace noise is twice its squared scale.
     if 2 * laplace.scale**2 < stddev**2:
         return laplace

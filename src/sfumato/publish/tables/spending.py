@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.mechanisms import DiscreteGaussian, DiscreteLaplace, NoisyMax
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.noise.gaussian import MIN_STDDEV
+from sfumato.privacy.noise.laplace import MIN_SCALE
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -73,6 +76,8 @@ def variance(noise: Noise) -> float:
 def divide(budget: Budget, features: int, choosing: float, pairs: float) -> Spending:
     """The least noise that the budget allows, with Laplace or Gaussian counts.
 
+    Never below what can be drawn: there, epsilon is simply smaller than asked for.
+
     Args:
         budget: The whole.
         features: How many are counted.
@@ -80,9 +85,12 @@ def divide(budget: Budget, features: int, choosing: float, pairs: float) -> Spen
         pairs: Share for the rounds' counts; the rest is for the first counts.
     """
     laplace = _calibrated(Budget(budget.epsilon), features, choosing, pairs)
-    if budget.delta == 0:
+    if budget.delta == 0 or laplace.first.scale == MIN_SCALE:  # type: ignore[union-attr]
         return laplace
-    gaussian = _calibrated(budget, features, choosing, pairs)
+    try:
+        gaussian = _calibrated(budget, features, choosing, pairs)
+    except InputError:  # so small a budget that the accountant's grid tells no noise from another
+        return laplace
     return min(laplace, gaussian, key=lambda spending: variance(spending.first))
 
 
@@ -104,11 +112,11 @@ def _laplace(scale: float, features: int, choosing: float, pairs: float) -> Spen
     """Shares of epsilon, which adds up over everything."""
     rounds = features - 1
     if rounds == 0:
-        return Spending(DiscreteLaplace(scale, 1), None, None, 1)
+        return Spending(_laplace_noise(scale, 1), None, None, 1)
     return Spending(
-        DiscreteLaplace(scale * features / (1 - choosing - pairs), features),
+        _laplace_noise(scale * features / (1 - choosing - pairs), features),
         NoisyMax(choosing / rounds / scale, 1.0),
-        DiscreteLaplace(scale * rounds / pairs, rounds),
+        _laplace_noise(scale * rounds / pairs, rounds),
         features,
     )
 
@@ -117,13 +125,21 @@ def _gaussian(scale: float, features: int, choosing: float, pairs: float) -> Spe
     """Shares of the squared epsilon of small losses, which adds up nearly."""
     rounds = features - 1
     if rounds == 0:
-        return Spending(DiscreteGaussian(scale, 1, "cell"), None, None, 1)
+        return Spending(_gaussian_noise(scale), None, None, 1)
     return Spending(
-        DiscreteGaussian(scale * math.sqrt(features / (1 - choosing - pairs)), 1, "cell"),
+        _gaussian_noise(scale * math.sqrt(features / (1 - choosing - pairs))),
         NoisyMax(math.sqrt(choosing / rounds) / scale, 1.0),
-        DiscreteGaussian(scale * math.sqrt(rounds / pairs), 1, "cell"),
+        _gaussian_noise(scale * math.sqrt(rounds / pairs)),
         features,
     )
+
+
+def _laplace_noise(scale: float, contribution: int) -> DiscreteLaplace:
+    return DiscreteLaplace(max(scale, MIN_SCALE), contribution)
+
+
+def _gaussian_noise(stddev: float) -> DiscreteGaussian:
+    return DiscreteGaussian(max(stddev, MIN_STDDEV), 1, "cell")
 
 
 def _histograms(noise: Noise, count: int) -> DpEvent:
