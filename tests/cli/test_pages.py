@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from sfumato.api.publishing import configure
+from sfumato.api.configuring import configure
 from sfumato.cli.app import app
 from sfumato.cli.output import parse_settings
 

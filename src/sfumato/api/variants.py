@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sfumato.api.publishing import configure
+from sfumato.api.configuring import configure
 from sfumato.registry import outside_brackets, parse
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dp_accounting.pld import PLDAccountant
 
-from sfumato.api.publishing import configure
+from sfumato.api.configuring import configure
 from sfumato.errors import InputError
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.architectures import build, weights

@@ -196,7 +196,7 @@ def _method(
 ) -> Audit:
     from sfumato.api.auditing import canaries as by_canaries
     from sfumato.api.auditing import methods, neighbours
-    from sfumato.api.publishing import configure
+    from sfumato.api.configuring import configure
     from sfumato.privacy.budget import Budget
 
     method = configure(subject, settings, device) if isinstance(subject, str) else subject
