@@ -78,7 +78,12 @@ def test_the_way_from_a_file_to_an_attacked_release(
     assert entry["release_id"][:12] not in shown.out
     monkeypatch.setenv("COLUMNS", "200")
     assert entry["release_id"][:12] in sfumato("ledger", "show", ledger).out
-    assert sfumato("ledger", "verify", ledger).code == 0
+    assert sfumato("ledger", "verify", ledger, "--release", out).code == 0
+    another = ("--out", tmp_path / "other", "--ledger", tmp_path / "other.db", "--no-evaluate")
+    assert sfumato("publish", people, "--epsilon", 1, *another).code == 0
+    missed = sfumato("ledger", "verify", ledger, "--release", out, "--release", tmp_path / "other")
+    assert missed.code == 4
+    assert "is not in this ledger" in missed.err
     exported = json.loads(sfumato("ledger", "export", ledger).out)
     assert len(exported["entries"]) == 1
     for inside in (("export", ledger, "--out", out / "x"), ("ceiling", out / "x", "--epsilon", 1)):

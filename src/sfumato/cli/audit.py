@@ -131,17 +131,23 @@ def _print(found: object, folder: str | None) -> None:
     assert isinstance(found, Audit)
     table = Table("", "claimed", "at least")
     table.add_row(
-        f"ε at δ = {found.claim.delta:g}", _figure(found.claim.epsilon), _figure(found.epsilon)
+        f"ε at δ = {found.claim.delta:g}", _figure(found.claim.epsilon), _bound(found.epsilon)
     )
     if found.gaussian_epsilon is not None:
-        table.add_row("the same, as Gaussian noise leaks", "", _figure(found.gaussian_epsilon))
-    table.add_row("µ", _figure(found.claim.mu), _figure(found.mu))
+        table.add_row("the same, as Gaussian noise leaks", "", _bound(found.gaussian_epsilon))
+    table.add_row("µ", _figure(found.claim.mu), _bound(found.mu))
     output.say(table)
     colour = "bold red" if found.broken else "green"
     output.say(f"[{colour}]{'✗' if found.broken else '✓'} {escape(found.summary)}[/]")
     output.plain(found.assumption)
     if folder is not None:
         output.plain(f"Keep: {folder}/report.html")
+
+
+def _bound(value: float | None) -> str:
+    from sfumato.measure.intervals import rounded_down
+
+    return "–" if value is None else rounded_down(value, 3)
 
 
 def _figure(value: float | None) -> str:

@@ -56,10 +56,26 @@ def show(ledger: LedgerFile, as_json: AsJson = False) -> None:
 
 
 @app.command("verify")
-def verify(ledger: LedgerFile, as_json: AsJson = False) -> None:
-    """Check the hash chain and the file; exit code 4 if anything was altered."""
+def verify(
+    ledger: LedgerFile,
+    release: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--release", help="A release whose entry must be there; repeat it.", metavar="DIR"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the hash chain and the file; exit code 4 if anything was altered.
+
+    A ledger that was written anew as a whole is a chain, too: what was noted elsewhere, as on the
+    card of each release, must be in it (--release).
+    """
+    from sfumato.release.release import Release
+
     opened = _open(ledger)
-    problems = opened.verify()
+    cards = [Release.load(folder).card.ledger for folder in release or []]
+    problems = opened.verify(card["entry"] for card in cards if card)
     if as_json:
         output.emit({"whole": not problems, "problems": problems})
     if problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
@@ -244,3 +245,13 @@ def _score_interval(area: float, m: int, n: int, confidence: float) -> Interval:
 
     # At an area of exactly 0 or 1 the formula's error is 0 there, yet that area is observed.
     return edge(area, 0.0), edge(area, 1.0)
+
+
+def rounded_down(value: float, digits: int) -> str:
+    """A lower bound as it is printed: never above what was found.
+
+    >>> rounded_down(2.99951, 2), rounded_down(0.0, 3)
+    ('2.99', '0.000')
+    """
+    exact = Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR)
+    return f"{exact:f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sfumato.measure.intervals import rounded_down
 from sfumato.report import svg
 from sfumato.report.page import render
 
@@ -60,11 +61,11 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
     rows = {
         "Claimed ε": _figure(claim["epsilon"]),
         "at δ": f"{claim['delta']:g}",
-        "ε is at least": _figure(values["epsilon"]),
+        "ε is at least": _bound(values["epsilon"]),
         **_as_gaussian(values),
         "The most that this audit could have seen": _figure(values["most"]),
         "Claimed µ": _figure(claim["mu"]),
-        "µ is at least": _figure(values["mu"]),
+        "µ is at least": _bound(values["mu"]),
         "Claimed trade-off curve": "refuted" if values["refuted"] else "not refuted",
         "Confidence of all of this together": f"{100 * values['confidence']:g} %",
         "Neighbours": claim["neighbours"],
@@ -78,6 +79,10 @@ def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
 def _as_gaussian(values: Mapping[str, Any]) -> dict[str, str]:
     known = values["gaussian_epsilon"]
     return {} if known is None else {"the same, as Gaussian noise leaks": _figure(known)}
+
+
+def _bound(value: float | None) -> str:
+    return "none" if value is None else rounded_down(value, 3)
 
 
 def _figure(value: float | None) -> str:

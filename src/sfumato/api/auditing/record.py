@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
+from sfumato.measure.intervals import rounded_down
 
 if TYPE_CHECKING:
     from sfumato.privacy.guarantee import Central, Guarantee, Local
@@ -118,11 +119,11 @@ class Audit:
         """One plain sentence."""
         claimed = "none" if self.claim.epsilon is None else _figure(self.claim.epsilon)
         sure = f"with {100 * self.confidence:g} % confidence"
-        found = f"ε is at least {self.epsilon:.2f} at δ = {self.claim.delta:g}"
+        found = f"ε is at least {rounded_down(self.epsilon, 2)} at δ = {self.claim.delta:g}"
         if self.adversary == "transcript":
             found += " for whoever sees every noisy value that it draws"
         if self.gaussian_epsilon is not None and self.gaussian_epsilon > self.epsilon:
-            found += f" (at least {self.gaussian_epsilon:.2f} as Gaussian noise leaks)"
+            found += f" (at least {rounded_down(self.gaussian_epsilon, 2)} as Gaussian noise leaks)"
         if self.broken:
             return (
                 f"The claim is false, {sure}: {self.subject} claims ε = {claimed} at δ = "
