@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,24 @@ def test_a_release_that_finds_no_room_is_said_to_be_paid_for(
     assert not [p for p in tmp_path.iterdir() if "release" in p.name]
     publish()
     assert len(ledger.entries()) == (1 if checkpoint else 2)
+
+
+def test_an_evaluation_that_finds_no_room_leaves_the_release_whole(
+    people_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def full(source: Any, to: Any) -> None:
+        if str(to).endswith(".evaluation"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, to)
+
+    monkeypatch.setattr(os, "rename", full)
+    out = tmp_path / "release"
+    with pytest.raises(UnwrittenError, match=r"No space.*whole, and paid for.*sfumato attack"):
+        sfumato.publish(people_file, epsilon=1.0, out=out, attacks=["linkage.nearest"])
+    assert sfumato.Release.load(out).card.ledger["sequence"] == 1
+    assert [p.name for p in tmp_path.iterdir() if "release" in p.name] == ["release"]
 
 
 def test_figures_that_cannot_be_computed_fail_before_the_debit(

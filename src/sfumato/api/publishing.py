@@ -195,7 +195,8 @@ def publish(
     Raises:
         InputError: If anything named is unknown, missing or out of range. Nothing is spent.
         BudgetError: If the ledger's ceiling refuses. Nothing is spent or written.
-        UnwrittenError: If the release is paid for and cannot be written, as on a full disk.
+        UnwrittenError: If the release is paid for and it, or its evaluation, cannot be written, as
+            on a full disk.
 
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
@@ -257,7 +258,13 @@ def publish(
             progress=progress,
         )
         if evaluation_folder is not None:
-            save_evaluation(release, evaluation, evaluation_folder)
+            try:
+                save_evaluation(release, evaluation, evaluation_folder)
+            except InputError as error:
+                raise UnwrittenError(
+                    f"{error.problem}; the release in {folder} is whole, and paid for",
+                    "Make room, then attack and measure it: `sfumato attack`, `sfumato measure`.",
+                ) from None
         if disclose_evaluation and folder is not None:
             from sfumato.report import page
 
@@ -365,6 +372,9 @@ def save_evaluation(
         evaluation: What was found.
         folder: Not there yet.
         revealed: Training pictures that the custodian asked to see in the report.
+
+    Raises:
+        InputError: If it cannot be written.
     """
     from sfumato.report import page
 
@@ -375,8 +385,13 @@ def save_evaluation(
             page(release, evaluation, revealed=revealed), encoding="utf-8"
         )
         os.rename(scratch, folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(scratch, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"{folder} cannot be written ({error.strerror or error})",
+                "Make room, or choose another folder.",
+            ) from None
         raise
 
 
