@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import sfumato
-from sfumato.api.publishing import evaluation_path
+from sfumato.api.evaluations import evaluation_path
 from sfumato.cli.output import progress_bar
 from sfumato.data import datasets
 

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 import sfumato
-from sfumato.api.publishing import evaluation_path, plan
+from sfumato.api.evaluations import evaluation_path
+from sfumato.api.publishing import plan
 from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
 from sfumato.errors import BudgetError, InputError, UnwrittenError
 from sfumato.measure.evaluation import Evaluation

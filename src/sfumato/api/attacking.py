@@ -68,7 +68,7 @@ class Prepared:
             InputError: If the folder exists or lies in a release, or there are no such pictures.
                 Nothing is written.
         """
-        from sfumato.api.publishing import save_evaluation
+        from sfumato.api.evaluations import save_evaluation
         from sfumato.attack.finding import REVEALED
         from sfumato.measure.evaluation import Evaluation
         from sfumato.report.memorised import ATTACK

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.api.choosing import choose
 from sfumato.api.configuring import configure
+from sfumato.api.evaluations import check_evaluation, evaluation_path, save_evaluation
 from sfumato.api.inputs import Inputs, account_of, check_public, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, UnwrittenError
@@ -24,11 +24,7 @@ from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike, SchemaLike
-    from sfumato.measure.evaluation import Evaluation
     from sfumato.privacy.ledger import Ledger
-    from sfumato.report.memorised import Revealed
-
-EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -322,32 +318,6 @@ def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
         ) from None
 
 
-def evaluation_path(release: str | Path) -> Path:
-    """Where the evaluation of a release lies: beside it, so that a copy never includes it."""
-    folder = Path(release)
-    return folder.with_name(folder.name + ".evaluation")
-
-
-def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None, gives: str) -> None:
-    """Refuses, before anything is spent, an evaluation that could not run afterwards.
-
-    Args:
-        inputs: The private data.
-        attacks: Names of the attacks; None for all that fit.
-        gives: What is released: ``"table"``, ``"images"`` or ``"model"``.
-
-    Raises:
-        InputError: If an attack is unknown or does not fit, or rows are missing or too few.
-    """
-    from sfumato.attack import suite
-    from sfumato.attack.evidence import Evidence
-
-    if inputs.held_out is None:
-        raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
-    if suite.chosen(gives, attacks):
-        suite.planned(gives, Evidence(inputs.members, inputs.held_out), attacks)
-
-
 def _check_beside(folder: Path, checkpoint: Path) -> None:
     """Refuses a checkpoint in the release's way, or a release in what is deleted afterwards.
 
@@ -360,39 +330,6 @@ def _check_beside(folder: Path, checkpoint: Path) -> None:
             f"the release {folder} and its checkpoint {checkpoint} lie in one another",
             "Give two folders, neither in the other.",
         )
-
-
-def save_evaluation(
-    release: Release, evaluation: Evaluation, folder: Path, revealed: Revealed | None = None
-) -> None:
-    """Writes the custodian's evaluation, readable by its owner only, whole or not at all.
-
-    Args:
-        release: What it is about.
-        evaluation: What was found.
-        folder: Not there yet.
-        revealed: Training pictures that the custodian asked to see in the report.
-
-    Raises:
-        InputError: If it cannot be written.
-    """
-    from sfumato.report import page
-
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}.", dir=folder.parent))
-    try:
-        (scratch / EVALUATION).write_text(evaluation.to_json(), encoding="utf-8")
-        (scratch / "report.html").write_text(
-            page(release, evaluation, revealed=revealed), encoding="utf-8"
-        )
-        os.rename(scratch, folder)
-    except BaseException as error:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{folder} cannot be written ({error.strerror or error})",
-                "Make room, or choose another folder.",
-            ) from None
-        raise
 
 
 def one_process() -> None:

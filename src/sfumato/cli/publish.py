@@ -102,7 +102,7 @@ def show(release: Release, *, as_json: bool) -> None:
 
 
 def _as_values(release: Release) -> dict[str, Any]:
-    from sfumato.api.publishing import evaluation_path
+    from sfumato.api.evaluations import evaluation_path
 
     assert release.path is not None
     values: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _as_values(release: Release) -> dict[str, Any]:
 def _print(release: Release) -> None:
     from rich.markup import escape
 
-    from sfumato.api.publishing import evaluation_path
+    from sfumato.api.evaluations import evaluation_path
 
     assert release.path is not None
     output.say(f"[bold]{escape(release.card.method['name'])}[/] · {release.card.proven.describe()}")
