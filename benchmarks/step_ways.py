@@ -130,7 +130,7 @@ def spelled_out(module: nn.Module) -> nn.Module:
     """The module, whose attention is now layers that Opacus can clip; the outputs are the same."""
     for layer in module.modules():
         if isinstance(layer, nn.TransformerEncoderLayer):
-            layer.self_attn = Attention(layer.self_attn)  # type: ignore[assignment]
+            layer.self_attn = Attention(layer.self_attn)
     return module
 
 

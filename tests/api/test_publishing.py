@@ -188,7 +188,7 @@ def test_a_release_that_finds_no_room_is_said_to_be_paid_for(
             ledger=ledger,
             evaluate=False,
             checkpoint=work,
-            **small,  # type: ignore[arg-type]
+            **small,
         )
 
     def full(*_: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def test_the_way_from_a_file_to_an_attacked_release(
     missed = sfumato("ledger", "verify", ledger, "--release", out, "--release", tmp_path / "other")
     assert missed.code == 4
     assert "is not in this ledger" in missed.err
+    unpaid = package.publish(people, epsilon=1, ledger=package.Ledger.in_memory(), evaluate=False)
+    replace(unpaid, card=replace(unpaid.card, ledger={})).save(tmp_path / "unpaid")
+    unnamed = sfumato("ledger", "verify", ledger, "--release", tmp_path / "unpaid")
+    assert unnamed.code == 2
+    assert "names no ledger entry" in unnamed.err
     exported = json.loads(sfumato("ledger", "export", ledger).out)
     assert len(exported["entries"]) == 1
     for inside in (("export", ledger, "--out", out / "x"), ("ceiling", out / "x", "--epsilon", 1)):

@@ -119,13 +119,11 @@ def prepare(
             "this is a release of sfumato: it says itself how it is read",
             "Leave out target, interface, architecture and trust.",
         )
-    tell_same_rows(members, non_members)
-    given = [members, non_members, *([] if auxiliary is None else [auxiliary])]
-    parts = [fit(data, opened, spool, schema if own else None) for data in given]
-    evidence = Evidence(*parts)
-    if not is_same(members, non_members):
-        tell_shared_records(evidence.members, evidence.non_members)
-    return Prepared(opened, evidence)
+    written = schema if own else None
+    parts = [*sides(members, non_members, opened, spool, written)]
+    if auxiliary is not None:
+        parts.append(fit(auxiliary, opened, spool, written))
+    return Prepared(opened, Evidence(*parts))
 
 
 def _facts_of(data: DataLike) -> Any:
@@ -190,6 +188,21 @@ def measure(
     )
 
 
+def sides(
+    members: DataLike,
+    non_members: DataLike,
+    release: Release,
+    spool: str | Path | None = None,
+    schema: SchemaLike | None = None,
+) -> tuple[Data, Data]:
+    """Members and non-members in the release's own terms; a warning where these are the same."""
+    tell_same_rows(members, non_members)
+    inside, outside = (fit(data, release, spool, schema) for data in (members, non_members))
+    if not is_same(members, non_members):
+        tell_shared_records(inside, outside)
+    return inside, outside
+
+
 def _written(schema: SchemaLike | None, facts: Any) -> Schema | None:
     """The schema that says how rows are written; refused where it says that they mean otherwise."""
     if schema is None:
@@ -228,9 +241,11 @@ def fit(
     """
     facts: Any = release.facts.with_records(None)
     own: Any = _written(schema, facts)
-    file = isinstance(data, str | Path) and not str(data).startswith("dataset:")
-    if own is None and isinstance(data, str | Path) and file:
-        own = beside(Path(data).expanduser())
+    file = None
+    if isinstance(data, str | Path) and not str(data).startswith("dataset:"):
+        file = Path(data).expanduser()
+    if own is None and file is not None:
+        own = beside(file)
     # How the file is written is said there; what its values mean must be the same.
     told = isinstance(own, Schema) and isinstance(facts, Schema) and own.encodes_like(facts)
     unit = next((f.value for f in release.card.facts if f.name == "unit"), None)
@@ -239,12 +254,13 @@ def fit(
         read_as = own.with_target(facts.target) if told else facts
         loaded = load(data, schema=read_as, spool=spool, **named)
     except InputError as error:
-        if told or not file or not isinstance(facts, Schema):
+        there = file is not None and (file.exists() or "*" in file.name)
+        if told or not there or not isinstance(facts, Schema):
             raise
         raise InputError(
             error.problem,
-            f"{error.remedy} If only the release's own schema is missing how the file is written "
-            "(encoding, dates, derived columns), give the schema that it was made with.",
+            f"{error.remedy} How a file is written (encoding, dates, derived columns) a release "
+            "does not say: give the schema that it was made with.",
         ) from None
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:

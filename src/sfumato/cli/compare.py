@@ -77,7 +77,7 @@ def compare(
     with output.progress_bar(quiet=as_json) as progress:
         comparison = api.compare(
             data,
-            epsilons=numbers(",".join(epsilon), "epsilon"),
+            epsilons=numbers(epsilon, "epsilon"),
             methods=None if method is None else listed(",".join(method)),
             target=target,
             delta=delta,
@@ -87,7 +87,7 @@ def compare(
             unit=unit,
             rows_per_unit=rows_per_unit,
             spool=spool,
-            seeds=whole_numbers(",".join(seeds or ["0"])),
+            seeds=whole_numbers(seeds or ["0"]),
             attacks=attack,
             out=out,
             device=device,
@@ -100,8 +100,9 @@ def compare(
     output.plain(f"Compared {runs}. Keep: {out}/report.html")
 
 
-def whole_numbers(text: str) -> list[int]:
-    """The seeds in a list with commas between."""
+def whole_numbers(given: list[str]) -> list[int]:
+    """The seeds in lists with commas between."""
+    text = ",".join(given)
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -110,8 +111,9 @@ def whole_numbers(text: str) -> list[int]:
         ) from None
 
 
-def numbers(text: str, name: str) -> list[float]:
-    """The numbers in a list with commas between."""
+def numbers(given: list[str], name: str) -> list[float]:
+    """The numbers in lists with commas between."""
+    text = ",".join(given)
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -8,7 +8,7 @@ import typer
 
 from sfumato.cli import output
 from sfumato.cli.output import AsJson
-from sfumato.errors import LedgerError
+from sfumato.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
     from sfumato.privacy.ledger import Ledger
@@ -74,8 +74,11 @@ def verify(
     from sfumato.release.release import Release
 
     opened = _open(ledger)
-    cards = [Release.load(folder).card.ledger for folder in release or []]
-    problems = opened.verify(card["entry"] for card in cards if card)
+    noted = {folder: Release.load(folder).card.ledger.get("entry") for folder in release or []}
+    for folder, entry in noted.items():
+        if entry is None:
+            raise InputError(f"the card of {folder} names no ledger entry", "Leave it out.")
+    problems = opened.verify(entry for entry in noted.values() if entry is not None)
     if as_json:
         output.emit({"whole": not problems, "problems": problems})
     if problems:

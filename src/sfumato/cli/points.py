@@ -88,20 +88,21 @@ def compare_points(
     by looking at private records is a leak of its own: compare on public data where there is any.
     """
     import sfumato.api as api
+    from sfumato.api.points import POINTS
     from sfumato.api.variants import listed
 
     with output.progress_bar(quiet=as_json) as progress:
         found = api.compare_points(
             data,
-            mus=numbers(",".join(mu), "mu"),
+            mus=numbers(mu, "mu"),
             target=target,
             delta=delta,
             network=network,
             public_data=public,
-            points=listed(",".join(points or ["input,objective,gradient,output,prediction"])),
+            points=POINTS if points is None else listed(",".join(points)),
             settings=dict(map(_setting, setting or [])),
             attack=attack,
-            seeds=whole_numbers(",".join(seeds or ["0,1,2,3,4"])),
+            seeds=whole_numbers(seeds or ["0,1,2,3,4"]),
             schema=schema,
             holdout=holdout,
             out=out,

@@ -253,5 +253,7 @@ def rounded_down(value: float, digits: int) -> str:
     >>> rounded_down(2.99951, 2), rounded_down(0.0, 3)
     ('2.99', '0.000')
     """
+    if not math.isfinite(value):
+        return f"{value}"
     exact = Decimal(value).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_FLOOR)
     return f"{exact:f}"

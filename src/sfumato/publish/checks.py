@@ -23,18 +23,18 @@ def whole(name: str, value: object, least: int) -> None:
 
 
 def number(
-    name: str, value: object, low: float, high: float = math.inf, *, closed: bool = True
+    name: str, value: Any, low: float, high: float = math.inf, *, closed: bool = True
 ) -> None:
     """Refuses what is no finite number from ``low`` (above it if not closed) to ``high``.
 
     Numbers that float32, in which networks compute, takes for 0 or for infinite are refused too.
     """
-    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not (fine and low <= value <= high and (closed or value > low)):  # type: ignore[operator]
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (real and math.isfinite(value) and low <= value <= high and (closed or value > low)):
         from_low = f"from {low:g}" if closed else f"above {low:g}"
         upto = f" to {high:g}" if high < math.inf else ""
         raise InputError(f"{name} is {value!r}", f"Give a number {from_low}{upto}.")
-    if value != 0 and not _SMALLEST <= abs(value) <= _LARGEST:  # type: ignore[arg-type]
+    if value != 0 and not _SMALLEST <= abs(value) <= _LARGEST:
         raise InputError(
             f"{name} is {value!r}", f"Give a number between {_SMALLEST:g} and {_LARGEST:g}."
         )

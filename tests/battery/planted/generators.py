@@ -85,13 +85,13 @@ PLANTED: tuple[Planted, ...] = (
     Planted(
         "amplified by sampling before it is composed",
         "GS-WGAN (each generated image accounted as if a shard had been drawn for it alone)",
-        voted.amplified_first(HONEST[voted.VOTES]),  # type: ignore[arg-type]
+        voted.amplified_first(HONEST[voted.VOTES]),
         ("check_realised_loss",),
     ),
     Planted(
         "one image's gradient charged for a stack of them",
         "DPImageBench's GS-WGAN (no factor for the batch)",
-        voted.one_image_charged(HONEST[voted.SUMS]),  # type: ignore[arg-type]
+        voted.one_image_charged(HONEST[voted.SUMS]),
         ("check_realised_loss",),
     ),
     Planted(

@@ -71,7 +71,7 @@ def convolutions() -> nn.Module:
 
 def test_two_steps_of_convolutions_need_less_than_plain_ones() -> None:
     last = torch.channels_last  # the layout in which both are fastest
-    module = convolutions().to(memory_format=last)  # type: ignore[call-overload]
+    module = convolutions().to(memory_format=last)
     inputs = torch.randn(BATCH, 1, 28, 28).contiguous(memory_format=last)
     targets = torch.randint(0, 10, (BATCH,))
     parameters = list(module.parameters())

@@ -156,22 +156,16 @@ def _release(
     progress: Progress,
 ) -> Audit:
     from sfumato.api.auditing.releases import audit_release
-    from sfumato.api.inputs import is_same, tell_same_rows, tell_shared_records
-    from sfumato.api.judging import fit
+    from sfumato.api.judging import sides
 
     if members is None or non_members is None:
         raise InputError(
             "a release is audited with members and non-members",
             "Give records of both: members and non_members.",
         )
-    tell_same_rows(members, non_members)
-    sides = [fit(data, release, spool, schema) for data in (members, non_members)]
-    if not is_same(members, non_members):
-        tell_shared_records(sides[0], sides[1])
     return audit_release(
         release,
-        sides[0],
-        sides[1],
+        *sides(members, non_members, release, spool, schema),
         confidence=confidence,
         seed=seed,
         progress=progress,

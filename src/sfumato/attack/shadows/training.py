@@ -37,7 +37,7 @@ class Recipe:
         group: How many models are one computation, which bounds memory; 0 takes the family's own.
         precision: Of the products in a step; weights, losses and Adam are float32 always.
             ``"bfloat16"``, ``"float32"``, or ``"auto"``: bfloat16 for a CNN on a processor that has
-            instructions for it, which is half as long; what was taken stands in its place.
+            instructions for it, which is faster; what was taken stands in its place.
 
     Raises:
         InputError: If a setting is out of range.

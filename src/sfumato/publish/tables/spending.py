@@ -85,7 +85,8 @@ def divide(budget: Budget, features: int, choosing: float, pairs: float) -> Spen
         pairs: Share for the rounds' counts; the rest is for the first counts.
     """
     laplace = _calibrated(Budget(budget.epsilon), features, choosing, pairs)
-    if budget.delta == 0 or laplace.first.scale == MIN_SCALE:  # type: ignore[union-attr]
+    least = isinstance(laplace.first, DiscreteLaplace) and laplace.first.scale == MIN_SCALE
+    if budget.delta == 0 or least:
         return laplace
     try:
         gaussian = _calibrated(budget, features, choosing, pairs)
