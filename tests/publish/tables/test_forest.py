@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sfumato.data import Categorical, Numeric
+from sfumato.publish.tables.bayesian_network import BayesianNetwork, conditional
 from sfumato.publish.tables.bins import Cells
-from sfumato.publish.tables.forest import Forest, conditional
+from sfumato.publish.tables.forest import forest
 from sfumato.publish.tables.groups import Groups
 from sfumato.publish.tables.marginals import Independent
 
@@ -25,7 +26,7 @@ def counts(codes: list[np.ndarray], sizes: list[int]) -> np.ndarray:
     return np.bincount(flat, minlength=int(np.prod(sizes))).reshape(sizes)
 
 
-def forest(labels: np.ndarray, rows: np.ndarray, groups: list[Groups]) -> Forest:
+def chained(labels: np.ndarray, rows: np.ndarray, groups: list[Groups]) -> BayesianNetwork:
     cells = Independent.fit([counts([rows[:, j], labels], [4, 2]) for j in range(3)])
     placed = [g.of[rows[:, j]] for j, g in enumerate(groups)]
     size = [len(g) for g in groups]
@@ -34,7 +35,7 @@ def forest(labels: np.ndarray, rows: np.ndarray, groups: list[Groups]) -> Forest
         (0, 1): counts([placed[0], placed[1], labels], [size[0], size[1], 2]),
         (1, 2): counts([placed[1], placed[2], labels], [size[1], size[2], 2]),
     }
-    return Forest.fit(cells, groups, measured, 0.0)
+    return forest(cells, groups, measured, 0.0)
 
 
 def columns() -> list[Cells]:
@@ -48,7 +49,7 @@ def columns() -> list[Cells]:
 
 def test_without_noise_rows_have_the_measured_tables_and_the_chain_between_them() -> None:
     labels, rows = chain(40_000)
-    made = forest(labels, rows, [Groups.fine(cells) for cells in columns()])
+    made = chained(labels, rows, [Groups.fine(cells) for cells in columns()])
     drawn_labels, drawn = made.sample(40_000, np.random.default_rng(1))
     assert abs(made.records - 40_000) <= 1
     for i, j in ((0, 1), (1, 2), (0, 2)):
@@ -60,7 +61,7 @@ def test_without_noise_rows_have_the_measured_tables_and_the_chain_between_them(
 def test_merged_cells_are_told_apart_again_by_their_own_counts() -> None:
     labels, rows = chain(40_000)
     halves = [Groups(cells, np.array([0, 0, 1, 1])) for cells in columns()]
-    drawn_labels, drawn = forest(labels, rows, halves).sample(40_000, np.random.default_rng(1))
+    drawn_labels, drawn = chained(labels, rows, halves).sample(40_000, np.random.default_rng(1))
     for j in range(3):
         real = counts([rows[:, j], labels], [4, 2])
         assert np.abs(real - counts([drawn[j], drawn_labels], [4, 2])).sum() < 0.02 * 40_000
@@ -70,7 +71,7 @@ def test_groups_of_one_cell_each_in_another_order_are_still_the_cells() -> None:
     """A single rare level is the group of the rest by itself, and comes last."""
     labels, rows = chain(40_000)
     moved = [Groups(cells, np.array([0, 3, 1, 2])) for cells in columns()]
-    drawn_labels, drawn = forest(labels, rows, moved).sample(40_000, np.random.default_rng(1))
+    drawn_labels, drawn = chained(labels, rows, moved).sample(40_000, np.random.default_rng(1))
     for j in range(3):
         real = counts([rows[:, j], labels], [4, 2])
         assert np.abs(real - counts([drawn[j], drawn_labels], [4, 2])).sum() < 0.02 * 40_000
@@ -82,8 +83,8 @@ def test_noise_alone_leaves_features_independent() -> None:
     cells = Independent(np.array([400.0]), (np.full((20, 1), 20.0),) * 2)
     groups = [Groups.fine(Cells.of(Numeric(n, 0, 19, 1), 20, "equal")) for n in "ab"]
     noisy = np.rint(1 + rng.normal(0, 30, (20, 20, 1))).astype(int)
-    made = Forest.fit(cells, groups, {(0, 1): noisy}, 900.0)
-    child = next(step for step in made.steps if step.parent is not None)
+    made = forest(cells, groups, {(0, 1): noisy}, 900.0)
+    child = next(step for step in made.steps if step.parents)
     shares = child.table[:, :, 0] / child.table[:, :, 0].sum(axis=1, keepdims=True)
     assert np.abs(shares - 1 / 20).sum(axis=1).mean() < 0.5
 
@@ -91,7 +92,7 @@ def test_noise_alone_leaves_features_independent() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000])
 def test_any_number_of_rows_can_be_drawn(rows: int) -> None:
     labels, real = chain(50)
-    made = forest(labels, real, [Groups.fine(cells) for cells in columns()])
+    made = chained(labels, real, [Groups.fine(cells) for cells in columns()])
     drawn_labels, drawn = made.sample(rows, np.random.default_rng(0))
     assert len(drawn_labels) == rows
     assert all(len(column) == rows and 0 <= column.min() <= column.max() < 4 for column in drawn)
@@ -99,7 +100,7 @@ def test_any_number_of_rows_can_be_drawn(rows: int) -> None:
 
 def test_a_class_that_was_not_found_is_not_drawn_and_breaks_nothing() -> None:
     labels, rows = chain(500)
-    made = forest(0 * labels, rows, [Groups.fine(cells) for cells in columns()])
+    made = chained(0 * labels, rows, [Groups.fine(cells) for cells in columns()])
     drawn_labels, _ = made.sample(300, np.random.default_rng(0))
     assert not drawn_labels.any()
 

@@ -1,4 +1,4 @@
-"""Rows from counts of features by class and of some pairs of features by class.
+"""A forest of features from counts of features by class and of some pairs of them by class.
 
 Given the class, the pairs form a forest: each feature is drawn given its parent's value. That is
 the most likely distribution with the measured tables, and needs no iteration over the rows or over
@@ -8,199 +8,73 @@ the joint domain. Everything here is post-processing of noisy counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.publish.tables.bins import Cells
+from sfumato.publish.tables.bayesian_network import BayesianNetwork, Step
 from sfumato.publish.tables.groups import Groups
-from sfumato.publish.tables.marginals import Floats, Independent, onto_simplex, spread
+from sfumato.publish.tables.marginals import Floats, Independent, onto_simplex
 from sfumato.publish.tables.pairs import Pair
 
-Codes = NDArray[np.int64]
 _SWEEPS = 30  # of fitting a pair's table to its margins
 
 
-@dataclass(frozen=True)
-class Step:
-    """One feature's draw.
+def forest(
+    cells: Independent,
+    groups: Sequence[Groups],
+    measured: Mapping[Pair, NDArray[np.integer]],
+    variance: float,
+) -> BayesianNetwork:
+    """The distribution with the measured pairs, in closed form.
 
     Args:
-        feature: Its number.
-        parent: The feature that it is drawn given, or None.
-        table: (parent's groups, groups, classes) counts; (1, groups, classes) without a parent.
+        cells: Consistent counts of each feature by class.
+        groups: Of each feature's cells.
+        measured: Noisy (groups, groups, classes) counts of pairs that form a forest.
+        variance: Of the noise on each of their cells.
     """
-
-    feature: int
-    parent: int | None
-    table: Floats
-
-
-@dataclass(frozen=True)
-class Forest:
-    """A distribution of rows.
-
-    Args:
-        cells: Consistent counts of each feature's cells by class.
-        groups: The groups that pairs were measured in.
-        steps: Every feature once, parents before children.
-    """
-
-    cells: Independent
-    groups: tuple[Groups, ...]
-    steps: tuple[Step, ...]
-
-    @classmethod
-    def fit(
-        cls,
-        cells: Independent,
-        groups: Sequence[Groups],
-        measured: Mapping[Pair, NDArray[np.integer]],
-        variance: float,
-    ) -> Forest:
-        """The forest with the measured pairs.
-
-        Args:
-            cells: Consistent counts of each feature by class.
-            groups: Of each feature's cells.
-            measured: Noisy (groups, groups, classes) counts of pairs that form a forest.
-            variance: Of the noise on each of their cells.
-        """
-        one_way = grouped(cells, groups)
-        steps = []
-        for feature, parent in _order(len(groups), list(measured)):
-            own = one_way.conditionals[feature]
-            if parent is None:
-                steps.append(Step(feature, None, own[np.newaxis]))
-                continue
-            straight = (parent, feature) in measured
-            noisy = measured[(parent, feature) if straight else (feature, parent)]
-            table = np.asarray(noisy if straight else np.swapaxes(noisy, 0, 1), np.float64)
-            fitted = [
-                _consistent(table[:, :, k], one_way.conditionals[parent][:, k], own[:, k], variance)
-                for k in range(table.shape[2])
-            ]
-            steps.append(Step(feature, parent, np.stack(fitted, axis=2)))
-        return cls(cells, tuple(groups), tuple(steps))
-
-    @property
-    def records(self) -> int:
-        """The estimated number of records, at least 1."""
-        return self.cells.records
-
-    @property
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """All of it by name, as a release keeps it."""
-        found: dict[str, NDArray[Any]] = dict(self.cells.tensors)
-        for j, groups in enumerate(self.groups):
-            found[f"groups/{j:05d}"] = groups.of
-        for at, step in enumerate(self.steps):
-            found[f"step/{at:05d}"] = step.table
-        parents = [(s.feature, -1 if s.parent is None else s.parent) for s in self.steps]
-        found["order"] = np.array(parents, np.int64).reshape(-1, 2)
-        return found
-
-    @classmethod
-    def of_tensors(cls, tensors: Mapping[str, NDArray[Any]], cells: Sequence[Cells]) -> Forest:
-        """What :attr:`tensors` gave.
-
-        Args:
-            tensors: By name.
-            cells: Public cells of the features.
-
-        Raises:
-            KeyError: If a part is missing.
-        """
-        steps = (
-            Step(int(feature), None if parent < 0 else int(parent), tensors[f"step/{at:05d}"])
-            for at, (feature, parent) in enumerate(tensors["order"])
+    one_way = grouped(cells, groups)
+    steps = []
+    for feature, parent in _order(len(groups), list(measured)):
+        if parent is None:
+            steps.append(Step(feature, (), one_way.conditionals[feature]))
+            continue
+        straight = (parent, feature) in measured
+        noisy = measured[(parent, feature) if straight else (feature, parent)]
+        table = noisy if straight else np.swapaxes(noisy, 0, 1)
+        steps.append(
+            Step(feature, (parent,), consistent(table, one_way, (parent, feature), variance))
         )
-        groups = (Groups(own, tensors[f"groups/{j:05d}"]) for j, own in enumerate(cells))
-        return cls(Independent.of_tensors(tensors), tuple(groups), tuple(steps))
+    return BayesianNetwork(cells, tuple(groups), tuple(steps))
 
-    def sample(self, rows: int, rng: np.random.Generator) -> tuple[Codes, list[Codes]]:
-        """Classes and cells of synthetic rows, in random order.
 
-        Args:
-            rows: How many.
-            rng: Not privacy noise: its seed may be published.
+def consistent(
+    noisy: NDArray[np.integer], one_way: Independent, pair: Pair, variance: float
+) -> Floats:
+    """A pair's table near to noisy counts and with its features' counts by class.
 
-        Returns:
-            (rows,) classes and for each feature (rows,) cells.
-        """
-        classes = self.cells.classes
-        labels = rng.permutation(spread(classes, rows, rng))
-        drawn: dict[int, Codes] = {}
-        for step in self.steps:
-            given = labels
-            table = step.table.transpose(0, 2, 1)
-            if step.parent is not None:
-                given = drawn[step.parent] * len(classes) + labels
-            flat = table.reshape(-1, table.shape[2])
-            drawn[step.feature] = conditional(flat, given, rng)
-        columns = []
-        for j, groups in enumerate(self.groups):
-            table = self.cells.conditionals[j]
-            if np.array_equal(groups.of, np.arange(len(table))):
-                columns.append(drawn[j])
-            else:
-                columns.append(_within(groups, table, drawn[j], labels, rng))
-        return labels, columns
+    Args:
+        noisy: (groups, groups, classes) counts.
+        one_way: Consistent counts of each feature's groups by class.
+        pair: The features, in the table's order.
+        variance: Of the noise on each cell.
+
+    Returns:
+        (groups, groups, classes) float64, at least 0.
+    """
+    rows, columns = (one_way.conditionals[feature] for feature in pair)
+    by_class = [
+        _fitted(np.asarray(noisy[:, :, k], np.float64), rows[:, k], columns[:, k], variance)
+        for k in range(noisy.shape[2])
+    ]
+    return np.stack(by_class, axis=2)
 
 
 def grouped(cells: Independent, groups: Sequence[Groups]) -> Independent:
     """Counts by cell as counts by group."""
     tables = zip(groups, cells.conditionals, strict=True)
     return Independent(cells.classes, tuple(g.sum(table) for g, table in tables))
-
-
-def conditional(weights: Floats, given: Codes, rng: np.random.Generator) -> Codes:
-    """An outcome for each row, given what it is in: systematic sampling within each condition.
-
-    Args:
-        weights: (conditions, k) at least 0; a condition that is met has a positive sum.
-        given: (n,) the condition of each row.
-        rng: Draws offsets and the order.
-
-    Returns:
-        (n,) outcomes in ``[0, k)``.
-    """
-    conditions, k = weights.shape
-    order = rng.permutation(len(given))
-    narrow = np.uint16 if conditions <= 1 << 16 else np.int64
-    order = order[np.argsort(given[order].astype(narrow), kind="stable")]
-    met = given[order]
-    held = np.bincount(met, minlength=conditions)
-    first = np.cumsum(held) - held
-    ranks = np.arange(len(given)) - first[met]
-    offsets = rng.random((conditions,))
-    steps = (ranks + offsets[met]) / held[met]
-    sums = weights.sum(axis=1, keepdims=True)
-    shares = np.cumsum(weights / np.where(sums > 0, sums, 1.0), axis=1)
-    shares[:, -1] = 1.0
-    # One ascending line for all conditions: condition c owns the numbers from c to c + 1.
-    line = (shares + np.arange(conditions)[:, np.newaxis]).ravel()
-    places = np.searchsorted(line, met + np.minimum(steps, 1 - 1e-9), side="right")
-    outcomes = np.empty(len(given), np.int64)
-    outcomes[order] = np.clip(places - met * k, 0, k - 1)
-    return outcomes
-
-
-def _within(
-    groups: Groups, table: Floats, drawn: Codes, labels: Codes, rng: np.random.Generator
-) -> Codes:
-    """Cells of rows that lie in given groups, by the cells' own counts."""
-    classes = table.shape[1]
-    weights = np.zeros((len(groups), classes, len(table)))
-    weights[groups.of, :, np.arange(len(table))] = table
-    size = np.bincount(groups.of, minlength=len(groups))
-    member = (groups.of[np.newaxis] == np.arange(len(groups))[:, np.newaxis])[:, np.newaxis]
-    empty = weights.sum(axis=2, keepdims=True) <= 0
-    # Where nothing was found in a group for a class, its cells are equally likely.
-    weights += np.where(empty, member / size[:, np.newaxis, np.newaxis], 0.0)
-    return conditional(weights.reshape(-1, len(table)), drawn * classes + labels, rng)
 
 
 def _order(features: int, pairs: Sequence[Pair]) -> list[tuple[int, int | None]]:
@@ -221,7 +95,7 @@ def _order(features: int, pairs: Sequence[Pair]) -> list[tuple[int, int | None]]
     return order
 
 
-def _consistent(noisy: Floats, rows: Floats, columns: Floats, variance: float) -> Floats:
+def _fitted(noisy: Floats, rows: Floats, columns: Floats, variance: float) -> Floats:
     """A class's table near to noisy counts and with given margins.
 
     Shrunk towards independence as far as its distance from it is noise (Stein), made non-negative

@@ -28,6 +28,7 @@ from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish import checks
 from sfumato.publish.method import Calibrated, Progress
+from sfumato.publish.tables.bayesian_network import BayesianNetwork
 from sfumato.publish.tables.bins import check_binning
 from sfumato.publish.tables.counted import (
     LARGEST_TABLE,
@@ -36,7 +37,7 @@ from sfumato.publish.tables.counted import (
     features_of,
     target_of,
 )
-from sfumato.publish.tables.forest import Forest, grouped
+from sfumato.publish.tables.forest import forest, grouped
 from sfumato.publish.tables.groups import Groups
 from sfumato.publish.tables.marginals import Independent as Estimate
 from sfumato.publish.tables.pairs import Pair, Pairs
@@ -150,8 +151,8 @@ class Marginals:
     def resample(self, release: Release, n: int, seed: int) -> Table:
         """``n`` more rows from a release's noisy counts, which cost nothing."""
         run = CountedRun.of_release(self, release)
-        forest = Forest.of_tensors(release.artefact.tensors, run.features)
-        return run.draw(forest, n, np.random.default_rng(seed))
+        network = BayesianNetwork.of_tensors(release.artefact.tensors, run.features)
+        return run.draw(network, n, np.random.default_rng(seed))
 
 
 @dataclass(frozen=True)
@@ -166,24 +167,24 @@ class _Run(CountedRun):
 
     def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures with noise, then draws rows from what was measured."""
-        forest, chosen = self.measure(table, source, progress)
+        network, chosen = self.measure(table, source, progress)
         progress(3, 4, "rows")
         seed = secrets.randbits(63) if self.method.seed is None else self.method.seed
-        rows = self.method.rows or forest.records
-        released = self.draw(forest, rows, np.random.default_rng(seed))
+        rows = self.method.rows or network.records
+        released = self.draw(network, rows, np.random.default_rng(seed))
         progress(4, 4, "rows")
         names = [cells.column.name for cells in self.features]
         notes = {
-            "noisy_records": forest.records,
+            "noisy_records": network.records,
             "rows": rows,
             "pairs": [[names[i], names[j]] for i, j in chosen],
-            "groups": {g.cells.column.name: len(g) for g in forest.groups},
+            "groups": {g.cells.column.name: len(g) for g in network.groups},
         }
-        return Artefact(released, forest.tensors, seeds={"sampling": seed}, notes=notes)
+        return Artefact(released, network.tensors, seeds={"sampling": seed}, notes=notes)
 
     def measure(
         self, table: Table, source: NoiseSource, progress: Progress
-    ) -> tuple[Forest, list[Pair]]:
+    ) -> tuple[BayesianNetwork, list[Pair]]:
         """All that is drawn from the private rows: noisy counts and noisy choices."""
         progress(0, 4, "counts")
         exact = self._counts(table)
@@ -206,7 +207,7 @@ class _Run(CountedRun):
         again = [i % len(exact) for i in range(chosen.count(None))]
         repeated = [self.spending.second.release(exact[j], source) for j in again]
         estimate = _refined(noisy, variance(self.spending.first), again, repeated, spread)
-        return Forest.fit(estimate, groups, measured, spread), list(measured)
+        return forest(estimate, groups, measured, spread), list(measured)
 
     def _groups(self, estimate: Estimate, spread: float) -> tuple[Groups, ...]:
         least = _STANDS_OUT * float(np.sqrt(spread))
@@ -223,8 +224,8 @@ class _Run(CountedRun):
         gain = mean_error(first) - mean_error(both)
         return [gain * len(cells) * self.classes for cells in self.features]
 
-    def _alone(self, estimate: Estimate) -> Forest:
-        return Forest.fit(estimate, [Groups.fine(cells) for cells in self.features], {}, 0.0)
+    def _alone(self, estimate: Estimate) -> BayesianNetwork:
+        return forest(estimate, [Groups.fine(cells) for cells in self.features], {}, 0.0)
 
 
 _STANDS_OUT = 1.0
