@@ -11,11 +11,13 @@ from sfumato.privacy.mechanisms import NoisyMax
 from sfumato.privacy.noise import NoiseSource
 from sfumato.publish.method import Calibrated
 from sfumato.publish.tables import marginal_trees
+from sfumato.publish.tables.forest import forest
 from sfumato.publish.tables.marginals import Independent as Estimate
 from sfumato.publish.tables.spanning import Expected
 
 PURE = "tables.marginals: pure"
 PAIRS = "tables.marginals: pairs"
+CYCLES = "tables.marginals: cycles"
 
 
 def with_spending(made: Calibrated, **parts: Any) -> Calibrated:
@@ -35,6 +37,25 @@ def free_choices(made: Calibrated) -> Calibrated:
         )
     ]
     return replace(made, guarantee=replace(made.guarantee, event=events.compose(*counts)))
+
+
+def free_cycles(made: Calibrated) -> Calibrated:
+    """Claims the rounds of the tree, and goes on beyond it."""
+    event = replace(made.run.spending, cycles=0).event
+    return replace(made, guarantee=replace(made.guarantee, event=event))
+
+
+def scored_against_an_exact_tree(made: Calibrated) -> Calibrated:
+    """Expects, of pairs beyond the tree, what the tree's exact tables make likely."""
+    cls = type(made.run)
+
+    def _beyond(self: Any, tree: Any, pairs: Any, table: Table, chosen: Any, source: Any) -> Any:
+        exact = dict(pairs.count(table, [pair for pair in chosen if pair is not None]))
+        counted = Estimate.fit(cls._counts(self, table))
+        known = forest(counted, pairs.features, exact, 0.0)
+        return cls._beyond(self, known, pairs, table, chosen, source)
+
+    return with_run(made, _beyond=_beyond)
 
 
 class Best(NoisyMax):

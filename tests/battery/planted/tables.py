@@ -185,6 +185,18 @@ PLANTED: tuple[Planted, ...] = (
         ("check_realised_loss",),
     ),
     Planted(
+        "rounds beyond the tree that nobody paid for",
+        "our own; iterative synthesisers whose last rounds are left out of the budget",
+        spoilt(marginals.CYCLES, marginals.free_cycles),
+        ("check_parts_sum", "check_realised_loss"),
+    ),
+    Planted(
+        "pairs beyond the tree scored against its exact tables",
+        "our own",
+        spoilt(marginals.CYCLES, marginals.scored_against_an_exact_tree),
+        ("check_realised_loss",),
+    ),
+    Planted(
         "counts measured twice and paid for once",
         "our own",
         spoilt(marginals.PURE, marginals.measured_twice),

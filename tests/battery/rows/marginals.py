@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -21,7 +22,7 @@ from sfumato.privacy.mechanisms import NoisyMax
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import NoiseSource
 from sfumato.publish.method import Calibrated, silent
-from sfumato.publish.tables.marginal_trees import Marginals
+from sfumato.publish.tables.marginal_trees import Marginals, _Run
 
 MANY = 3000
 """Rows of which pairs stand out of the noise."""
@@ -38,6 +39,17 @@ def linked(seed: int, rows: int, schema: Schema = PEOPLE) -> Table:
             codes[column.name] = np.where(copied, before % column.size, codes[column.name])
         before = codes[column.name]
     return Table.from_codes(codes, schema)
+
+
+class TreeAlone(_Run):
+    """A run with cycles whose estimate is the tree.
+
+    The estimate comes after the noise, and compiling the library's for each draw takes seconds;
+    ``test_graphical.py`` tests it. All that is drawn from private rows is drawn here as it is.
+    """
+
+    def _estimated(self, tree: Any, measured: Any) -> Any:
+        return tree
 
 
 def marginals(
@@ -60,7 +72,8 @@ def marginals(
     @lru_cache  # calibration is a function of public facts
     def make(budget: Budget, facts: Schema = facts) -> Calibrated:
         given = Budget(budget.epsilon) if pure else budget
-        return Marginals(**settings).calibrate(given, facts)
+        made = Marginals(**settings).calibrate(given, facts)
+        return replace(made, run=TreeAlone(**vars(made.run))) if settings.get("cycles") else made
 
     # Of a common class, but else all highest codes, which nobody has: alone in its cells.
     joiner = data.LAST | {facts.target or "": 0}
@@ -133,6 +146,8 @@ def marginals(
     }
     if many:
         alternatives["groups"] = 3
+    if "cycles" in settings:  # the other settings are those of the row without
+        alternatives = {"cycles": 1}
     if facts.target == "age":
         alternatives["target_bins"] = 4
     return MethodRow(
@@ -158,7 +173,7 @@ def marginals(
         slow_runs=400 if facts.target == "age" else 3000,
         error=error,
         noise=None if many else noise,
-        identity=identity if facts.target == "ill" and many else None,
+        identity=identity if many and "cycles" not in settings else None,
         # Levels that are merged, and margins that are fitted to, cost a little.
         tolerance=0.03,
         one_run=None if many else one_run,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from sfumato.privacy.mechanisms import NoisyMax
 from sfumato.privacy.noise import SeededSource
 from sfumato.publish.tables.marginals import Independent
-from sfumato.publish.tables.spanning import Expected, grow
+from sfumato.publish.tables.pairs import Pair
+from sfumato.publish.tables.spanning import Expected, choose, joining
 
 SURE = NoisyMax(1e6, 1.0)
 
@@ -41,15 +44,21 @@ def test_independent_features_score_below_zero_and_equal_ones_above() -> None:
     assert expected.score((0, 1), 200 * np.eye(3, dtype=int)[:, :, np.newaxis]) > 500
 
 
+def tree(
+    features: int, scores: dict[Pair, float], again: list[float], choice: NoisyMax, seed: int = 0
+) -> list[Pair | None]:
+    joined = partial(joining, scores)
+    return choose(features - 1, scores, joined, again, choice, SeededSource(seed))
+
+
 def test_the_best_pairs_form_a_tree() -> None:
     scores = {(0, 1): 9.0, (1, 2): 8.0, (0, 2): 7.0, (2, 3): 1.0, (0, 3): 2.0, (1, 3): 0.5}
-    chosen = grow(4, scores, [0.0] * 4, SURE, SeededSource(0))
-    assert chosen == [(0, 1), (1, 2), (0, 3)]
+    assert tree(4, scores, [0.0] * 4, SURE) == [(0, 1), (1, 2), (0, 3)]
 
 
 def test_where_no_pair_is_worth_it_features_are_measured_again() -> None:
     scores = {(0, 1): 9.0, (1, 2): -8.0, (0, 2): -7.0}
-    assert grow(3, scores, [1.0] * 3, SURE, SeededSource(0)) == [(0, 1), None]
+    assert tree(3, scores, [1.0] * 3, SURE) == [(0, 1), None]
 
 
 def test_every_round_is_one_use_of_the_mechanism(monkeypatch) -> None:
@@ -61,5 +70,19 @@ def test_every_round_is_one_use_of_the_mechanism(monkeypatch) -> None:
     scores = {(i, j): 0.0 for i in range(6) for j in range(i + 1, 6)}
     for seed in range(20):
         used.clear()
-        assert len(grow(6, scores, [0.0] * 6, NoisyMax(0.1, 1.0), SeededSource(seed))) == 5
+        assert len(tree(6, scores, [0.0] * 6, NoisyMax(0.1, 1.0), seed)) == 5
         assert len(used) == 5
+
+
+def test_a_feature_is_measured_again_in_its_turn_whatever_was_chosen_between() -> None:
+    """Two were: the third feature's gain counts, and it is above the pair."""
+    scores = {(0, 1): 5.0}
+    before = [None, (1, 2), None]
+    args = (scores, lambda chosen: [(0, 1)], [0.0, 0.0, 6.0, 0.0], SURE, SeededSource(0))
+    assert choose(2, *args, before=before) == [None, (0, 1)]
+
+
+def test_pairs_join_parts_and_close_no_circle() -> None:
+    pairs = [(i, j) for i in range(5) for j in range(i + 1, 5)]
+    assert joining(pairs, []) == pairs
+    assert joining(pairs, [(0, 1), (3, 4), (1, 4)]) == [(0, 2), (1, 2), (2, 3), (2, 4)]

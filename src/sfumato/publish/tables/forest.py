@@ -43,9 +43,8 @@ def forest(
         straight = (parent, feature) in measured
         noisy = measured[(parent, feature) if straight else (feature, parent)]
         table = noisy if straight else np.swapaxes(noisy, 0, 1)
-        steps.append(
-            Step(feature, (parent,), consistent(table, one_way, (parent, feature), variance))
-        )
+        fitted = consistent(table, one_way, (parent, feature), variance)
+        steps.append(Step(feature, (parent,), _drawable(fitted, one_way.conditionals[feature])))
     return BayesianNetwork(cells, tuple(groups), tuple(steps))
 
 
@@ -95,6 +94,12 @@ def _order(features: int, pairs: Sequence[Pair]) -> list[tuple[int, int | None]]
     return order
 
 
+def _drawable(table: Floats, own: Floats) -> Floats:
+    """Given a parent's value that no row of the class was found with: the class's distribution."""
+    own = np.where(own.sum(axis=0) > 0, own, 1.0)
+    return np.where(table.sum(axis=1, keepdims=True) > 0, table, own)
+
+
 def _fitted(noisy: Floats, rows: Floats, columns: Floats, variance: float) -> Floats:
     """A class's table near to noisy counts and with given margins.
 
@@ -109,7 +114,7 @@ def _fitted(noisy: Floats, rows: Floats, columns: Floats, variance: float) -> Fl
     """
     total = rows.sum()
     if total <= 0:
-        return np.ones_like(noisy)
+        return np.zeros_like(noisy)
     independent = np.outer(rows, columns) / total
     apart = noisy - independent
     square = float(np.sum(apart**2))
@@ -120,9 +125,6 @@ def _fitted(noisy: Floats, rows: Floats, columns: Floats, variance: float) -> Fl
     for _ in range(_SWEEPS):
         table *= _ratio(rows, table.sum(axis=1))[:, np.newaxis]
         table *= _ratio(columns, table.sum(axis=0))[np.newaxis]
-    reached = table.sum(axis=1) > 0
-    # A parent's value that no row of the class was found with: the class's own distribution.
-    table[~reached] = columns
     return np.asarray(table, np.float64)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -37,11 +38,13 @@ from sfumato.publish.tables.counted import (
     features_of,
     target_of,
 )
+from sfumato.publish.tables.cycles import ExpectedByTree, fitting
 from sfumato.publish.tables.forest import forest, grouped
+from sfumato.publish.tables.graphical import graph, library
 from sfumato.publish.tables.groups import Groups
 from sfumato.publish.tables.marginals import Independent as Estimate
 from sfumato.publish.tables.pairs import Pair, Pairs
-from sfumato.publish.tables.spanning import Expected, grow, mean_error
+from sfumato.publish.tables.spanning import Expected, choose, joining, mean_error
 from sfumato.publish.tables.spending import Spending, divide, variance
 from sfumato.registry import method
 from sfumato.release.release import Artefact
@@ -65,6 +68,8 @@ class Marginals:
         pairs: Share of the budget for the counts of pairs.
         choosing: Share of the budget for the choice of pairs; the rest is for the first counts.
         groups: At most so many groups of a feature's cells are told apart in a pair's table.
+        cycles: Rounds for pairs beyond the tree, each by a choice of its own. With any, everything
+            measured is put together by the library mbi (extra ``graph``) in place of a closed form.
         rows: How many rows to draw; None: the noisy estimate of how many there are. Under
             add/remove the true number is private and never used.
         seed: Of the sampling, which is not privacy noise; None draws one. It is recorded.
@@ -83,6 +88,7 @@ class Marginals:
     pairs: float = 0.55
     choosing: float = 0.05
     groups: int = 64
+    cycles: int = 0
     rows: int | None = None
     seed: int | None = None
 
@@ -101,6 +107,7 @@ class Marginals:
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), least)
         checks.whole("groups", self.groups, 3)
+        checks.whole("cycles", self.cycles, 0)
         for name in ("pairs", "choosing"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -117,6 +124,7 @@ class Marginals:
 
         Raises:
             InputError: If the facts leave nothing to count, or a table would be too large.
+            MissingExtraError: If cycles are asked for and the library for them is not installed.
         """
         # Neighbours differ in their number of rows: stating or checking it would tell them apart.
         facts = facts.with_records(None)
@@ -129,7 +137,9 @@ class Marginals:
                 f"two features by target have {widest[0] * widest[1] * classes} cells",
                 "Set groups lower, or predict another target.",
             )
-        spending = divide(budget, len(features), self.choosing, self.pairs)
+        if self.cycles:
+            self._check_cycles(len(features))
+        spending = divide(budget, len(features), self.choosing, self.pairs, self.cycles)
         run = _Run(self, facts, features, target, spending)
         gaussian = hasattr(spending.first, "stddev")
         return Calibrated(
@@ -147,6 +157,15 @@ class Marginals:
                 "add to them is lost.",
             ),
         )
+
+    def _check_cycles(self, features: int) -> None:
+        most = (features - 1) * (features - 2) // 2
+        if self.cycles > most:
+            raise InputError(
+                f"cycles is {self.cycles}, and {features} features have {most} pairs beyond a tree",
+                f"Give at most {most}.",
+            )
+        library()
 
     def resample(self, release: Release, n: int, seed: int) -> Table:
         """``n`` more rows from a release's noisy counts, which cost nothing."""
@@ -196,18 +215,63 @@ class _Run(CountedRun):
         groups = self._groups(estimate, spread)
         pairs = Pairs(groups, self.target)
         progress(1, 4, "pairs")
-        expected = Expected(grouped(estimate, groups), mean_error(spread))
-        scores = expected.scores(pairs.count(table, pairs.all()))
-        chosen = grow(len(groups), scores, self._again(), self.spending.choice, source)
+        scores = Expected(grouped(estimate, groups), mean_error(spread)).scores(
+            pairs.count(table, pairs.all())
+        )
+        joined = partial(joining, scores)
+        choice = self.spending.choice
+        chosen = choose(len(groups) - 1, scores, joined, self._again(), choice, source)
         progress(2, 4, "pairs")
-        measured = {
-            pair: self.spending.second.release(counts, source)
-            for pair, counts in pairs.count(table, [pair for pair in chosen if pair is not None])
-        }
+        measured = self._measured(pairs, table, chosen, source)
+        tree = list(measured)
+        if self.spending.cycles:
+            network = forest(estimate, groups, measured, spread)
+            more = self._beyond(network, pairs, table, chosen, source)
+            measured |= self._measured(pairs, table, more, source)
+            chosen += more
         again = [i % len(exact) for i in range(chosen.count(None))]
         repeated = [self.spending.second.release(exact[j], source) for j in again]
         estimate = _refined(noisy, variance(self.spending.first), again, repeated, spread)
-        return forest(estimate, groups, measured, spread), list(measured)
+        network = forest(estimate, groups, {pair: measured[pair] for pair in tree}, spread)
+        if self.spending.cycles:
+            progress(3, 4, "estimate")
+            network = self._estimated(network, measured)
+        return network, list(measured)
+
+    def _estimated(
+        self, tree: BayesianNetwork, measured: dict[Pair, NDArray[np.int64]]
+    ) -> BayesianNetwork:
+        """All that was measured in one distribution."""
+        assert self.spending.second is not None
+        return graph(tree, measured, variance(self.spending.second), variance(self.spending.first))
+
+    def _beyond(
+        self,
+        tree: BayesianNetwork,
+        pairs: Pairs,
+        table: Table,
+        chosen: list[Pair | None],
+        source: NoiseSource,
+    ) -> list[Pair | None]:
+        """Choices of what is measured beyond a tree."""
+        assert self.spending.choice is not None
+        assert self.spending.second is not None
+        expected = ExpectedByTree(tree, mean_error(variance(self.spending.second)))
+        scores = expected.scores(pairs.count(table, pairs.all()))
+        sizes = [len(groups) for groups in pairs.features]
+        fit = partial(fitting, scores, sizes, self.classes)
+        again, choice = self._again(), self.spending.choice
+        return choose(self.spending.cycles, scores, fit, again, choice, source, chosen)
+
+    def _measured(
+        self, pairs: Pairs, table: Table, chosen: list[Pair | None], source: NoiseSource
+    ) -> dict[Pair, NDArray[np.int64]]:
+        """Noisy tables of the chosen pairs."""
+        assert self.spending.second is not None
+        return {
+            pair: self.spending.second.release(counts, source)
+            for pair, counts in pairs.count(table, [pair for pair in chosen if pair is not None])
+        }
 
     def _groups(self, estimate: Estimate, spread: float) -> tuple[Groups, ...]:
         least = _STANDS_OUT * float(np.sqrt(spread))

@@ -14,7 +14,7 @@ the rounds as in MST (McKenna, Miklau, Sheldon, 2021); every round here has its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,51 +56,65 @@ class Expected:
 
     def score(self, pair: Pair, counts: Counts) -> float:
         """What a measurement of the pair would bring; a record moves it by at most 1."""
-        expected = _rounded(self.table(pair))
-        return float(np.abs(counts - expected).sum() - _rounded(self.error * counts.size))
+        return score(self.table(pair), counts, self.error)
 
     def scores(self, counted: Iterable[tuple[Pair, Counts]]) -> dict[Pair, float]:
         """All scores, one table at a time: private."""
         return {pair: self.score(pair, counts) for pair, counts in counted}
 
 
-def grow(
-    features: int,
-    scores: dict[Pair, float],
+def score(expected: NDArray[np.float64], counts: Counts, error: float) -> float:
+    """What a measurement would bring; a record moves it by at most 1.
+
+    Args:
+        expected: The table without it; public.
+        counts: The exact one; private.
+        error: The mean distance from the truth that noise puts on one of its cells.
+    """
+    return float(np.abs(counts - _rounded(expected)).sum() - _rounded(error * counts.size))
+
+
+def choose(
+    rounds: int,
+    scores: Mapping[Pair, float],
+    candidates: Callable[[Sequence[Pair]], list[Pair]],
     again: Sequence[float],
     choice: NoisyMax,
     source: NoiseSource,
+    before: Sequence[Pair | None] = (),
 ) -> list[Pair | None]:
-    """Chooses one measurement a round, ``features - 1`` of them.
+    """Chooses one measurement a round.
 
     Args:
-        features: How many there are.
+        rounds: How many.
         scores: Of every pair; private.
+        candidates: Public: those pairs that may follow the ones chosen so far.
         again: Public: what measuring a feature by the target again would bring, for each.
         choice: The mechanism; each round is one use of it.
         source: The noise.
+        before: What earlier rounds chose.
 
     Returns:
-        For each round the pair, or None for a feature measured again; the pairs form a forest.
+        For each round the pair, or None for a feature measured again, each in its turn.
     """
-    part = list(range(features))  # the tree that each feature is in
-    chosen: list[Pair | None] = []
-    repeated = 0
-    for _ in range(features - 1):
-        open_pairs = [pair for pair in scores if part[pair[0]] != part[pair[1]]]
+    chosen = list(before)
+    for _ in range(rounds):
+        pairs = candidates([pair for pair in chosen if pair is not None])
         # What the best of so many worthless pairs would seem to be worth, by the choice's noise.
-        nats = math.log1p(len(open_pairs)) + _CAUTION
-        luck = 2 * choice.sensitivity * nats / choice.epsilon
-        values = [scores[pair] for pair in open_pairs] + [again[repeated % features] + luck]
-        best = choice.select(values, source)
-        if best == len(open_pairs):
-            repeated += 1
-            chosen.append(None)
-            continue
-        i, j = open_pairs[best]
-        part = [part[i] if p == part[j] else p for p in part]
-        chosen.append((i, j))
-    return chosen
+        luck = 2 * choice.sensitivity * (math.log1p(len(pairs)) + _CAUTION) / choice.epsilon
+        gain = again[chosen.count(None) % len(again)] + luck
+        best = choice.select([*(scores[pair] for pair in pairs), gain], source)
+        chosen.append(None if best == len(pairs) else pairs[best])
+    return chosen[len(before) :]
+
+
+def joining(pairs: Iterable[Pair], chosen: Sequence[Pair]) -> list[Pair]:
+    """Those pairs that join two parts of a forest."""
+    part: dict[int, int] = {}  # the tree that a feature is in, where it is not its own
+    for first, second in chosen:
+        into, gone = part.get(first, first), part.get(second, second)
+        part |= {i: into for i in (gone, *part) if part.get(i, i) == gone}
+    return [(i, j) for i, j in pairs if part.get(i, i) != part.get(j, j)]
 
 
 def mean_error(variance: float) -> float:

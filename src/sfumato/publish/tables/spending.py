@@ -27,18 +27,20 @@ class Spending:
         first: Noise of the counts of each feature by the target.
         choice: Of one round's measurement; None where there is nothing to choose.
         second: Noise of the rounds' counts.
-        features: How many are counted at first; one round fewer follows.
+        features: How many are counted at first; one round fewer follows for a tree of pairs.
+        cycles: Rounds for pairs beyond a tree.
     """
 
     first: Noise
     choice: NoisyMax | None
     second: Noise | None
     features: int
+    cycles: int = 0
 
     @property
     def rounds(self) -> int:
         """How many measurements follow the first counts."""
-        return 0 if self.choice is None else self.features - 1
+        return 0 if self.choice is None else self.features - 1 + self.cycles
 
     @property
     def event(self) -> DpEvent:
@@ -73,7 +75,9 @@ def variance(noise: Noise) -> float:
     return 2 * noise.scale**2 if isinstance(noise, DiscreteLaplace) else noise.stddev**2
 
 
-def divide(budget: Budget, features: int, choosing: float, pairs: float) -> Spending:
+def divide(
+    budget: Budget, features: int, choosing: float, pairs: float, cycles: int = 0
+) -> Spending:
     """The least noise that the budget allows, with Laplace or Gaussian counts.
 
     Never below what can be drawn: there, epsilon is simply smaller than asked for.
@@ -83,35 +87,39 @@ def divide(budget: Budget, features: int, choosing: float, pairs: float) -> Spen
         features: How many are counted.
         choosing: Share of the budget for choices, as epsilon (Laplace) or its square (Gaussian).
         pairs: Share for the rounds' counts; the rest is for the first counts.
+        cycles: Rounds for pairs beyond a tree.
     """
-    laplace = _calibrated(Budget(budget.epsilon), features, choosing, pairs)
+    shares = (features, choosing, pairs, cycles)
+    laplace = _calibrated(Budget(budget.epsilon), *shares)
     least = isinstance(laplace.first, DiscreteLaplace) and laplace.first.scale == MIN_SCALE
     if budget.delta == 0 or least:
         return laplace
     try:
-        gaussian = _calibrated(budget, features, choosing, pairs)
+        gaussian = _calibrated(budget, *shares)
     except InputError:  # so small a budget that the accountant's grid tells no noise from another
         return laplace
     return min(laplace, gaussian, key=lambda spending: variance(spending.first))
 
 
-def _calibrated(budget: Budget, features: int, choosing: float, pairs: float) -> Spending:
+def _calibrated(
+    budget: Budget, features: int, choosing: float, pairs: float, cycles: int
+) -> Spending:
     from sfumato.privacy.calibration import analytic_gaussian_mu, calibrate
 
     make = _laplace if budget.delta == 0 else _gaussian
     guess = 1 / (budget.epsilon if budget.delta == 0 else analytic_gaussian_mu(budget))
     scale = calibrate(
-        lambda scale: make(scale, features, choosing, pairs).event,
+        lambda scale: make(scale, features, choosing, pairs, cycles).event,
         budget,
         Neighbours.ADD_REMOVE,
         (guess / 4, guess * 4),
     )
-    return make(scale, features, choosing, pairs)
+    return make(scale, features, choosing, pairs, cycles)
 
 
-def _laplace(scale: float, features: int, choosing: float, pairs: float) -> Spending:
+def _laplace(scale: float, features: int, choosing: float, pairs: float, cycles: int) -> Spending:
     """Shares of epsilon, which adds up over everything."""
-    rounds = features - 1
+    rounds = features - 1 + cycles
     if rounds == 0:
         return Spending(_laplace_noise(scale, 1), None, None, 1)
     return Spending(
@@ -119,12 +127,13 @@ def _laplace(scale: float, features: int, choosing: float, pairs: float) -> Spen
         NoisyMax(choosing / rounds / scale, 1.0),
         _laplace_noise(scale * rounds / pairs, rounds),
         features,
+        cycles,
     )
 
 
-def _gaussian(scale: float, features: int, choosing: float, pairs: float) -> Spending:
+def _gaussian(scale: float, features: int, choosing: float, pairs: float, cycles: int) -> Spending:
     """Shares of the squared epsilon of small losses, which adds up nearly."""
-    rounds = features - 1
+    rounds = features - 1 + cycles
     if rounds == 0:
         return Spending(_gaussian_noise(scale), None, None, 1)
     return Spending(
@@ -132,6 +141,7 @@ def _gaussian(scale: float, features: int, choosing: float, pairs: float) -> Spe
         NoisyMax(math.sqrt(choosing / rounds) / scale, 1.0),
         _gaussian_noise(scale * math.sqrt(rounds / pairs)),
         features,
+        cycles,
     )
 
 
