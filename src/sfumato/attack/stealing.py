@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, targets
+from sfumato.attack import auxiliary, margin, targets
 from sfumato.attack.finding import Finding
+from sfumato.attack.margin import Margin
 from sfumato.attack.settings import Settings, whole
 from sfumato.errors import InputError
 from sfumato.measure import cnn, intervals, models
@@ -86,28 +87,40 @@ class Surrogate(Settings):
         n = len(said)
         alike = {name: int(np.sum(guess == said)) for name, guess in guesses.items()}
         right = {name: float(np.mean(guess == test.y)) for name, guess in guesses.items()}
+        guesses["commonest"] = np.full(n, np.bincount(said).argmax())
+        same = {name: guess == said for name, guess in guesses.items()}
+
+        def beaten(confidence: float) -> list[Margin]:
+            return [
+                margin.of_same(same["stolen"], same[name], confidence)
+                for name in ("own", "commonest")
+            ]
+
         finding = Finding(
             attack="stealing.surrogate",
             metric="share of strangers of whom copy and model say the same",
             value=alike["stolen"] / n,
             interval=intervals.clopper_pearson(alike["stolen"], n, self.confidence),
             confidence=self.confidence,
-            chance=float(np.bincount(said).max() / n),
-            baseline=alike["own"] / n,
+            chance=1 / len(model.classes),
+            baseline=float(max(same[name].mean() for name in ("own", "commonest"))),
+            margin=margin.least(beaten, self.confidence),
             details={
                 "queries": len(own.y),
                 "answers": self.answers,
                 "targets": n,
                 "copy": kinds,
                 "agreement": {name: count / n for name, count in alike.items()},
+                "commonest_answer": float(same["commonest"].mean()),
                 "accuracy": {**right, "model": float(np.mean(said == test.y))},
             },
         )
         summary = (
             f"With {len(own.y)} questions the attack copies the model: the copy says the same of "
             f"{finding.value:.1%} of strangers (a model of as many records' true labels of "
-            f"{finding.baseline:.1%}) and is right for {right['stolen']:.1%} (that one "
-            f"{right['own']:.1%}, the model {finding.details['accuracy']['model']:.1%}): "
+            f"{alike['own'] / n:.1%}, the commonest answer of {same['commonest'].mean():.1%}) "
+            f"and is right for {right['stolen']:.1%} (that one {right['own']:.1%}, the "
+            f"model {finding.details['accuracy']['model']:.1%}): "
             f"{finding.verdict}."
         )
         return replace(finding, summary=summary)

@@ -105,6 +105,7 @@ def finding(one: Finding) -> dict[str, Any]:
         "strip": _finding_strip(one),
         "chance": wording.figure(one.chance),
         "baseline": wording.figure(one.baseline),
+        "beaten": wording.beaten(one),
         "ceiling": wording.bound(one.ceiling),
         "summary": one.summary,
     }
@@ -340,7 +341,7 @@ def _finding_strip(one: Finding) -> Markup:
     said = [f"{one.metric} {wording.figure(one.value)}, interval {wording.interval(one.interval)}"]
     said.append(f"chance {wording.figure(one.chance)}")
     if one.baseline is not None:
-        said.append(f"baseline {wording.figure(one.baseline)}")
+        said.append(f"baseline {wording.figure(one.baseline)} {wording.beaten(one)}".rstrip())
     if one.ceiling is not None:
         said.append(f"ceiling {wording.bound(one.ceiling)}")
     return charts.strip(

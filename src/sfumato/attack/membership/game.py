@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, persons, roc, targets
+from sfumato.attack import blind, ceilings, margin, persons, roc, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.membership import scores
@@ -19,6 +19,7 @@ from sfumato.measure import features, intervals
 from sfumato.measure.task import task_of
 
 if TYPE_CHECKING:
+    from sfumato.attack.blind import Blind
     from sfumato.attack.ceilings import Ceiling
     from sfumato.attack.evidence import Evidence
     from sfumato.attack.settings import Settings
@@ -111,10 +112,10 @@ class Game:
         m = len(self.members)
         return values[..., :m], values[..., m : 2 * m]
 
-    def baseline(self) -> float:
-        """What an attacker without the model scores on the same targets."""
+    def baseline(self) -> Blind:
+        """What an attacker without the model makes of the same targets."""
         inside, outside = self.members.records, self.others.records
-        return intervals.auc(*blind.scores(inside, outside, self.rng))[0]
+        return blind.scores(inside, outside, blind.halves(len(inside), len(outside), self.rng))
 
 
 def play(
@@ -235,7 +236,7 @@ def finding(
     *,
     attack: str,
     how: str,
-    baseline: float,
+    baseline: Blind,
     details: Mapping[str, Any] | None = None,
 ) -> Finding:
     """What scores of members and of others show.
@@ -247,7 +248,7 @@ def finding(
         outside: (m,) of the others.
         attack: The registered name.
         how: What the attack goes by, in words, for the summary.
-        baseline: The AUC of the attacker without access.
+        baseline: What the attacker without access makes of the same targets.
         details: Further figures.
     """
     area, interval = intervals.auc(inside, outside, settings.confidence)
@@ -259,7 +260,8 @@ def finding(
         interval=interval,
         confidence=settings.confidence,
         chance=0.5,
-        baseline=baseline,
+        baseline=baseline.area,
+        margin=margin.of_areas(inside, outside, baseline, settings.confidence),
         ceiling=None if ceiling is None else ceiling.auc,
         roc=roc.curve(inside, outside),
         details={
