@@ -137,9 +137,9 @@ def attack(
         findings = prepared.attack(attacks=attack, seed=seed, progress=progress)
     if out is not None:
         prepared.report(findings, out, reveal=reveal)
-    if risk is not None:
-        prepared.risk(findings, risk)
     if as_json:
+        if risk is not None:
+            prepared.risk(findings, risk)
         shown_all = findings if reveal else [finding.hidden() for finding in findings]
         output.emit([finding.to_dict() for finding in shown_all])
         return
@@ -170,7 +170,8 @@ def attack(
         if asked and not reveal:
             shown = "; the pictures that attacks found are left out (--reveal keeps them)"
         output.note(f"wrote {out}: for you alone{shown}")
-    if risk is not None:
+    if risk is not None:  # after the findings, which may have taken hours: it may be refused yet
+        prepared.risk(findings, risk)
         output.note(f"wrote {risk}: who is exposed most, for you alone")
 
 

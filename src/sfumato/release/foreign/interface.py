@@ -186,7 +186,8 @@ def order_of(found: Sequence[Any], classes: Sequence[str]) -> list[int]:
     """
     shown = [_shown(name) for name in found]
     low = {name.lower(): i for i, name in enumerate(classes)}
-    places: list[int | None] = [low.get(name.lower()) for name in shown]
+    exact = {name: i for i, name in enumerate(classes)}
+    places: list[int | None] = [exact.get(name, low.get(name.lower())) for name in shown]
     if None in places and all(name.isdecimal() and int(name) < len(classes) for name in shown):
         places = [int(name) for name in shown]
     for name, place in zip(shown, places, strict=True):
