@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sfumato.release.release import Release
 
 LOW_FPR = (0.01, 0.001)
+_MISORDERED = 0.25
+_TOLD: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +255,7 @@ def finding(
         baseline: What the attacker without access makes of the same targets.
         details: Further figures.
     """
+    tell_misordered(game)
     area, interval = intervals.auc(inside, outside, settings.confidence)
     ceiling = game.ceiling
     found = Finding(
@@ -285,3 +290,31 @@ def finding(
         f"50 %{limit}): {found.verdict}."
     )
     return replace(found, summary=summary)
+
+
+def tell_misordered(game: Game) -> None:
+    """A warning, once a model, where the classes in another order fit its answers far better.
+
+    A model of others that names no classes is taken to answer in the order of the schema. Where it
+    does not, every figure is wrong, and nothing else shows it.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if getattr(game.model, "named", None) != () or game.model in _TOLD:
+        return
+    classes = game.model.classes
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    for side in (game.members, game.others):
+        np.add.at(counts, (side.probabilities.argmax(axis=1), side.labels), 1)
+    answered, meant = linear_sum_assignment(-counts)
+    right, given = counts[answered, meant].sum() / counts.sum(), np.trace(counts) / counts.sum()
+    if right - given < _MISORDERED:
+        return
+    _TOLD.add(game.model)
+    order = ", ".join(str(classes[k]) for k in meant)
+    logging.getLogger("sfumato").warning(
+        f"the model is right about {given:.0%} of the records, and about {right:.0%} if its "
+        f"classes are taken as {order}; it names none, so they were taken in the order of the "
+        f"schema ({', '.join(map(str, classes))}). If the other order is its own, put the schema's "
+        "levels in it, or have the model name its classes: every figure here depends on it."
+    )
