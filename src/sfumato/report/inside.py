@@ -248,7 +248,9 @@ def _glance(evaluation: Evaluation) -> dict[str, str]:
     if any(f.breaks_guarantee for f in evaluation.findings):
         attacks = ("alarm", "an attack went above the ceiling")
     elif ran:
-        attacks = (f"{better} of {ran}", "did better than chance and baseline")
+        unsure = sum(f.undecided for f in evaluation.findings)
+        untold = f"; {unsure} not told from the baseline" if unsure else ""
+        attacks = (f"{better} of {ran}", f"did better than chance and baseline{untold}")
     else:
         attacks = ("none", "no attack was run")
     utility = ("–", "not measured")
