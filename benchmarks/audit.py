@@ -83,6 +83,7 @@ HIDDEN = (
     *(f"generators.{name}" for name in ("merf", "taught", "cvae", "dpgan", "augm", "vaegm")),
     *(f"generators.{name}" for name in ("dp2vae", "sinkhorn", "psg", "diffusion", "gpate")),
     *("generators.datalens", "generators.dpmi"),
+    *("learn.pate", "learn.objective", "learn.vmf"),
 )
 """Methods of which a release shows little, because much lies between it and the noise."""
 
@@ -90,8 +91,10 @@ SEEN: dict[str, dict[str, Any]] = {
     "generators.merf": {"runs": 1000, "settings": {"steps": 1, "samples": 3}},
     "generators.diffusion": {"runs": 300, "settings": {"samples": 3}},
     "generators.taught": {"settings": {"sample_rate": 1.0}},
+    "learn.pate": {"runs": 500, "records": 2, "settings": {"teachers": 6}},
 }
-"""What is otherwise where each draw is seen: more runs, and less work that only post-processes."""
+"""What is otherwise where each draw is seen: more runs, less work that only post-processes, and
+teachers of one record or none, since the canary changes the vote of no teacher who has more."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,9 @@ def every_draw(case: Case) -> Case:
     other = SEEN.get(case.method, {})
     settings = {**case.settings, **other.get("settings", {})}
     seen = replace(case, label="every draw seen", settings=settings, adversary="transcript")
-    return replace(seen, runs=other.get("runs", case.runs))
+    return replace(
+        seen, runs=other.get("runs", case.runs), records=other.get("records", case.records)
+    )
 
 
 def released(cache: Path) -> tuple[Case, ...]:

@@ -141,6 +141,30 @@ def test_a_function_is_attacked_as_a_model(people: Table) -> None:
     assert {"age", "colour"} == set(seen[0].columns)
 
 
+def test_answers_in_another_order_of_the_classes_are_told(
+    people: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that names no classes; nothing but its mistakes shows that its order is its own."""
+
+    def answering(order: list[int]) -> Any:
+        def answer(frame: pd.DataFrame) -> Any:
+            yes = np.where((frame["age"] > 30) & (frame["colour"] == "green"), 0.95, 0.05)
+            return np.stack([1 - yes, yes], axis=1)[:, order]
+
+        return answer
+
+    members, others = people.split(0.5, 0)
+    for order, told in (([0, 1], 0), ([1, 0], 1)):
+        caplog.clear()
+        sfumato.attack(
+            answering(order),
+            members=members,
+            non_members=others,
+            attacks=["membership.gap", "membership.loss"],
+        )
+        assert caplog.text.count("if its classes are taken as yes, no; it names none") == told
+
+
 def test_a_release_of_ours_says_itself_how_it_is_read(people_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "release"
     sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)

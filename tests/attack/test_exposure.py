@@ -27,6 +27,13 @@ def test_each_member_is_listed_once_by_the_attack_that_finds_it_best() -> None:
     assert as_csv(found[:1]) == "row,false_positive_rate,attack,score\n5,0.25,one,9\n"
 
 
+def test_a_distance_of_nothing_is_written_as_nothing() -> None:
+    """Scores by distance are negative ones: an exact copy's is -0.0."""
+    found = exposed([finding("one", [-0.0, -0.25], [-1, -1], [0, 1])])
+    scores = [line.rpartition(",")[2] for line in as_csv(found).splitlines()[1:]]
+    assert scores == ["0", "-0.25"]
+
+
 def test_attacks_without_scores_list_nobody() -> None:
     assert exposed([Finding("a", "AUC", 0.5, (0.4, 0.6), 0.95, 0.5)]) == []
 

@@ -116,14 +116,20 @@ def test_an_attack_that_is_judged_on_what_it_learnt_from_is_caught(
 
     from sfumato.attack import blind
 
-    def careless(members: Any, others: Any, rng: Any) -> Any:
+    def careless(members: Any, others: Any, parts: Any) -> Any:
+        members, others = members[parts[0][1]], others[parts[1][1]]
         x = np.concatenate([members, others])
         y = np.repeat([1, 0], [len(members), len(others)])
         tree = DecisionTreeClassifier(random_state=0).fit(x, y)
         return tree.predict(members) - 0.5, tree.predict(others) - 0.5
 
     monkeypatch.setattr(blind, "split_scores", careless)
-    monkeypatch.setattr(blind, "scores", lambda a, b, rng: (np.zeros(2), np.zeros(2)))
+
+    def knows_nothing(members: Any, others: Any, parts: Any) -> Any:
+        rows = parts[0][1], parts[1][1]
+        return blind.Blind(np.zeros(len(rows[0])), np.zeros(len(rows[1])), rows)
+
+    monkeypatch.setattr(blind, "scores", knows_nothing)
     runs = 8
     alarms = false_alarms("privacy_loss", runs, make_people, make_release, max_training=40)
     assert alarms > binom.isf(1e-6, runs, TAIL)

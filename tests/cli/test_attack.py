@@ -124,6 +124,51 @@ def test_a_risk_file_that_looks_harmless_is_refused(
     assert "people.private.csv" in ran.err
 
 
+def test_findings_are_told_before_a_list_of_risks_is_refused(
+    sfumato: Command, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """No attack here scores single records; what took hours to find out was lost."""
+    schema = tmp_path / "facts.yaml"
+    sfumato("schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema)
+    asked = (
+        *("attack", files["out"], *evidence(files), "--schema", schema),
+        *("--attack", "linkage.nearest", "--risk", tmp_path / "people.private.csv"),
+    )
+    ran = sfumato(*asked)
+    assert ran.code == 2
+    assert "none of the attacks scores single records" in ran.err
+    assert "people's records that released records point at" in ran.out
+    assert json.loads(sfumato(*asked, "--json").out)["exit_code"] == 2
+
+
+def test_weights_and_folders_of_pictures_need_no_schema(sfumato: Command, tmp_path: Path) -> None:
+    """What pictures are is there to see, in a folder with a list of labels as in any other."""
+    import numpy as np
+    from PIL import Image
+
+    from sfumato.learn.architectures import build, weights
+    from sfumato.release.weights import save_weights
+
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        lines = ["file,label"]
+        for i in range(24):
+            pixels = np.full((4, 5), 10 * i, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+            lines.append(f"{i}.png,{'xyz'[i % 3]}")
+        (tmp_path / name / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    network = {"family": "dense", "shape": [1, 4, 5], "classes": 3}
+    save_weights(tmp_path / "net.safetensors", weights(build(network, seed=0)), {})
+    (tmp_path / "net.json").write_text(json.dumps(network), encoding="utf-8")
+    ran = sfumato(
+        *("attack", tmp_path / "net.safetensors", "--architecture", tmp_path / "net.json"),
+        *("--members", tmp_path / "in", "--non-members", tmp_path / "out"),
+        *("--attack", "membership.gap", "--json"),
+    )
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)[0]["details"]["targets"] == 24
+
+
 def test_released_files_are_not_paid_for(sfumato: Command, files: dict[str, Path]) -> None:
     ran = sfumato("schema", "draft", files["out"], "--released", "--epsilon", 1)
     assert ran.code == 2

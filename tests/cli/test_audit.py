@@ -37,6 +37,16 @@ def test_a_claim_that_is_false_is_exit_code_5_and_loud(
     assert json.loads(ran.out)["broken"] is True
 
 
+def test_what_others_made_claims_nothing_to_audit(sfumato: Any, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("a\n1\n", encoding="utf-8")
+    for subject in (tmp_path / "out.csv", "https://model.example/predict"):
+        ran = sfumato("audit", subject, "--members", "in.csv", "--non-members", "out.csv")
+        assert ran.code == 2
+        said = ran.err.replace("\n", " ")
+        assert "nothing is claimed of it that could be false" in said
+        assert "sfumato attack" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sfumato.attack.finding import Finding
+from sfumato.attack.margin import Margin
 from sfumato.report.learns import in_hundred, learns
 
 SUCCESS = {"members": [300, 1000], "control": [100, 1000], "naive": [50, 1000]}
@@ -69,6 +70,17 @@ def test_what_was_not_found_is_no_proof() -> None:
     for said in (learns(luck), shifted):
         assert "No proof" in said["so"]
         assert said["tone"] == "good"
+
+
+def test_few_people_are_said_to_be_too_few_to_tell() -> None:
+    few = finding("membership.loss", baseline=0.6, margin=Margin(0.1, (-0.05, 0.25), 60))
+    said = learns(few)
+    assert "cannot be told: the two may differ by −0.050 to 0.250" in said["so"]
+    assert "take it for a leak" in said["so"]
+    assert said["tone"] == "warn"
+    none = learns(finding("membership.loss", baseline=0.9, margin=Margin(-0.2, (-0.3, -0.1), 60)))
+    assert "no more than an attacker got without the release" in none["so"]
+    assert none["tone"] == "good"
 
 
 def test_members_who_do_worse_than_others_are_not_called_exposed_without_a_doubt() -> None:

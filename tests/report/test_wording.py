@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sfumato.attack.margin import Margin
 from sfumato.privacy.events import GaussianDpEvent, PureDpEvent
 from sfumato.privacy.guarantee import Central, Local
 from sfumato.privacy.neighbours import Neighbours
@@ -207,6 +208,21 @@ def test_to_beat_guessing_but_not_the_baseline_is_told_apart(make_finding: Make)
     inside = make_finding(interval=(0.501, 0.52))
     assert wording.finding_verdict(inside) == ("good", "no better than its baseline")
     assert wording.finding_verdict(make_finding()) == ("good", "no better than chance")
+
+
+def test_what_few_people_cannot_tell_is_neither_good_nor_a_leak(make_finding: Make) -> None:
+    few = make_finding(
+        value=0.6, interval=(0.53, 0.66), ceiling=None, margin=Margin(0.05, (-0.04, 0.14), 46)
+    )
+    assert wording.finding_verdict(few) == ("warn", "not told from its baseline")
+    assert wording.beaten(few) == "beaten by −0.040 to 0.140 (46 people)"
+    tone, said = wording.attack_verdict([few])
+    assert tone == "warn"
+    assert "None of 1 attack surely did better" in said
+    assert "membership.distance it cannot be told" in said
+    sure = make_finding(value=0.6, interval=(0.53, 0.66), ceiling=None)
+    assert "it cannot be told" in wording.attack_verdict([sure, few])[1]
+    assert wording.beaten(sure) == ""
 
 
 def test_no_attack_is_no_evidence() -> None:

@@ -140,8 +140,10 @@ def _facts_of(data: DataLike) -> Any:
     path = Path(name).expanduser()
     facts = beside(path)
     if facts is None and (path.suffix == ".npz" or path.is_dir()):
+        from sfumato.release.foreign.opening import seen
+
         try:
-            facts = load(path).schema
+            facts = seen(path) or load(path).schema
         except InputError:
             return None
     return facts

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import ceilings, targets
+from sfumato.attack import ceilings, margin, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.imputation import Imputer
+from sfumato.attack.margin import Margin
 from sfumato.attack.nearest import nearest_codes
 from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
@@ -84,7 +85,8 @@ class Inference(Settings):
             known = _imputed_labels(inside, outside, held, classes, seed)
             given = None if held is None else held.labels
             rows = [self._row(LABEL, labels[0], labels[1], known, given, 1)]
-        worst = max(rows, key=lambda row: float(row["interval"][0]))
+        # A secret is told where both are above 0, so that is how sure it is.
+        worst = max(rows, key=lambda row: min(row["interval"][0], row["margin"]["interval"][0]))
         ceiling = ceilings.of(release.card)
         finding = Finding(
             attack="attribute.inference",
@@ -94,6 +96,7 @@ class Inference(Settings):
             confidence=self.confidence,
             chance=0.0,
             baseline=max(0.0, *(_gap(worst[without]) for without in ("majority", "imputation"))),
+            margin=Margin.from_dict(worst["margin"]),
             ceiling=None if ceiling is None else ceiling.advantage,
             details={"secret": worst["secret"], "targets": len(inside), "secrets": rows},
         )
@@ -175,10 +178,21 @@ class Inference(Settings):
         m, n = len(inside[0]), len(outside[0])
         each = 1 - (1 - self.confidence) / tried
         commonest = _commonest(inside[0], outside[0], held)
+        told = [truth == guess for truth, guess in (inside, outside)]
+
+        def beaten(confidence: float) -> list[Margin]:
+            return [
+                margin.of_sides(
+                    (told[0], inside[0] == guess[0]), (told[1], outside[0] == guess[1]), confidence
+                )
+                for guess in (commonest, imputed)
+            ]
+
         return {
             "secret": name,
             "advantage": right / m - wrong / n,
             "interval": list(intervals.difference(right, m, wrong, n, each)),
+            "margin": margin.least(beaten, each).to_dict(),
             "accuracy": {"members": right / m, "non_members": wrong / n},
             "majority": {
                 "members": float(np.mean(inside[0] == commonest[0])),

@@ -27,11 +27,11 @@ class Tries:
     """How often an attack succeeded.
 
     Args:
-        right: Successes.
+        right: Successes; a share of them where what is expected is known exactly.
         of: Tries, above 0.
     """
 
-    right: int
+    right: float
     of: int
 
     @property
@@ -74,11 +74,18 @@ def risk(attack: Tries, control: Tries, confidence: float) -> tuple[float, Inter
     >>> round(value, 3), round(low, 2), round(high, 2)
     (0.5, 0.34, 0.62)
     """
-    missed, other = 1 - attack.rate, 1 - control.rate
-    if control.right == control.of:
+    around = [clopper_pearson(tries.right, tries.of, confidence) for tries in (attack, control)]
+    return risk_of((attack.rate, control.rate), (around[0], around[1]))
+
+
+def risk_of(
+    rates: tuple[float, float], around: tuple[Interval, Interval]
+) -> tuple[float, Interval]:
+    """The risk of two rates, members' and the control's, that have an interval each."""
+    missed, other = 1 - rates[0], 1 - rates[1]
+    if other <= 0:
         return 0.0, (-1.0, 1.0)
-    right_low, right_high = clopper_pearson(attack.right, attack.of, confidence)
-    base_low, base_high = clopper_pearson(control.right, control.of, confidence)
+    (right_low, right_high), (base_low, base_high) = around
     low1, high1 = 1 - right_high, 1 - right_low
     low2, high2 = 1 - base_high, 1 - base_low
     product = missed * other

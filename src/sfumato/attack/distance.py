@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, persons, roc, targets
+from sfumato.attack import blind, ceilings, margin, persons, roc, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.settings import Settings
@@ -74,6 +74,7 @@ class Distance(Settings):
             details["uncalibrated"] = {"auc": raw, "interval": list(around)}
         if away is not None:
             details["outlying"] = self._outlying(score, away, rng)
+        without = blind.scores(inside, outside, blind.halves(len(inside), len(outside), rng))
         finding = Finding(
             attack="membership.distance",
             metric="AUC",
@@ -81,7 +82,8 @@ class Distance(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=intervals.auc(*blind.scores(inside, outside, rng))[0],
+            baseline=without.area,
+            margin=margin.of_areas(score[0], score[1], without, self.confidence),
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(score[0], score[1]),
             details=details,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, persons, roc, targets
+from sfumato.attack import blind, ceilings, margin, persons, roc, targets
 from sfumato.attack.density import best_width, log_density
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
@@ -84,6 +84,7 @@ class Domias(Settings):
             "tpr_at_fpr": roc.at_low_fpr(score[0], score[1], LOW_FPR, self.confidence, ceiling),
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
         }
+        without = blind.scores(inside, outside, blind.halves(len(inside), len(outside), rng))
         finding = Finding(
             attack="membership.domias",
             metric="AUC",
@@ -91,7 +92,8 @@ class Domias(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=intervals.auc(*blind.scores(inside, outside, rng))[0],
+            baseline=without.area,
+            margin=margin.of_areas(score[0], score[1], without, self.confidence),
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(score[0], score[1]),
             details=details,

@@ -61,6 +61,6 @@ def as_csv(members: Sequence[Exposed]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
     for one in members:
-        rate, score = f"{one.false_positive_rate:.6g}", f"{one.score:.6g}"
+        rate, score = f"{one.false_positive_rate:.6g}", f"{one.score + 0.0:.6g}"  # -0.0 is 0
         writer.writerow((one.row, rate, one.attack, score))
     return out.getvalue()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, dcgan, roc, targets
+from sfumato.attack import blind, ceilings, dcgan, margin, roc, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.settings import Settings, whole
 from sfumato.errors import InputError
@@ -72,6 +72,7 @@ class Generator(Settings):
         gap = float(near[0].mean() - near[1].mean())
         error = float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in near)))
         reach = intervals.normal_quantile(self.confidence) * error
+        without = blind.scores(inside, outside, blind.halves(len(inside), len(outside), rng))
         finding = Finding(
             attack="feedback.generator",
             metric="AUC",
@@ -79,7 +80,8 @@ class Generator(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=intervals.auc(*blind.scores(inside, outside, rng))[0],
+            baseline=without.area,
+            margin=margin.of_areas(near[0], near[1], without, self.confidence),
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(near[0], near[1]),
             details={

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from sfumato.attack.margin import Margin
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Finding:
         confidence: Of ``interval``, such as 0.95.
         chance: What guessing scores on the same metric.
         baseline: What an attacker without access to the release scored, or None.
+        margin: By how much the attack did better than that attacker, where his score is an
+            estimate too; None where it is known exactly, or where there is no such attacker.
         ceiling: The most that the guarantee lets any attack score on the same metric, or None
             where the guarantee says nothing about this attack.
         roc: ``(fpr, tpr)`` points, both rising from ``(0, 0)`` to ``(1, 1)``.
@@ -71,6 +74,7 @@ class Finding:
     confidence: float
     chance: float
     baseline: float | None = None
+    margin: Margin | None = None
     ceiling: float | None = None
     roc: tuple[tuple[float, float], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -79,9 +83,13 @@ class Finding:
 
     def __post_init__(self) -> None:
         low, high = self.interval
-        figures = (self.value, low, high, self.chance, self.baseline or 0.0, self.ceiling or 0.0)
+        figures = [self.value, low, high, self.chance, self.baseline or 0.0, self.ceiling or 0.0]
+        if self.margin is not None:
+            figures += [self.margin.value, *self.margin.interval]
         if not all(math.isfinite(figure) for figure in figures):
             raise ValueError(f"{self.attack}: a figure is not finite: {figures}")
+        if self.margin is not None and self.baseline is None:
+            raise ValueError(f"{self.attack}: a margin over no baseline")
         if not low <= self.value <= high:
             raise ValueError(f"{self.attack}: {self.value} is outside its interval {low, high}")
         if not 0 < self.confidence < 1:
@@ -90,9 +98,24 @@ class Finding:
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether the interval lies above both chance and the no-access baseline."""
+        """Whether the attack surely does better than chance and than one without access.
+
+        Its interval lies above chance, and that of its margin over the baseline above 0.
+        """
+        if self.margin is not None:
+            return self.interval[0] > self.chance and self.margin.interval[0] > 0
         beaten = self.chance if self.baseline is None else max(self.chance, self.baseline)
         return self.interval[0] > beaten
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it beats chance, and too few people tell whether also an attacker without access.
+
+        Then nothing can be said: neither that the release leaks, nor that this attack shows none.
+        """
+        return (
+            self.margin is not None and not self.margin.decided and self.interval[0] > self.chance
+        )
 
     @property
     def worse_than_chance(self) -> bool:
@@ -119,6 +142,12 @@ class Finding:
             )
         if self.interval[0] <= self.chance:
             return "no better than guessing"
+        if self.undecided:
+            assert self.margin is not None
+            return (
+                f"better than guessing, but {self.margin.told} cannot tell whether better than an "
+                "attacker without the release"
+            )
         if not self.better_than_chance:
             return "no better than an attacker without the release"
         if self.ceiling is None:
@@ -142,6 +171,7 @@ class Finding:
             "confidence": self.confidence,
             "chance": self.chance,
             "baseline": self.baseline,
+            "margin": None if self.margin is None else self.margin.to_dict(),
             "ceiling": self.ceiling,
             "roc": [list(point) for point in self.roc],
             "details": dict(self.details),
@@ -157,6 +187,7 @@ class Finding:
         """
         try:
             low, high = values["interval"]
+            beaten = values.get("margin")  # what was written before there were any has none
             return cls(
                 attack=str(values["attack"]),
                 metric=str(values["metric"]),
@@ -165,12 +196,13 @@ class Finding:
                 confidence=float(values["confidence"]),
                 chance=float(values["chance"]),
                 baseline=_optional(values["baseline"]),
+                margin=None if beaten is None else Margin.from_dict(beaten),
                 ceiling=_optional(values["ceiling"]),
                 roc=tuple((float(fpr), float(tpr)) for fpr, tpr in values["roc"]),
                 details=dict(values["details"]),
                 summary=str(values["summary"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"a finding cannot be read ({error!r})", "The evaluation is damaged; run it again."
             ) from None

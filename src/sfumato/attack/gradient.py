@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, reveal, targets
+from sfumato.attack import auxiliary, margin, reveal, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradients import exposure, layers
 from sfumato.attack.gradients.exposure import AS_TRAINED, RELEASED, Exposure
 from sfumato.attack.gradients.labels import input_of_layer, label_of_bias, label_of_weight
 from sfumato.attack.gradients.likeness import psnr, radius_for, ssim
+from sfumato.attack.margin import Margin
 from sfumato.attack.settings import Settings, flag, number, whole
 from sfumato.errors import InputError
 from sfumato.measure import intervals
@@ -102,6 +103,11 @@ class Inversion(Settings):
         guesses = _blind(others.x, members.x, radius)
         hits, n = int(np.sum(alike >= self.success)), len(alike)
         best = int(np.max(np.sum(guesses >= self.success, axis=1)))
+
+        def beaten(confidence: float) -> list[Margin]:
+            told = alike >= self.success
+            return [margin.of_same(told, one >= self.success, confidence) for one in guesses]
+
         limit = seen_as.ceiling
         if limit is not None:
             # The prior's success is itself estimated, so its upper limit is what is bounded.
@@ -115,6 +121,7 @@ class Inversion(Settings):
             confidence=self.confidence,
             chance=0.0,
             baseline=best / n,
+            margin=margin.least(beaten, self.confidence),
             ceiling=None if limit is None else ceiling,
             details={
                 "way": way,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import ceilings, controlled, targets
+from sfumato.attack import ceilings, controlled, margin, targets
 from sfumato.attack.controlled import Tries
 from sfumato.attack.finding import Finding
+from sfumato.attack.margin import Margin
 from sfumato.attack.nearest import nearest_codes
 from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
+from sfumato.measure import intervals
 from sfumato.registry import attack
 
 if TYPE_CHECKING:
@@ -68,7 +71,8 @@ class ProtocolInference(Settings):
         names = self._names(release.facts)
         confidence = 1 - (1 - self.confidence) / len(names)
         rows = self._rows(sides, published, names, confidence, rng)
-        worst = max(rows, key=lambda row: float(row["interval"][0]))
+        # A secret is told where both are above 0, so that is how sure it is.
+        worst = max(rows, key=lambda row: min(row["interval"][0], row["margin"]["interval"][0]))
         base = Tries(*worst["success"]["control"])
         finding = Finding(
             attack="anonymeter.inference",
@@ -78,6 +82,7 @@ class ProtocolInference(Settings):
             confidence=self.confidence,
             chance=0.0,
             baseline=worst["naive_risk"],
+            margin=Margin.from_dict(worst["margin"]),
             ceiling=controlled.ceiling_of(ceilings.of(release.card), base, confidence),
             details={"secret": worst["secret"], "targets": len(chosen), "secrets": rows},
         )
@@ -115,28 +120,64 @@ class ProtocolInference(Settings):
         rows = []
         for k, (name, j) in enumerate(zip(names, at, strict=True)):
             tries: list[Tries] = []
-            blind: list[Tries] = []
+            blind: list[NDArray[np.float64]] = []
             shares: list[Tries] = []
             for side, near in zip(sides, found, strict=True):
                 truth = side.values[:, j]
                 guess = published.values[near[k][1], j]
                 drawn = published.values[rng.integers(len(published), size=len(truth)), j]
-                public = rng.integers(columns[j].size, size=len(truth))
-                for kept, values in ((tries, guess), (blind, public), (shares, drawn)):
+                blind.append(_guessed(truth, columns[j], self.tolerance))
+                for kept, values in ((tries, guess), (shares, drawn)):
                     right = close(values, truth, columns[j], self.tolerance)
                     kept.append(Tries(int(right.sum()), len(truth)))
             value, interval = controlled.risk(tries[0], tries[1], confidence)
+            naive, naive_control = (Tries(float(one.sum()), len(one)) for one in blind)
+            without, around = controlled.risk_of(
+                (naive.rate, naive_control.rate),
+                (_around(blind[0], confidence), _around(blind[1], confidence)),
+            )
+            tried = len(blind[0]) + len(blind[1])
+            beaten = margin.of_figures((value, without), (interval, around), tried)
             rows.append(
                 {
                     "secret": name,
                     "risk": value,
                     "interval": list(interval),
                     "drawn_from_the_release": [[side.right, side.of] for side in shares],
-                    "naive_risk": max(0.0, controlled.risk(blind[0], blind[1], confidence)[0]),
-                    **controlled.figures(tries[0], tries[1], blind[0], blind[1], confidence),
+                    "naive_risk": max(0.0, without),
+                    "margin": beaten.to_dict(),
+                    **controlled.figures(tries[0], tries[1], naive, naive_control, confidence),
                 }
             )
         return rows
+
+
+def _guessed(truth: NDArray[Any], column: Column, tolerance: float) -> NDArray[np.float64]:
+    """(n,) how likely one of the column's public values, each alike, is right of (n,) codes.
+
+    Reckoned, not drawn: guesses that were drawn would be right about some by luck.
+    """
+    from sfumato.data.columns import Numeric
+
+    right = np.ones(len(truth))
+    if isinstance(column, Numeric):
+        known = truth < column.cardinality
+        code = np.where(known, truth, 0)
+        within = tolerance * np.abs(column.values(code)) + 1e-12
+        reach = np.floor(within / column.granularity * (1 + 1e-9))
+        near = np.minimum(code, reach) + np.minimum(column.cardinality - 1 - code, reach) + 1
+        right = np.where(known, near, right)
+    return np.asarray(right / column.size, np.float64)
+
+
+def _around(chances: NDArray[np.float64], confidence: float) -> intervals.Interval:
+    """The interval of their mean over people; none wide where all people have the same."""
+    from scipy.special import stdtrit
+
+    n, mean = len(chances), float(chances.mean())
+    error = float(chances.std(ddof=1)) / math.sqrt(n)
+    reach = float(stdtrit(n - 1, (1 + confidence) / 2)) * error
+    return max(0.0, mean - reach), min(1.0, mean + reach)
 
 
 def close(

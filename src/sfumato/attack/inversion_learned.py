@@ -13,6 +13,7 @@ from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
 from sfumato.attack.generative import fit_decoder
 from sfumato.attack.gradients.likeness import radius_for, ssim
+from sfumato.attack.margin import Margin
 from sfumato.attack.settings import Settings, flag, whole
 from sfumato.errors import InputError
 from sfumato.measure import features
@@ -75,6 +76,9 @@ class Learned(Settings):
         value, interval = resample.ratio(
             spread - away, spread, people, self.confidence, np.random.default_rng(seed)
         )
+        beyond = resample.ratio(
+            blind - away, spread, people, self.confidence, np.random.default_rng(seed)
+        )
         radius = radius_for(truth.shape[1:])
         alike = ssim(found, truth, radius)
         finding = Finding(
@@ -85,6 +89,7 @@ class Learned(Settings):
             confidence=self.confidence,
             chance=0.0,
             baseline=max(0.0, float(1 - blind.sum() / spread.sum())),
+            margin=Margin(*beyond, len(np.unique(people))),
             details={
                 "released": "answers" if of_model else "pictures",
                 "pairs_learnt_from": len(seen),

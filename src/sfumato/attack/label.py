@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, targets
+from sfumato.attack import auxiliary, margin, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradient import inferred
 from sfumato.attack.gradients import exposure, layers
@@ -251,6 +251,11 @@ class _Game:
         if limit is not None:
             known = intervals.clopper_pearson(float(blind.sum()), n, settings.confidence)[1]
             ceiling = score(max(known, limit.at(known)), self.classes)
+        beaten = (
+            margin.of_same(right > 0.5, blind > 0.5, settings.confidence)
+            if single
+            else margin.of_shares(right, blind, settings.confidence, "gradients")
+        )
         finding = Finding(
             attack=name,
             metric="labels recovered beyond guessing (0 guessing, 1 all)",
@@ -259,6 +264,7 @@ class _Game:
             confidence=settings.confidence,
             chance=0.0,
             baseline=score(float(blind.mean()), self.classes),
+            margin=beaten.scaled(1 / (1 - 1 / self.classes)),
             ceiling=ceiling,
             details={
                 "gradients": n,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import auxiliary, ceilings, persons, targets
+from sfumato.attack import auxiliary, ceilings, margin, persons, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.label import score
+from sfumato.attack.margin import Margin
 from sfumato.attack.settings import Settings
 from sfumato.errors import InputError
 from sfumato.measure import features, intervals
@@ -33,7 +34,7 @@ class Posterior(Settings):
     them predicts; where row i of the release is row i of the members, the released label itself.
     The attacker without the release predicts with a model of records that he holds. What a model
     of the population tells about anybody is no leak: the finding stands beside the best of that
-    attacker and of the same rate for non-members, as high as their number leaves it possible; a
+    attacker and of the same rate for non-members, and has to beat both by more than luck; a
     guarantee bounds members' rate by theirs.
 
     Args:
@@ -83,9 +84,9 @@ class Posterior(Settings):
             how = "their released labels"
         else:
             told = guess(members.x).argmax(axis=1)
-        right = int(np.sum(told == members.y))
+        right = told == members.y
         fair = int(np.sum(guess(others.x).argmax(axis=1) == others.y))
-        blind = int(np.sum(without(members.x).argmax(axis=1) == members.y))
+        blind = without(members.x).argmax(axis=1) == members.y
         ceiling = self._ceiling(release, aligned, members.y, classes, fair, len(others.y))
         return self._finding(how, classes, right, fair, blind, members, others, ceiling)
 
@@ -128,49 +129,53 @@ class Posterior(Settings):
         self,
         how: str,
         classes: int,
-        right: int,
+        right: NDArray[np.bool_],
         fair: int,
-        blind: int,
+        blind: NDArray[np.bool_],
         members: Part,
         others: Part,
         ceiling: float | None,
     ) -> Finding:
-        m, n = len(members.y), len(others.y)
-        # Members are compared with strangers: both intervals hold together.
-        each = 1 - (1 - self.confidence) / 2
-        low, high = intervals.clopper_pearson(right, m, each)
-        population = intervals.clopper_pearson(fair, n, each)[1]
-        commonest = int(np.bincount(others.y, minlength=classes).argmax())
+        m, n, hits = len(members.y), len(others.y), int(right.sum())
+        low, high = intervals.clopper_pearson(hits, m, self.confidence)
+        population = intervals.clopper_pearson(fair, n, self.confidence)[1]
+        commonest = members.y == int(np.bincount(others.y, minlength=classes).argmax())
+        known = {"model": float(blind.mean()), "commonest": float(commonest.mean())}
+
+        def beaten(confidence: float) -> list[Margin]:
+            return [
+                margin.of_same(right, blind, confidence),
+                margin.of_same(right, commonest, confidence),
+                margin.of_groups((hits, m), (fair, n), confidence),
+            ]
+
         finding = Finding(
             attack="label.posterior",
             metric="labels recovered beyond guessing (0 guessing, 1 all)",
-            value=score(right / m, classes),
+            value=score(hits / m, classes),
             interval=(score(low, classes), score(high, classes)),
             confidence=self.confidence,
             chance=0.0,
-            baseline=score(max(blind / m, _rate(members.y, commonest), population), classes),
+            baseline=score(max(*known.values(), fair / n), classes),
+            margin=margin.least(beaten, self.confidence).scaled(1 / (1 - 1 / classes)),
             ceiling=None if ceiling is None else score(ceiling, classes),
             details={
                 "classes": classes,
-                "success_rate": {"members": right / m, "non_members": fair / n},
+                "success_rate": {"members": hits / m, "non_members": fair / n},
                 "members_minus_non_members": [
-                    right / m - fair / n,
-                    *intervals.difference(right, m, fair, n, self.confidence),
+                    hits / m - fair / n,
+                    *intervals.difference(hits, m, fair, n, self.confidence),
                 ],
                 "population": population,
-                "without_the_release": blind / m,
-                "commonest_class": _rate(members.y, commonest),
+                "without_the_release": known["model"],
+                "commonest_class": known["commonest"],
             },
         )
         limited = "" if ceiling is None else f"; the guarantee allows {ceiling:.1%}"
         summary = (
-            f"From {how} the attack tells {right / m:.1%} of members' labels, from a model that "
-            f"never saw the release {blind / m:.1%}, and {fair / n:.1%} of strangers' by the "
+            f"From {how} the attack tells {hits / m:.1%} of members' labels, from a model that "
+            f"never saw the release {known['model']:.1%}, and {fair / n:.1%} of strangers' by the "
             f"release, which is what it tells about people in general (at most {population:.1%}) "
             f"and no leak{limited}: {finding.verdict}."
         )
         return replace(finding, summary=summary)
-
-
-def _rate(labels: NDArray[np.int64], label: int) -> float:
-    return float(np.mean(labels == label))

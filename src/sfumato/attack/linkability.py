@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,11 +69,9 @@ class Linkability(Settings):
         published = targets.released(release, self.max_released, rng)
         halves = self._halves(release.data.schema, rng)  # type: ignore[arg-type]
         linked = [self._linked(side, published, halves, rng) for side in (inside, outside)]
-        guessed = [self._guessed(len(inside), len(published), rng) for _ in range(2)]
         m = len(inside)
-        own, base, naive, naive_control = (
-            Tries(int(found.sum()), m) for found in (*linked, *guessed)
-        )
+        own, base = (Tries(int(found.sum()), m) for found in linked)
+        naive = Tries(m * self._guessed(len(published)), m)
         value, interval = controlled.risk(own, base, self.confidence)
         names = [column.name for column in inside.columns]
         finding = Finding(
@@ -82,14 +81,14 @@ class Linkability(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.0,
-            baseline=max(0.0, controlled.risk(naive, naive_control, self.confidence)[0]),
+            baseline=0.0,  # lists drawn at random meet as often for people who are not in the data
             ceiling=controlled.ceiling_of(ceilings.of(release.card), base, self.confidence),
             details={
                 "targets": m,
                 "released": len(published),
                 "holders": [[names[j] for j in half] for half in halves],
                 "neighbours": self.neighbours,
-                **controlled.figures(own, base, naive, naive_control, self.confidence),
+                **controlled.figures(own, base, naive, naive, self.confidence),
             },
             records=PerRecord(chosen, linked[0].astype(float), linked[1].astype(float)),
         )
@@ -135,11 +134,7 @@ class Linkability(Settings):
         shared = lists[0][:, :, None] == lists[1][:, None, :]
         return np.asarray(shared.any(axis=(1, 2)), dtype=np.bool_)
 
-    def _guessed(self, records: int, released: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """The same with lists drawn at random."""
+    def _guessed(self, released: int) -> float:
+        """How likely two lists drawn at random share a released row."""
         k = min(self.neighbours, released)
-        met = np.zeros(records, np.bool_)
-        for i in range(records):
-            one, other = (rng.choice(released, k, replace=False) for _ in range(2))
-            met[i] = np.intersect1d(one, other).size > 0
-        return met
+        return 1 - math.prod(max(0, released - k - i) / (released - i) for i in range(k))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, roc, targets
+from sfumato.attack import blind, ceilings, margin, roc, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
 from sfumato.attack.settings import Settings, whole
@@ -78,11 +78,13 @@ class PrivacyLoss(Settings):
             near = side.nearest(published)[0].astype(np.float64)
             return np.column_stack([near, near == 0, *(view(side) for view in views)])
 
-        positives, negatives = blind.split_scores(describe(inside), describe(outside), rng)
+        parts = blind.halves(len(inside), len(outside), rng)
+        positives, negatives = blind.split_scores(describe(inside), describe(outside), parts)
         hits, wrong = int(np.sum(positives > 0)), int(np.sum(negatives > 0))
         m, n = len(positives), len(negatives)
         ceiling = ceilings.of(release.card)
-        own, of_others = blind.scores(inside, outside, rng)
+        without = blind.scores(inside, outside, parts)
+        own, of_others = without.inside > 0, without.outside > 0
         finding = Finding(
             attack="privacy_loss",
             metric="privacy loss, 2 P - 1",
@@ -90,7 +92,10 @@ class PrivacyLoss(Settings):
             interval=intervals.difference(hits, m, wrong, n, self.confidence),
             confidence=self.confidence,
             chance=0.0,
-            baseline=max(0.0, float(np.mean(own > 0) - np.mean(of_others > 0))),
+            baseline=max(0.0, float(np.mean(own) - np.mean(of_others))),
+            margin=margin.of_sides(
+                (positives > 0, own), (negatives > 0, of_others), self.confidence
+            ),
             ceiling=None if ceiling is None else ceiling.advantage,
             roc=roc.curve(positives, negatives),
             details={

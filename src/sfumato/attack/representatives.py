@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import reveal
+from sfumato.attack import margin, reveal
 from sfumato.attack.finding import Finding
 from sfumato.attack.nearest import nearest_pixels
 from sfumato.measure import cnn, intervals
@@ -60,8 +60,8 @@ class Judge:
             cnn.CONVOLUTIONAL, self.others.x, self.others.y, self.classes, seed=self.seed
         ).predict
         n = len(asked)
-        right = int(np.sum(judge(found).argmax(axis=1) == asked))
-        fair = int(np.sum(judge(blind).argmax(axis=1) == asked))
+        shown, plain = (judge(made).argmax(axis=1) == asked for made in (found, blind))
+        right, fair = int(shown.sum()), int(plain.sum())
         inside, outside = (
             -nearest_pixels(part.x.reshape(len(part.x), -1), found.reshape(n, -1))[0]
             for part in (self.members, self.others)
@@ -78,6 +78,7 @@ class Judge:
             confidence=self.confidence,
             chance=1 / self.classes,
             baseline=fair / n,
+            margin=margin.of_same(shown, plain, each, "pictures"),
             details={
                 "pictures": n,
                 "classes": self.classes,

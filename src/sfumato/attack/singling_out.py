@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import controlled, targets
+from sfumato.attack import controlled, margin, targets
 from sfumato.attack.controlled import Tries
 from sfumato.attack.finding import Finding
+from sfumato.attack.margin import Margin
 from sfumato.attack.settings import Settings, whole
 from sfumato.errors import InputError
 from sfumato.registry import attack
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sfumato.release.release import Release
 
 MODES = ("univariate", "multivariate")
+DESCRIPTIONS = "descriptions"
 _ATTEMPTS = 20
 _NONE = -1
 
@@ -109,7 +111,11 @@ class SinglingOut(Settings):
             limit = _ATTEMPTS * self.queries
             found = _telling(made, published.values, columns, self.queries, limit)
             modes.append(self._judged(mode, found, sides, columns, rng, confidence))
-        worst = max(modes, key=lambda row: (row["interval"][0], row["tried"]))
+        # Somebody is singled out where both are above 0, so that is how sure it is.
+        worst = max(
+            modes,
+            key=lambda row: (min(row["interval"][0], row["margin"]["interval"][0]), row["tried"]),
+        )
         finding = Finding(
             attack="anonymeter.singling_out",
             metric="risk: success beyond the control's",
@@ -118,6 +124,7 @@ class SinglingOut(Settings):
             confidence=self.confidence,
             chance=0.0,
             baseline=worst["naive_risk"],
+            margin=Margin.from_dict(worst["margin"]),
             ceiling=None,
             details={"mode": worst["mode"], "among": len(chosen), "modes": modes},
         )
@@ -134,19 +141,23 @@ class SinglingOut(Settings):
     ) -> dict[str, Any]:
         """One mode's figures; its interval holds together with that of the other."""
         if not queries:
+            unknown = Margin(0.0, (-2.0, 2.0), 0, DESCRIPTIONS).to_dict()
             nothing = {"tried": 0, "risk": 0.0, "interval": [-1.0, 1.0], "naive_risk": 0.0}
-            return {"mode": mode, **nothing}
+            return {"mode": mode, **nothing, "margin": unknown}
         wide = 1 if mode == MODES[0] else self.columns
         guesses = [_random(columns, wide, rng) for _ in queries]
         (attack, control), raw = _tries(queries, sides, columns)
         (naive, naive_control), _ = _tries(guesses, sides, columns)
         value, interval = controlled.risk(attack, control, confidence)
+        blind, around = controlled.risk(naive, naive_control, confidence)
+        beaten = margin.of_figures((value, blind), (interval, around), attack.of, DESCRIPTIONS)
         return {
             "mode": mode,
             "tried": attack.of,
             "risk": value,
             "interval": list(interval),
-            "naive_risk": max(0.0, controlled.risk(naive, naive_control, confidence)[0]),
+            "naive_risk": max(0.0, blind),
+            "margin": beaten.to_dict(),
             "counted_each_time": {"queries": len(queries), "members": raw[0], "control": raw[1]},
             **controlled.figures(attack, control, naive, naive_control, confidence),
         }

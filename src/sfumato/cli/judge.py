@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sfumato.cli import output
 from sfumato.cli.output import AsJson, Attacks, Seed, Spool
+
+if TYPE_CHECKING:
+    from sfumato.attack.finding import Finding
 
 ReleaseFolder = Annotated[str, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
@@ -134,9 +137,9 @@ def attack(
         findings = prepared.attack(attacks=attack, seed=seed, progress=progress)
     if out is not None:
         prepared.report(findings, out, reveal=reveal)
-    if risk is not None:
-        prepared.risk(findings, risk)
     if as_json:
+        if risk is not None:
+            prepared.risk(findings, risk)
         shown_all = findings if reveal else [finding.hidden() for finding in findings]
         output.emit([finding.to_dict() for finding in shown_all])
         return
@@ -153,7 +156,7 @@ def attack(
             finding.attack,
             f"{finding.value:.3f}",
             f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f} ({finding.confidence:.1%})",
-            f"{_figure(finding.baseline)}, chance {_figure(finding.chance)}",
+            f"{_figure(finding.baseline)}{_beaten(finding)}, chance {_figure(finding.chance)}",
             _figure(finding.ceiling),
         )
     output.say(table)
@@ -167,7 +170,8 @@ def attack(
         if asked and not reveal:
             shown = "; the pictures that attacks found are left out (--reveal keeps them)"
         output.note(f"wrote {out}: for you alone{shown}")
-    if risk is not None:
+    if risk is not None:  # after the findings, which may have taken hours: it may be refused yet
+        prepared.risk(findings, risk)
         output.note(f"wrote {risk}: who is exposed most, for you alone")
 
 
@@ -223,6 +227,14 @@ def measure(
             f"Total variation from the real data: one-way mean {marginals.one_way_mean:.3f}, "
             f"largest {marginals.one_way_max:.3f}; two-way mean {two_way}."
         )
+
+
+def _beaten(finding: Finding) -> str:
+    """By how much the attack did better than without access, where that is an estimate."""
+    if finding.margin is None:
+        return ""
+    low, high = finding.margin.interval
+    return f" (beaten by {low:.3f} to {high:.3f})"
 
 
 def _figure(value: float | None) -> str:

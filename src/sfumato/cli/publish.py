@@ -131,6 +131,8 @@ def _print(release: Release) -> None:
     if release.evaluation is not None:
         for finding in release.evaluation.findings:
             mark = "[red]✗[/]" if finding.better_than_chance else "[green]✓[/]"
+            if finding.undecided:
+                mark = "[yellow]?[/]"
             output.say(f"  {mark} {escape(finding.summary)}")
         for name, why in release.evaluation.left_out.items():
             output.say(f"  [yellow]–[/] {escape(name)} was left out: {escape(why)}")

@@ -96,16 +96,57 @@ def difference(
     return max(-1.0, low), min(1.0, high)
 
 
-def of_difference(figures: Sequence[float], around: tuple[Interval, Interval]) -> Interval:
-    """The interval of a difference of two independent figures that have one each.
+def paired_difference(
+    both: int, first: int, second: int, neither: int, confidence: float = 0.95
+) -> Interval:
+    """The interval of a difference of two proportions of the same records.
+
+    The exact intervals of both proportions are combined with the correlation that the four counts
+    show, which is lessened by half a record where it is positive. The interval keeps a width where
+    both are always right, and where they always agree.
+
+    Args:
+        both: Records that both are right about.
+        first: That only the first is right about.
+        second: That only the second is right about.
+        neither: That neither is right about; together there is at least one.
+        confidence: Of the interval.
+
+    Source: Newcombe, Statistics in Medicine 17 (1998) 2635, method 10, on exact limits.
+
+    >>> [round(bound, 2) for bound in paired_difference(40, 10, 0, 0)]
+    [0.08, 0.34]
+    """
+    n = both + first + second + neither
+    p, q = (both + first) / n, (both + second) / n
+    around = [clopper_pearson(count, n, confidence) for count in (both + first, both + second)]
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    together = float(both * neither - first * second)
+    if together > 0:
+        together = max(0.0, together - n / 2)
+    alike = together / math.sqrt(margins) if margins else 0.0
+    low, high = of_difference((p, q), (around[0], around[1]), alike)
+    return max(-1.0, low), min(1.0, high)
+
+
+def of_difference(
+    figures: Sequence[float], around: tuple[Interval, Interval], alike: float = 0.0
+) -> Interval:
+    """The interval of a difference of two figures that have one each.
+
+    Args:
+        figures: Both.
+        around: The interval of each.
+        alike: The correlation of the two estimates; 0 where they are independent.
 
     Source: Donner and Zou, Statistics in Medicine 31 (2012) 1113.
     """
     (p, q), ((p_low, p_high), (q_low, q_high)) = figures, around
-    return (
-        p - q - math.hypot(p - p_low, q_high - q),
-        p - q + math.hypot(p_high - p, q - q_low),
-    )
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one * one + other * other - 2 * alike * one * other))
+
+    return p - q - reach(p - p_low, q_high - q), p - q + reach(p_high - p, q - q_low)
 
 
 def normal_quantile(confidence: float) -> float:

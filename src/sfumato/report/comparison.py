@@ -256,10 +256,12 @@ def _line(row: Row) -> dict[str, Any]:
     real = None if matrix is None else matrix.best("p1", metric).value
     tone, _ = wording.attack_verdict(findings)
     better = sum(finding.better_than_chance for finding in findings)
+    unsure = sum(finding.undecided for finding in findings)
+    untold = f", {unsure} not told from the baseline" if unsure else ""
     attacks = {
         "bad": "above the ceiling",
         "none": "none run",
-    }.get(tone, f"{better} of {len(findings)} above chance")
+    }.get(tone, f"{better} of {len(findings)} above chance{untold}")
     return {
         "method": row.method,
         "epsilon": f"{row.epsilon:g}",

@@ -105,6 +105,7 @@ def finding(one: Finding) -> dict[str, Any]:
         "strip": _finding_strip(one),
         "chance": wording.figure(one.chance),
         "baseline": wording.figure(one.baseline),
+        "beaten": wording.beaten(one),
         "ceiling": wording.bound(one.ceiling),
         "summary": one.summary,
     }
@@ -247,7 +248,9 @@ def _glance(evaluation: Evaluation) -> dict[str, str]:
     if any(f.breaks_guarantee for f in evaluation.findings):
         attacks = ("alarm", "an attack went above the ceiling")
     elif ran:
-        attacks = (f"{better} of {ran}", "did better than chance and baseline")
+        unsure = sum(f.undecided for f in evaluation.findings)
+        untold = f"; {unsure} not told from the baseline" if unsure else ""
+        attacks = (f"{better} of {ran}", f"did better than chance and baseline{untold}")
     else:
         attacks = ("none", "no attack was run")
     utility = ("–", "not measured")
@@ -340,7 +343,7 @@ def _finding_strip(one: Finding) -> Markup:
     said = [f"{one.metric} {wording.figure(one.value)}, interval {wording.interval(one.interval)}"]
     said.append(f"chance {wording.figure(one.chance)}")
     if one.baseline is not None:
-        said.append(f"baseline {wording.figure(one.baseline)}")
+        said.append(f"baseline {wording.figure(one.baseline)} {wording.beaten(one)}".rstrip())
     if one.ceiling is not None:
         said.append(f"ceiling {wording.bound(one.ceiling)}")
     return charts.strip(

@@ -83,7 +83,15 @@ def _answer(finding: Finding) -> str:
 def _so(finding: Finding, tone: str) -> str:
     if finding.breaks_guarantee:
         return "This is more than the guarantee allows. Something is wrong: do not hand it over."
+    if finding.undecided:
+        return (
+            "Whether that is more than an attacker gets without the release cannot be told: the "
+            f"two may differ by {wording.interval(finding.margin.interval)}, and more people would "  # type: ignore[union-attr]
+            "tell. Until then, take it for a leak."
+        )
     if tone == "good" and finding.interval[0] > finding.chance:
+        if finding.margin is not None:
+            return f"That is no more than an attacker got without the release. {_WITHOUT}"
         return (
             "That is not surely more than an attacker got without the release: the two groups of "
             "people that the attack was tried on differ by themselves, or seem to by luck, and "

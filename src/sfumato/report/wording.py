@@ -81,6 +81,12 @@ def interval(ends: Sequence[float] | None) -> str:
     return f"{figure(ends[0])}{between}{figure(ends[1])}"
 
 
+def beaten(finding: Finding) -> str:
+    """By how much an attack did better than its baseline; empty where that is known exactly."""
+    margin = finding.margin
+    return "" if margin is None else f"beaten by {interval(margin.interval)} ({margin.told})"
+
+
 def count(value: int) -> str:
     """A count with separators."""
     return f"{value:,}"
@@ -293,14 +299,23 @@ def attack_verdict(findings: Sequence[Finding]) -> tuple[str, str]:
             "this evaluation is wrong. Do not hand the release over before this is explained."
         )
     better = [f.attack for f in findings if f.better_than_chance]
+    unsure = [f.attack for f in findings if f.undecided]
+    few = (
+        f" Of {', '.join(unsure)} it cannot be told: better than chance, but on too few records to "
+        "say whether better than the same attack without the release."
+        if unsure
+        else ""
+    )
     ran = plural(len(findings), "attack")
     worse = [f.attack for f in findings if f.worse_than_chance]
     if worse and not better:
         return "warn", (
             f"None of {ran} did better than chance, but members did worse than non-members by more "
             f"than luck: {', '.join(worse)}. If the two were exchanged, this is a leak: make sure "
-            "which records were used."
+            f"which records were used.{few}"
         )
+    if unsure and not better:
+        return "warn", f"None of {ran} surely did better than that without the release.{few}"
     if not better:
         return "good", (
             f"None of {ran} did better than chance or than the same attack without the release. "
@@ -316,7 +331,10 @@ def attack_verdict(findings: Sequence[Finding]) -> tuple[str, str]:
         if within
         else "Where no ceiling applies, the figure itself is what to judge."
     )
-    return "warn", f"{len(better)} of {ran} did better than chance: {', '.join(better)}. {tail}"
+    return (
+        "warn",
+        f"{len(better)} of {ran} did better than chance: {', '.join(better)}. {tail}{few}",
+    )
 
 
 def finding_verdict(finding: Finding) -> tuple[str, str]:
@@ -325,6 +343,8 @@ def finding_verdict(finding: Finding) -> tuple[str, str]:
         return "bad", "above the ceiling"
     if finding.worse_than_chance:
         return "warn", "worse than chance"
+    if finding.undecided:
+        return "warn", "not told from its baseline"
     if not finding.better_than_chance:
         # Better than guessing, but no better than what is known without the release.
         known = finding.interval[0] > finding.chance

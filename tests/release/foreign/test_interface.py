@@ -49,6 +49,12 @@ def test_answers_that_are_no_probabilities_are_logits() -> None:
     assert Interface().understood(shares).outputs == "probabilities"
 
 
+def test_percentages_are_refused_and_not_taken_for_logits() -> None:
+    with pytest.raises(InputError, match="sum to 100: they are percentages"):
+        Interface().understood(np.array([[30.0, 70.0], [99.0, 1.0]]))
+    assert Interface().understood(np.array([[30.0, 70.0], [2.0, 1.0]])).outputs == "logits"
+
+
 def test_one_score_is_that_of_the_second_class() -> None:
     shares = np.array([[0.2], [1.0]])
     read = Interface().understood(shares)

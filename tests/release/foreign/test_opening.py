@@ -21,7 +21,9 @@ from sfumato.attack import ceilings
 from sfumato.data import ImageSchema, Schema, Table
 from sfumato.errors import InputError
 from sfumato.learn.architectures import build, weights
+from sfumato.release.foreign.interface import Interface, order_of
 from sfumato.release.foreign.opening import NOTHING, How, how_of, open_target
+from sfumato.release.foreign.sklearn_files import of_estimator
 from sfumato.release.weights import save_weights
 
 
@@ -264,6 +266,53 @@ def test_weights_alone_need_their_architecture(picture_schema: ImageSchema, tmp_
     how = how_of(picture_schema, architecture=str(tmp_path / "net.json"))
     opened = open_target(tmp_path / "model.safetensors", how)
     assert opened.model.probabilities(np.zeros((2, 4, 5), np.float32)).shape == (2, 3)
+
+
+def test_weights_that_do_not_fit_are_told_by_what_differs(
+    picture_schema: ImageSchema, tmp_path: Path
+) -> None:
+    """Three classes of 1 x 4 x 5 pictures; nobody's record has been read then."""
+    file = tmp_path / "model.safetensors"
+    fits = {"family": "dense", "shape": [1, 4, 5], "classes": 3, "hidden": [7]}
+
+    def opened(stored: Any, given: Any, **how: Any) -> Any:
+        save_weights(file, weights(build(stored, seed=1)), {})
+        return open_target(file, how_of(picture_schema, architecture=given, **how))
+
+    assert opened(fits, fits).model.classes == tuple(picture_schema.classes)
+    with pytest.raises(InputError, match=r"has \(5, 7\) numbers as '3.weight', model.*\(3, 7\)"):
+        opened(fits, {**fits, "classes": 5})
+    with pytest.raises(InputError, match=r"the architecture has .* as '5.weight', model.* has no"):
+        opened(fits, {**fits, "hidden": [7, 3]})
+    with pytest.raises(InputError, match=r"answers an array of shape \(8, 5\). 3 classes"):
+        opened({**fits, "classes": 5}, {**fits, "classes": 5})
+    with pytest.raises(InputError, match=r"cannot take such records .*shape of the pictures"):
+        opened({**fits, "shape": [1, 9, 9]}, {**fits, "shape": [1, 9, 9]})
+    with pytest.raises(InputError, match="built of an architecture takes pixels in"):
+        opened(fits, fits, interface={"scale": 255})  # it was ignored, and every figure wrong
+
+
+def test_classes_that_differ_by_case_are_told_apart() -> None:
+    assert order_of(["b", "B", "a"], ["a", "b", "B"]) == [1, 2, 0]
+    assert order_of(["YES", "no"], ["no", "yes"]) == [1, 0]
+
+
+def test_what_predicts_numbers_is_refused_by_its_name(table_schema: Schema) -> None:
+    from sklearn.linear_model import LinearRegression
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    for last, problem in (
+        (LinearRegression(), "the pipeline's LinearRegression predicts a number"),
+        (LinearSVC(), "the pipeline's LinearSVC has no predict_proba"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            of_estimator(
+                make_pipeline(StandardScaler(), last),
+                table_schema,
+                interface=Interface(),
+                name="scikit-learn model.skops",
+            )
 
 
 def test_a_service_is_a_model(service: Any, table_schema: Schema) -> None:

@@ -116,6 +116,18 @@ def test_answers_of_another_kind_are_refused(body: bytes, service: Any) -> None:
         Service(service.url)(FRAME)
 
 
+def test_classes_in_another_order_than_before_are_refused(service: Any) -> None:
+    """Servers behind one address, each with its own order: the scores were taken for each other."""
+    service.classes = ["no", "yes"]
+    asked = Service(service.url)
+    assert asked.ask(FRAME)[1] == ("no", "yes")
+    service.classes = None  # named once is named
+    assert asked.ask(FRAME)[1] == ("no", "yes")
+    service.classes = ["yes", "no"]
+    with pytest.raises(InputError, match="names the classes yes, no, and before no, yes"):
+        asked(FRAME)
+
+
 def test_what_nobody_serves_is_said() -> None:
     with pytest.raises(InputError, match="cannot be reached"):
         Service("http://127.0.0.1:9/predict", pause=0, tries=2)(FRAME)

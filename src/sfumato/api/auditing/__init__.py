@@ -232,8 +232,14 @@ def _opened(subject: Any) -> Release | None:
         return None
     if str(subject) in registry.load("method"):
         return None
-    if Path(subject).expanduser().exists():
-        return Release.load(Path(subject).expanduser())
+    path = Path(subject).expanduser()
+    if path.is_file() or "://" in str(subject):
+        raise InputError(
+            f"{subject} is no release of sfumato: nothing is claimed of it that could be false",
+            "What it leaks is shown by `sfumato attack`.",
+        )
+    if path.exists():
+        return Release.load(path)
     try:
         registry.find("method", str(subject))
     except InputError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.attack import blind, ceilings, persons, roc, targets
+from sfumato.attack import blind, ceilings, margin, persons, roc, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding, PerRecord
 from sfumato.attack.membership import scores
@@ -19,6 +21,7 @@ from sfumato.measure import features, intervals
 from sfumato.measure.task import task_of
 
 if TYPE_CHECKING:
+    from sfumato.attack.blind import Blind
     from sfumato.attack.ceilings import Ceiling
     from sfumato.attack.evidence import Evidence
     from sfumato.attack.settings import Settings
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from sfumato.release.release import Release
 
 LOW_FPR = (0.01, 0.001)
+_MISORDERED = 0.25
+_TOLD: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +116,10 @@ class Game:
         m = len(self.members)
         return values[..., :m], values[..., m : 2 * m]
 
-    def baseline(self) -> float:
-        """What an attacker without the model scores on the same targets."""
+    def baseline(self) -> Blind:
+        """What an attacker without the model makes of the same targets."""
         inside, outside = self.members.records, self.others.records
-        return intervals.auc(*blind.scores(inside, outside, self.rng))[0]
+        return blind.scores(inside, outside, blind.halves(len(inside), len(outside), self.rng))
 
 
 def play(
@@ -235,7 +240,7 @@ def finding(
     *,
     attack: str,
     how: str,
-    baseline: float,
+    baseline: Blind,
     details: Mapping[str, Any] | None = None,
 ) -> Finding:
     """What scores of members and of others show.
@@ -247,9 +252,10 @@ def finding(
         outside: (m,) of the others.
         attack: The registered name.
         how: What the attack goes by, in words, for the summary.
-        baseline: The AUC of the attacker without access.
+        baseline: What the attacker without access makes of the same targets.
         details: Further figures.
     """
+    tell_misordered(game)
     area, interval = intervals.auc(inside, outside, settings.confidence)
     ceiling = game.ceiling
     found = Finding(
@@ -259,7 +265,8 @@ def finding(
         interval=interval,
         confidence=settings.confidence,
         chance=0.5,
-        baseline=baseline,
+        baseline=baseline.area,
+        margin=margin.of_areas(inside, outside, baseline, settings.confidence),
         ceiling=None if ceiling is None else ceiling.auc,
         roc=roc.curve(inside, outside),
         details={
@@ -283,3 +290,31 @@ def finding(
         f"50 %{limit}): {found.verdict}."
     )
     return replace(found, summary=summary)
+
+
+def tell_misordered(game: Game) -> None:
+    """A warning, once a model, where the classes in another order fit its answers far better.
+
+    A model of others that names no classes is taken to answer in the order of the schema. Where it
+    does not, every figure is wrong, and nothing else shows it.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if getattr(game.model, "named", None) != () or game.model in _TOLD:
+        return
+    classes = game.model.classes
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    for side in (game.members, game.others):
+        np.add.at(counts, (side.probabilities.argmax(axis=1), side.labels), 1)
+    answered, meant = linear_sum_assignment(-counts)
+    right, given = counts[answered, meant].sum() / counts.sum(), np.trace(counts) / counts.sum()
+    if right - given < _MISORDERED:
+        return
+    _TOLD.add(game.model)
+    order = ", ".join(str(classes[k]) for k in meant)
+    logging.getLogger("sfumato").warning(
+        f"the model is right about {given:.0%} of the records, and about {right:.0%} if its "
+        f"classes are taken as {order}; it names none, so they were taken in the order of the "
+        f"schema ({', '.join(map(str, classes))}). If the other order is its own, put the schema's "
+        "levels in it, or have the model name its classes: every figure here depends on it."
+    )

@@ -103,10 +103,19 @@ class Interface:
         return np.ascontiguousarray(x, dtype=np.float32)
 
     def understood(self, answers: NDArray[np.float64]) -> Interface:
-        """The same with ``outputs`` settled by answers to made-up records."""
+        """The same with ``outputs`` settled by answers to made-up records.
+
+        Raises:
+            InputError: If the answers are percentages, which are neither.
+        """
         if self.outputs != "auto":
             return self
         low, high = answers.min(initial=0.0), answers.max(initial=0.0)
+        if answers.shape[1] > 1 and low >= 0 and np.all(np.abs(answers.sum(axis=1) - 100) < 0.5):
+            raise InputError(
+                "the model's answers sum to 100: they are percentages",
+                "Have them divided by 100; taken for logits, they would say something else.",
+            )
         whole = answers.shape[1] == 1 or np.all(np.abs(answers.sum(axis=1) - 1) < _SUMS)
         inside = low >= -1e-9 and high <= 1 + 1e-6
         return replace(self, outputs="probabilities" if inside and whole else "logits")
@@ -186,7 +195,8 @@ def order_of(found: Sequence[Any], classes: Sequence[str]) -> list[int]:
     """
     shown = [_shown(name) for name in found]
     low = {name.lower(): i for i, name in enumerate(classes)}
-    places: list[int | None] = [low.get(name.lower()) for name in shown]
+    exact = {name: i for i, name in enumerate(classes)}
+    places: list[int | None] = [exact.get(name, low.get(name.lower())) for name in shown]
     if None in places and all(name.isdecimal() and int(name) < len(classes) for name in shown):
         places = [int(name) for name in shown]
     for name, place in zip(shown, places, strict=True):

@@ -150,7 +150,7 @@ def _data(
     if isinstance(facts, str | Path):
         facts = load_schema(facts)
     if facts is None and not target.startswith("dataset:"):
-        facts = beside(path) or _seen(path)
+        facts = beside(path) or seen(path)
         if facts is None and not (path.is_dir() and (path / "schema.yaml").is_file()):
             facts = facts_of()
     # Whom a row is of is known of private rows only.
@@ -161,7 +161,7 @@ def _data(
     return data, facts
 
 
-def _seen(folder: Path) -> Any:
+def seen(folder: Path) -> Any:
     """The facts of a folder of pictures that lists its labels: they are there to see."""
     from sfumato.data import ImageSchema
     from sfumato.data.pixels import decode

@@ -82,6 +82,7 @@ class Service:
         if parts.hostname in _LOOPBACK:
             handlers.append(request.ProxyHandler({}))
         self._opener = request.build_opener(*handlers)
+        self._classes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -101,7 +102,12 @@ class Service:
         return self.ask(records)[0]
 
     def ask(self, records: Any) -> tuple[list[Any], tuple[str, ...]]:
-        """Scores, and the classes that the service names."""
+        """Scores, and the classes that the service names.
+
+        Raises:
+            InputError: As for a call; or if it names other classes, or in another order, than it
+                did before: of several servers behind one address, each may have its own.
+        """
         key = "records" if hasattr(records, "columns") else "images"
         rows = _rows(records) if key == "records" else records.tolist()
         scores: list[Any] = []
@@ -129,7 +135,17 @@ class Service:
                 'It must answer {"probabilities": [[...], ...]}, one row a record.',
             )
         assert isinstance(values, dict)
-        return scores, tuple(map(str, values.get("classes") or ()))
+        return scores, self._named(tuple(map(str, values.get("classes") or ())))
+
+    def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        self._classes = self._classes or classes
+        if classes and classes != self._classes:
+            raise InputError(
+                f"{self.name} names the classes {', '.join(classes)}, and before "
+                f"{', '.join(self._classes)}",
+                "Its answers must have one order; ask whoever runs it.",
+            )
+        return self._classes
 
     def _post(self, values: Any) -> Any:
         body = json.dumps(values, allow_nan=False).encode()

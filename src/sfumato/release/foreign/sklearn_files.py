@@ -39,7 +39,14 @@ def of_estimator(
         InputError: If it has no probabilities, or other columns or classes than the schema.
     """
     if not hasattr(estimator, "predict_proba"):
-        kind = type(estimator).__name__
+        steps = getattr(estimator, "steps", None) or [("", estimator)]
+        last = steps[-1][1]
+        kind = type(last).__name__ if last is estimator else f"the pipeline's {type(last).__name__}"
+        if _predicts_numbers(last):
+            raise InputError(
+                f"{kind} predicts a number, and attacks on models are about classes",
+                "Give it as a function: for each record the score of each of a few ranges.",
+            )
         raise InputError(
             f"{kind} has no predict_proba", "Give a classifier that gives probabilities."
         )
@@ -58,6 +65,15 @@ def of_estimator(
         named=tuple(getattr(estimator, "classes_", ())),
         takes_columns=() if images else columns,
     )
+
+
+def _predicts_numbers(estimator: Any) -> bool:
+    from sklearn.base import is_regressor
+
+    try:
+        return bool(is_regressor(estimator))
+    except Exception:  # of another kind than scikit-learn's
+        return False
 
 
 def _skops(path: Path, trust: bool) -> Any:

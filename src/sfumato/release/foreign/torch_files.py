@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
-from sfumato.release.foreign.interface import Interface
+from sfumato.release.foreign.interface import Interface, made_up
 from sfumato.release.foreign.model import ForeignModel
 from sfumato.release.model import Model
 from sfumato.release.weights import load_weights
@@ -48,7 +48,7 @@ def load(
         InputError: If the file cannot be opened, or not without trust.
     """
     if path.suffix == ".safetensors":
-        return _safetensors(path, schema, architecture)
+        return _safetensors(path, schema, interface, architecture)
     if architecture is not None:
         raise InputError(
             f"an architecture was given for {path.name}", "Only safetensors files need one."
@@ -101,8 +101,10 @@ def _numbers(interface: Interface) -> Interface:
     return replace(interface, rows="numbers")
 
 
-def _safetensors(path: Path, schema: ImageSchema | Schema, architecture: Any) -> Model:
-    from sfumato.learn.architectures import families, load
+def _safetensors(
+    path: Path, schema: ImageSchema | Schema, interface: Interface, architecture: Any
+) -> Model:
+    from sfumato.learn.architectures import families
 
     if not path.is_file():
         raise InputError(f"there is no file {path}", "Check the path.")
@@ -116,8 +118,71 @@ def _safetensors(path: Path, schema: ImageSchema | Schema, architecture: Any) ->
             f"Give its architecture as JSON; families: {', '.join(families())}. Or give the "
             "network itself as TorchScript.",
         )
-    load(values, tensors)  # found now rather than after the records were read
-    return Model(schema, values, tensors)
+    if interface != Interface():
+        raise InputError(
+            f"--interface says how {path.name} takes records, but a network that is built of an "
+            "architecture takes pixels in [0, 1] and answers logits",
+            "Leave it out; or give the network itself, as TorchScript, which is asked as you say.",
+        )
+    model = Model(schema, values, tensors)
+    _fits(values, tensors, path.name)
+    _answers(model, path.name)  # found now rather than after the records were read
+    return model
+
+
+def _fits(architecture: Mapping[str, Any], tensors: Mapping[str, Any], name: str) -> None:
+    """Refuses weights that are not those of the architecture, by the first that differ."""
+    from sfumato.learn.architectures import build, weights
+
+    wanted = {key: value.shape for key, value in weights(build(architecture)).items()}
+    held = {key: value.shape for key, value in tensors.items()}
+    for key in [*wanted, *held]:
+        if wanted.get(key) != held.get(key):
+            said = (
+                f"{at[key]} numbers as {key!r}" if key in at else f"no {key!r}"
+                for at in (wanted, held)
+            )
+            raise InputError(
+                f"the architecture has {next(said)}, {name} has {next(said)}",
+                "Correct the architecture, or give the network itself as TorchScript.",
+            )
+
+
+def _answers(model: Model, name: str) -> None:
+    """Asks a network about made-up records.
+
+    Raises:
+        InputError: If it cannot take such, or does not answer a finite score for each class.
+    """
+    import torch
+
+    facts: Any = model.schema
+    made = made_up(facts)
+    if model.takes == "table":
+        sizes = [int(column["size"]) for column in model.architecture.get("columns", ())]
+        if sizes and sizes != [column.size for column in facts.features]:
+            raise InputError(
+                f"the network of {name} takes columns of {sizes} values, the schema's have "
+                f"{[column.size for column in facts.features]}",
+                "Give the schema that it was trained with.",
+            )
+    try:
+        with torch.no_grad():
+            found = model.module(torch.from_numpy(made))
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"the network of {name} cannot take such records ({type(error).__name__}: {reason})",
+            "Its architecture must have the shape of the pictures, or the columns of the rows.",
+        ) from None
+    if tuple(found.shape) != (len(made), len(model.classes)):
+        raise InputError(
+            f"for {len(made)} records the network of {name} answers an array of shape "
+            f"{tuple(found.shape)}",
+            f"{len(model.classes)} classes are declared: {', '.join(model.classes[:20])}.",
+        )
+    if not torch.isfinite(found).all():
+        raise InputError(f"the network of {name} answers numbers that are not finite", "Mend it.")
 
 
 def _read(path: Path) -> dict[str, Any]:
