@@ -108,6 +108,7 @@ def test_publishes_what_a_tree_cannot_keep(tmp_path) -> None:
         assert 3.9 < run.guarantee.epsilon() <= 4.0
         release = run(table, ledger=Ledger.in_memory(), source=SeededSource(3))
         assert len(release.card.plan["pairs"]) == 3 + cycles
+        assert ("one tree" in release.card.caveats[0]) == (cycles == 0)
         drawn = release.data.codes()
         features = [drawn[f"x{i}"] for i in range(4)]
         found[cycles] = max(apart(rows, labels, (drawn["y"], features), p) for p in CIRCLE)

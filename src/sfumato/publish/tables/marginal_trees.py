@@ -153,10 +153,14 @@ class Marginals:
             run=run,
             public=(Fact("bins", {c.column.name: len(c) for c in features}),),
             caveats=(
-                "Of the relations between features, those along one tree are kept; what others "
-                "add to them is lost.",
+                f"Of the relations between features, those {self._kept} are kept; what others add "
+                "to them is lost.",
             ),
         )
+
+    @property
+    def _kept(self) -> str:
+        return "of the pairs measured" if self.cycles else "along one tree"
 
     def _check_cycles(self, features: int) -> None:
         most = (features - 1) * (features - 2) // 2
