@@ -226,7 +226,7 @@ class Named(Dataset[tuple[dict[str, Tensor], Tensor]]):
         ({"data": (data()[0], data()[1] + 2)}, IndexError, "out of bounds"),
     ],
 )
-def test_a_mistake_that_two_records_show_is_found_before_anything_is_paid(
+def test_a_mistake_that_a_few_records_show_is_found_before_anything_is_paid(
     settings: dict[str, Any], kind: type[Exception], problem: str
 ) -> None:
     ledger, module = Ledger.in_memory(), network()
@@ -245,7 +245,23 @@ def test_a_mistake_that_two_records_show_is_found_before_anything_is_paid(
     assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
 
 
-def test_the_look_at_two_records_changes_no_step() -> None:
+def test_a_loss_that_mixes_is_found_before_anything_is_paid_among_equal_rows() -> None:
+    def relative(outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = loss(outputs, targets)
+        return losses - losses.mean()
+
+    ledger, (inputs, targets) = Ledger.in_memory(), data()
+    inputs, targets = inputs.clone(), targets.clone()
+    inputs[: ROWS // 2], targets[: ROWS // 2] = inputs[0], targets[0]
+    module = network()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
+    one = PrivateTrainer(module, relative, optimizer, mechanism(), (inputs, targets), ledger=ledger)
+    with pytest.raises(InputError, match="the loss 'relative' mixes examples"):
+        one.fit()
+    assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
+
+
+def test_the_look_at_a_few_records_changes_no_step() -> None:
     def trained(ledger: Ledger | None) -> Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(5)  # of the dropout

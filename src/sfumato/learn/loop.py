@@ -41,6 +41,8 @@ Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
 """Random changes to a part of a batch, example by example; it must not mix examples."""
 
 _METHOD = "learn.dp-sgd"
+_REHEARSED = 16
+"""Records that are tried before anything is paid, at most."""
 
 
 class GradientEngine(Protocol):
@@ -140,6 +142,8 @@ class PrivateLoop:
                 "Train in one process, or give ranks=Alone().",
             )
         self._ranks.align(module, optimizer, mechanism, self._records)
+        # Who pays is the leader's to say: all rehearse, or none.
+        self._pays = self._ranks.once("ledger", lambda: ledger is not None)
         self._physical = physical_batch_size
         self._augment = augment
         self._ledger, self._label = ledger, label
@@ -312,16 +316,22 @@ class PrivateLoop:
     def _debit(self) -> None:
         if self._settled:
             return
-        if self._ledger is not None and self._entry is None and isinstance(self._ranks, Alone):
-            self._rehearse()
+        if self._pays and self._entry is None:
+            self._ranks.once("rehearse", lambda: None)
+            with sharded.gathered(self.module):
+                self._ranks.all_or_none(self._rehearse, "the rehearsal")
         self._entry = self._ranks.once("pay", self._pay)
         self._settled = True
 
     def _rehearse(self) -> None:
-        """Two records' gradients, thrown away: module, loss and data fit, or nothing is paid."""
+        """A few records' gradients, thrown away: module, loss and data fit, or nothing is paid.
+
+        They are taken from all over: equal neighbours would not show what mixes examples.
+        """
         cuda = [p.device.index for p in self.module.parameters() if p.device.type == "cuda"]
+        rows = np.unique(np.linspace(0, max(0, len(self._records) - 1), _REHEARSED).astype(int))
         with torch.random.fork_rng(sorted(set(cuda))):
-            self._clipped_sum(np.arange(min(2, len(self._records))))
+            self._clipped_sum(rows[: len(self._records)])
 
     def _pay(self) -> dict[str, Any] | None:
         if self._ledger is None or self._entry is not None:
