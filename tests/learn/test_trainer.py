@@ -505,6 +505,13 @@ def test_an_optimiser_of_other_parameters_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize("kind", [torch.optim.SparseAdam, torch.optim.LBFGS])
+def test_an_optimiser_that_noisy_gradients_do_not_fit_is_refused(kind: Any) -> None:
+    module = network()
+    with pytest.raises(InputError, match=f"the optimiser is {kind.__name__}"):
+        PrivateTrainer(module, loss, kind(module.parameters()), mechanism(), data())
+
+
 def test_a_mean_over_the_batch_is_no_loss_of_an_example() -> None:
     one = trainer()
     one._loop._engine = Engine(one.module, nn.CrossEntropyLoss(), Flat(1.0))

@@ -372,6 +372,12 @@ def _check_parameters(module: nn.Module, optimizer: Optimizer) -> None:
         raise InputError("the module has no trainable parameter", "Unfreeze one.")
     if len({p.device for p in trainable}) > 1:
         raise InputError("the module lies on several devices", "Move it to one.")
+    if isinstance(optimizer, torch.optim.SparseAdam | torch.optim.LBFGS):
+        raise InputError(
+            f"the optimiser is {type(optimizer).__name__}, which cannot take noisy gradients: they "
+            "are dense, and there is one a step",
+            "Use SGD, Adam or another one of torch.optim.",
+        )
     ours = {id(p) for p in module.parameters()}
     held = [p for group in optimizer.param_groups for p in group["params"]]
     if any(id(p) not in ours for p in held):

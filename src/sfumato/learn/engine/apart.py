@@ -97,6 +97,8 @@ class _View:
     def compare(self, partners: list[int], *, pull: bool) -> bool:
         """Changes the first and the last of a batch, then its length; whether all could be seen."""
         same = [0] * _SIZE
+        # The other size first: what has the length of the batch by chance is found out by it.
+        fewer = self._run(same[1:], pull)
         base, again = self._run(same, pull), self._run(same, pull)
         if self._moved(base.look, again.look, slice(None)) is not None:
             return False  # not even the same batch gives the same
@@ -123,7 +125,6 @@ class _View:
         for what in ("outputs", "losses", "gradients"):  # what mixes one way shows in all of them
             if what in moved:
                 raise self._refusal(what, *moved[what])
-        fewer = self._run(same[1:], pull)
         self._refuse_buffers(base, fewer, quiet)
         if not same_random(base.random, self._random):
             return False

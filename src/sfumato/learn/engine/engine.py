@@ -51,8 +51,13 @@ class ClippedSum(NamedTuple):
 class _Outside(Exception):
     """A parameter was read by other code than that of the module that owns it."""
 
-    def __init__(self, parameter: nn.Parameter) -> None:
+    def __init__(self, parameter: Tensor) -> None:
         self.parameter = parameter
+
+
+def _refuse_aside(tape: Tape) -> None:
+    for parameter in tape.set_aside:
+        raise _Outside(parameter)
 
 
 class Engine:
@@ -260,8 +265,9 @@ class Engine:
         """Looks at whether examples are apart, once for a plan and a mode."""
         known = self._probed
         if known is None or known[0] is not plan or known[1] != training:
-            self._tape = self._new_tape(probe_size(n))
+            tape = self._tape = self._new_tape(probe_size(n))
             probe(self._module, part[0], probe_size(n))
+            _refuse_aside(tape)
             self._probed = plan, training
         known = self._compared
         # Two equal examples would show nothing: the next chunk is looked at, too.
@@ -288,6 +294,7 @@ class Engine:
         tape = self._tape = self._new_tape(n, pool)
         args, targets = part
         outputs = self._module(*args)
+        _refuse_aside(tape)
         losses = self._loss(outputs, targets)
         if not isinstance(losses, Tensor) or losses.shape != (n,):
             shape = tuple(getattr(losses, "shape", ()))
