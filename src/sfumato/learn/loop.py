@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import checkpoint, kept, sharded
 from sfumato.learn.accounted import Mechanism
+from sfumato.learn.augmented import check_augment
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.mechanism import Summed
 from sfumato.learn.progress import Progress
@@ -146,6 +147,7 @@ class PrivateLoop:
         self._pays = self._ranks.once("ledger", lambda: ledger is not None)
         self._physical = physical_batch_size
         self._augment = augment
+        self._looked = False  # whether the augmentation was seen to keep examples apart
         self._ledger, self._label = ledger, label
         self._id = uuid.uuid4().hex
         self._entry: dict[str, Any] | None = None
@@ -300,6 +302,8 @@ class PrivateLoop:
     def _sum_of_part(self, rows: NDArray[np.int64]) -> Summed:
         inputs, targets = self._records.fetch(rows, next(self.module.parameters()).device)
         if self._augment is not None:
+            if not self._looked and len(rows) > 1:
+                self._looked = check_augment(self._augment, inputs, targets)
             inputs, targets = self._augment(inputs, targets)
         return self._engine.clipped_sum(inputs, targets)
 

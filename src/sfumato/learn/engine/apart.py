@@ -75,7 +75,7 @@ def check_apart(
     Raises:
         InputError: Naming the layer, the loss or the buffer.
     """
-    partners = _partners(part)
+    partners = partners_of(part)
     view = _View(module, loss, passes, part, kind)
     if partners and not view.compare(partners, pull=True) and module.training:
         with _evaluating(module):
@@ -162,7 +162,7 @@ class _View:
     def _buffers(self) -> dict[str, Tensor | None]:
         found = dict(self._module.named_buffers())
         if isinstance(self._loss, nn.Module):
-            found |= {f"{_name(self._loss)}.{k}": b for k, b in self._loss.named_buffers()}
+            found |= {f"{name_of(self._loss)}.{k}": b for k, b in self._loss.named_buffers()}
         return {name: None if is_wrapped(b) else b.detach().clone() for name, b in found.items()}
 
     def _refuse_buffers(self, before: _Seen, after: _Seen, quiet: set[str]) -> None:
@@ -175,14 +175,14 @@ class _View:
     ) -> str | None:
         """What of these examples is not the same."""
         limit = self._tolerance if tolerance is None else tolerance
-        pairs = zip(_rows(before.outputs), _rows(after.outputs), strict=False)
-        if any(x.shape == y.shape and _differ(x, y, rows, limit) for x, y in pairs):
+        pairs = zip(rows_of(before.outputs), rows_of(after.outputs), strict=False)
+        if any(x.shape == y.shape and differ(x, y, rows, limit) for x, y in pairs):
             return "outputs"
-        if _differ(before.losses, after.losses, rows, limit):
+        if differ(before.losses, after.losses, rows, limit):
             return "losses"
         # One scale for all parameters: the gradient of some is nothing but rounding errors.
         norms = (_norms(before), _norms(after))
-        return "gradients" if _differ(*norms, rows, limit) else None
+        return "gradients" if differ(*norms, rows, limit) else None
 
     def _refusal(self, what: str, rows: list[int], changed: list[int], stayed: slice) -> InputError:
         if what == "outputs":
@@ -193,7 +193,7 @@ class _View:
             )
         if what == "losses":
             return InputError(
-                f"the loss {_name(self._loss)!r} mixes examples: one example's loss changes with "
+                f"the loss {name_of(self._loss)!r} mixes examples: one example's loss changes with "
                 "the others of its batch",
                 "Make each loss of the example's own output and target alone; where a loss is of "
                 "several examples, make them one record",
@@ -206,7 +206,7 @@ class _View:
     def _refusal_of_size(self, what: str) -> InputError:
         subject = {
             "outputs": f"the output of {type(self._module).__name__}",
-            "losses": f"the loss {_name(self._loss)!r} of an example",
+            "losses": f"the loss {name_of(self._loss)!r} of an example",
             "gradients": "an example's gradient",
         }[what]
         return InputError(
@@ -220,7 +220,7 @@ class _View:
         runs: list[list[tuple[nn.Module, list[Tensor]]]] = []
 
         def note(part: nn.Module, args: Any, output: Any) -> None:
-            runs[-1].append((part, [leaf for leaf in _rows(output) if not is_wrapped(leaf)]))
+            runs[-1].append((part, [leaf for leaf in rows_of(output) if not is_wrapped(leaf)]))
 
         handle = register_module_forward_hook(note)
         try:
@@ -232,13 +232,13 @@ class _View:
         for (part, before), (_, after) in zip(*runs, strict=False):
             pairs = zip(before, after, strict=False)
             if names.get(id(part)) and any(
-                x.shape == y.shape and _differ(x, y, stayed, self._tolerance) for x, y in pairs
+                x.shape == y.shape and differ(x, y, stayed, self._tolerance) for x, y in pairs
             ):
                 return f"{type(part).__name__} {names[id(part)]!r}"
         return type(self._module).__name__
 
 
-def _partners(part: Any) -> list[int]:
+def partners_of(part: Any) -> list[int]:
     """Examples to change the first one for: another of the same target, and one of another."""
     inputs, targets = (
         [leaf for leaf in pytree.tree_leaves(side) if isinstance(leaf, Tensor)] for side in part
@@ -267,7 +267,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def _differ(x: Tensor, y: Tensor, rows: slice, tolerance: float) -> bool:
+def differ(x: Tensor, y: Tensor, rows: slice, tolerance: float) -> bool:
     """Whether these rows differ by more than the tolerance times the largest number of all."""
     if not (x.is_floating_point() or x.is_complex()):
         return not torch.equal(x[rows], y[rows])
@@ -287,7 +287,8 @@ def _norms(look: Look) -> Tensor:
     return squares.sqrt().nan_to_num(nan=0.0, posinf=0.0)
 
 
-def _rows(outputs: Any) -> list[Tensor]:
+def rows_of(outputs: Any) -> list[Tensor]:
+    """The tensors of an output that have rows."""
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.ndim]
 
 
@@ -310,5 +311,6 @@ def _tolerance(module: nn.Module, leaves: list[Any], kind: str) -> float:
     return float(max(torch.finfo(dtype).eps for dtype in kinds) ** 0.5)
 
 
-def _name(loss: Callable[..., Any]) -> str:
+def name_of(loss: Callable[..., Any]) -> str:
+    """What a function of the user's is called in messages."""
     return getattr(loss, "__name__", type(loss).__name__)
