@@ -262,6 +262,34 @@ def test_a_loss_that_mixes_is_found_before_anything_is_paid_among_equal_rows() -
     assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
 
 
+def test_words_that_are_counted_are_found_before_anything_is_paid_one_record_at_a_time() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(9, dtype=torch.long))
+            self.table = nn.EmbeddingBag(9, 2)
+
+        def forward(self, words: Tensor) -> Tensor:
+            self.seen += torch.bincount(words.flatten(), minlength=9)
+            return self.table(words)
+
+    ledger, module = Ledger.in_memory(), Counting()
+    words = torch.arange(ROWS * 3).reshape(ROWS, 3) % 7
+    one = PrivateTrainer(
+        module,
+        loss,
+        torch.optim.SGD(module.parameters(), lr=0.3),
+        mechanism(),
+        (words, data()[1]),
+        physical_batch_size=1,
+        ledger=ledger,
+    )
+    with pytest.raises(InputError, match="a buffer 'seen' that examples reach"):
+        one.fit()
+    assert not module.seen.any()
+    assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
+
+
 def test_the_look_at_a_few_records_changes_no_step() -> None:
     def trained(ledger: Ledger | None) -> Tensor:
         with torch.random.fork_rng():

@@ -6,18 +6,16 @@ What comes out of it for an example is clipped as that example's own: if another
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from sfumato.errors import InputError
+from sfumato.learn.engine import replay
 from sfumato.learn.engine.apart import differ, name_of, partners_of, rows_of
-from sfumato.learn.engine.fallback import random_state, restore_random
 
 _SIZE = 3
 _DRAWS = 8
@@ -44,7 +42,7 @@ def check_augment(augment: Callable[..., Any], inputs: Any, targets: Tensor) -> 
     """
     part = inputs, targets
     kind = targets.device.type
-    before = _states(kind)
+    before = replay.states(kind)
     try:
         partners = partners_of(part)
         for _ in range(_DRAWS):
@@ -56,16 +54,16 @@ def check_augment(augment: Callable[..., Any], inputs: Any, targets: Tensor) -> 
                         "Change each example by itself, whatever stands beside it",
                     )
     finally:
-        _restore(kind, before)
+        replay.restore(kind, before)
     return bool(partners)
 
 
 def _apart(augment: Callable[..., Any], part: Any, other: int, kind: str) -> bool:
     """Whether, of one draw, examples stay as they are where another one is changed."""
-    start = _states(kind)
+    start = replay.states(kind)
 
     def run(rows: list[int]) -> list[Tensor]:
-        _restore(kind, start)
+        replay.restore(kind, start)
         return rows_of(augment(*pytree.tree_map_only(Tensor, _taken(rows), part)))
 
     base = run([0] * _SIZE)
@@ -88,13 +86,3 @@ def _moved(before: list[Tensor], after: list[Tensor], rows: slice) -> bool:
 
 def _taken(rows: list[int]) -> Callable[[Tensor], Tensor]:
     return lambda values: torch.stack([values[row] for row in rows])
-
-
-def _states(kind: str) -> tuple[Any, ...]:
-    return random_state(kind), np.random.get_state(), random.getstate()  # noqa: NPY002
-
-
-def _restore(kind: str, states: tuple[Any, ...]) -> None:
-    restore_random(kind, states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    random.setstate(states[2])

@@ -333,9 +333,11 @@ class PrivateLoop:
         They are taken from all over: equal neighbours would not show what mixes examples.
         """
         cuda = [p.device.index for p in self.module.parameters() if p.device.type == "cuda"]
-        rows = np.unique(np.linspace(0, max(0, len(self._records) - 1), _REHEARSED).astype(int))
+        count = max(4, min(_REHEARSED, self._physical))  # one alone shows nothing
+        rows = np.unique(np.linspace(0, max(0, len(self._records) - 1), count).astype(np.int64))
         with torch.random.fork_rng(sorted(set(cuda))):
-            self._clipped_sum(rows[: len(self._records)])
+            if len(self._records):
+                self._sum_of_part(rows)
 
     def _pay(self) -> dict[str, Any] | None:
         if self._ledger is None or self._entry is not None:

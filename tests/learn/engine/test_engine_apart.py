@@ -376,6 +376,36 @@ def test_autocast_is_no_alarm_and_hides_no_mixing() -> None:
             look(Words(), tokens(), contrastive)
 
 
+class Remembers:
+    """A loss that keeps what it saw in an attribute, which no buffer shows."""
+
+    def __init__(self) -> None:
+        self.centres = torch.zeros(3, 3)
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = (outputs - self.centres[targets]).square().sum(1)
+        self.centres = self.centres.index_add(0, targets, 0.1 * outputs.detach())
+        return losses
+
+
+def test_a_state_that_moves_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="over the same examples differ"):
+        look(dense(), numbers(), Remembers())
+
+
+def test_mixing_beside_numbers_of_python_is_seen() -> None:
+    part = Does(lambda x: (x - x.mean(0)) * random.random())
+    with pytest.raises(InputError, match="Does 'inner' mixes examples"):
+        look(Words(part), tokens())
+
+
+def test_a_hook_on_a_gradient_is_refused_by_the_parameters_name() -> None:
+    module = dense()
+    module[0].weight.register_hook(lambda gradient: gradient * 0)
+    with pytest.raises(InputError, match=r"the parameter '0\.weight' has a hook on its gradient"):
+        look(module, numbers())
+
+
 def test_equal_examples_show_nothing_and_are_looked_at_again() -> None:
     ours = Engine(Words(), scaled, Flat(1.0))
     words, targets = tokens()

@@ -8,6 +8,7 @@ may hold what examples are, or how many there were.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils import _pytree as pytree
 
 from sfumato.errors import InputError
-from sfumato.learn.engine.fallback import RandomState, random_state, restore_random, same_random
+from sfumato.learn.engine import replay
 from sfumato.learn.engine.probe import buffer_refused, buffers_kept, is_wrapped
 
 _SIZE = 3
@@ -51,7 +52,7 @@ class Passes(Protocol):
 class _Seen(NamedTuple):
     look: Look
     buffers: dict[str, Tensor | None]  # None: an example's own, which nobody can read
-    random: RandomState  # the generators' states afterwards
+    random: replay.States  # the generators' states afterwards
 
 
 def check_apart(
@@ -59,8 +60,9 @@ def check_apart(
 ) -> bool:
     """Refuses a module or a loss in which one example moves another.
 
-    What draws random numbers that cannot be drawn again, or more of them for some values, is looked
-    at in evaluation mode; where it does so there, too, nothing is seen.
+    What draws random numbers from a generator of its own, or more of them for some values, or keeps
+    a state, is looked at in evaluation mode; where it does so there, too, nothing is seen. Where
+    not even two equal passes agree, that is said in a warning.
 
     Args:
         module: Its buffers, its mode and the random state are left as they were.
@@ -91,7 +93,7 @@ class _View:
     ) -> None:
         self._module, self._loss, self._passes = module, loss, passes
         self._leaves, self._spec = pytree.tree_flatten(part)
-        self._kind, self._random = kind, random_state(kind)
+        self._kind, self._random = kind, replay.states(kind)
         self._tolerance = _tolerance(module, self._leaves, kind)
 
     def compare(self, partners: list[int], *, pull: bool) -> bool:
@@ -101,7 +103,15 @@ class _View:
         fewer = self._run(same[1:], pull)
         base, again = self._run(same, pull), self._run(same, pull)
         if self._moved(base.look, again.look, slice(None)) is not None:
-            return False  # not even the same batch gives the same
+            if pull:
+                warnings.warn(
+                    f"two passes of {type(self._module).__name__} and the loss "
+                    f"{name_of(self._loss)!r} over the same examples differ: they can be looked at "
+                    "in evaluation mode only. If they keep a state of what they saw, or mix "
+                    "examples in training mode, there is no guarantee",
+                    stacklevel=2,
+                )
+            return False
         # Which is drawn or counted anew in every pass says nothing of the examples.
         for name, value in base.buffers.items():
             if value is None:
@@ -116,7 +126,7 @@ class _View:
                 (turned, self._run(turned, pull), [*turned[1:], 0], slice(None, -1)),
             ):
                 after = self._run(changed, pull)
-                if not same_random(before.random, after.random):
+                if not replay.same(before.random, after.random):
                     return False  # as many random numbers as the values ask for
                 self._refuse_buffers(before, after, quiet)
                 what = self._moved(before.look, after.look, stayed)
@@ -126,7 +136,7 @@ class _View:
             if what in moved:
                 raise self._refusal(what, *moved[what])
         self._refuse_buffers(base, fewer, quiet)
-        if not same_random(base.random, self._random):
+        if not replay.same(base.random, self._random):
             return False
         short = base.look._replace(
             outputs=pytree.tree_map_only(Tensor, _without_last, base.look.outputs),
@@ -140,13 +150,13 @@ class _View:
 
     def _run(self, rows: list[int], pull: bool) -> _Seen:
         part = self._part(rows)
-        restore_random(self._kind, self._random)
+        replay.restore(self._kind, self._random)
         with buffers_kept(self._module), buffers_kept(self._loss):
             try:
                 look = self._passes(part, len(rows), pull=pull)
-                return _Seen(look, self._buffers(), random_state(self._kind))
+                return _Seen(look, self._buffers(), replay.states(self._kind))
             finally:
-                restore_random(self._kind, self._random)
+                replay.restore(self._kind, self._random)
 
     def _part(self, rows: list[int]) -> Any:
         return pytree.tree_unflatten(

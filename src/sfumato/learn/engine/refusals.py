@@ -59,6 +59,20 @@ def refuse_parts(parameters: Mapping[str, nn.Parameter]) -> None:
             )
 
 
+def refuse_hooks(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuses hooks on the gradients of parameters: no gradient runs through them.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    for name, parameter in parameters.items():
+        if parameter._backward_hooks:
+            raise InputError(
+                f"the parameter {name!r} has a hook on its gradient, which would not be called",
+                "Remove it, and change p.grad between backward() and the optimiser's step",
+            )
+
+
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
     for hook in part._forward_pre_hooks.values():
         # It computes the weight before the forward: its parameters would never be trained.
