@@ -323,6 +323,41 @@ def resumed(folder: str, sharded: bool, adam: bool) -> dict[str, Any]:
     }
 
 
+def rehearsed(path: str, what: str, only: int | None, sharded: bool) -> int:
+    """A training that cannot be, on one process or on both: what its ledger holds afterwards."""
+    ledger = Ledger.open(path) if dist.get_rank() == 0 else None  # the others need none
+    wrong = only is None or only == dist.get_rank()
+    module = split(network()) if sharded else network()
+    given = data()
+    if what == "dtype":
+        given = given[0].double(), given[1]
+    elif what == "shape":
+        given = given[0][:, :5], given[1]
+    losses: Any = loss
+    if wrong and what == "loss":
+        losses = nn.CrossEntropyLoss()
+    elif wrong and what == "mixing":
+        losses = mixing
+    elif wrong and what == "fails":
+        losses = fails
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    one = PrivateTrainer(module, losses, optimizer, mechanism(), given, ledger=ledger)
+    try:
+        one.fit()
+    finally:
+        assert one.steps_taken == 0
+    return one.steps_taken
+
+
+def mixing(outputs: Tensor, targets: Tensor) -> Tensor:
+    losses = loss(outputs, targets)
+    return losses / losses.mean().detach()
+
+
+def fails(outputs: Tensor, targets: Tensor) -> Tensor:
+    raise KeyError("no such target")
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -334,6 +369,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         too_many,
         by_themselves,
         paid,
+        rehearsed,
         saved,
         resumed,
     )

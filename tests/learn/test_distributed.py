@@ -182,6 +182,34 @@ def test_one_training_is_debited_once(two_ranks: Any, tmp_path: Path) -> None:
     assert first[1] == guarantee.epsilon()
 
 
+@pytest.mark.parametrize("sharded", [False, True], ids=["replicas", "sharded"])
+@pytest.mark.parametrize(
+    ("what", "only", "said"),
+    [
+        ("loss", None, "the loss returned shape"),
+        ("dtype", None, "dtype"),
+        ("shape", None, "shape"),
+        ("mixing", None, "the loss 'mixing' mixes examples"),
+        ("fails", None, "no such target"),
+        ("loss", 0, "the loss returned shape"),
+        ("mixing", 1, "the loss 'mixing' mixes examples"),
+        ("fails", 1, "no such target"),
+    ],
+)
+def test_what_cannot_be_trained_fails_on_every_process_before_it_is_paid(
+    two_ranks: Any, tmp_path: Path, what: str, only: int | None, said: str, sharded: bool
+) -> None:
+    path = tmp_path / "ledger"
+    arguments = {"path": str(path), "what": what, "only": only, "sharded": sharded}
+    for rank, (kind, message) in enumerate(two_ranks.answers("rehearsed", **arguments)):
+        assert kind != "found"
+        if only in (None, rank):
+            assert said in message
+        else:
+            assert "another process could not take its part of the rehearsal" in message
+    assert not Ledger.open(path).entries()
+
+
 def test_a_refusing_ledger_stops_every_process(two_ranks: Any, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     for kind, message in two_ranks.answers("paid", path=str(path), ceiling=0.01):

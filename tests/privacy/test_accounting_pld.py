@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from dp_accounting.pld import PLDAccountant
+from dp_accounting.pld import PLDAccountant, privacy_loss_distribution
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sfumato.privacy import accounting
 from sfumato.privacy import events as ev
-from sfumato.privacy.accounting import gaussian, pld, terms
-from sfumato.privacy.accounting.pld import Loss, Pair, TooWideError
+from sfumato.privacy.accounting import compose, gaussian, pld, terms
+from sfumato.privacy.accounting.pld import INTERVAL, Loss, Pair, TooWideError
+from sfumato.privacy.accounting.resolve import resolve
 from sfumato.privacy.accounting.terms import additive, response
 from sfumato.privacy.neighbours import Neighbours
 
@@ -241,6 +243,63 @@ def test_losses_too_wide_for_the_grid_are_accounted_on_a_coarser_one(relation: N
     exact = scale + 2 * math.log1p(-0.5)
     claimed = accounting.epsilon(ev.LaplaceDpEvent(1 / 300), 0.5, relation)
     assert exact <= claimed <= exact + 0.01
+
+
+# --- many different losses ------------------------------------------------------------------------
+
+
+def falling(first: float, last: float, steps: int, rate: float = 0.1) -> ev.DpEvent:
+    """Noise that falls from step to step."""
+    return ev.compose(*(sampled(rate, float(s), 1) for s in np.linspace(first, last, steps)))
+
+
+@pytest.mark.parametrize("relation", [AR, RO])
+def test_many_different_losses_on_an_affordable_grid_cost_a_millionth_more(
+    monkeypatch: pytest.MonkeyPatch, relation: Neighbours
+) -> None:
+    monkeypatch.setattr(compose, "WORK", 1)  # as coarse as the losses allow
+    found = resolve(falling(0.45, 0.25, 24), relation)
+    assert compose._affordable(found, INTERVAL) >= 8 * INTERVAL
+    pairs = [(term.pair(INTERVAL), n) for term, n in found.counts.items()]
+    fine = pld.compose(pairs, INTERVAL).epsilon(1e-5)
+    assert fine <= compose.loss_of(found).epsilon(1e-5) <= fine * (1 + 2e-6)
+
+
+def test_a_grid_ten_times_as_coarse_as_the_losses_allow_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compose, "SHARE", 10)
+    with pytest.raises(AssertionError):
+        test_many_different_losses_on_an_affordable_grid_cost_a_millionth_more(monkeypatch, AR)
+
+
+def test_small_and_few_losses_keep_the_fine_grid() -> None:
+    for event in (falling(2.0, 1.0, 24), falling(0.3, 0.1, 8), sampled(0.1, 0.1, 5000)):
+        assert compose._affordable(resolve(event, AR), INTERVAL) == INTERVAL
+
+
+def test_many_different_losses_lie_between_the_bounds_of_dp_accounting() -> None:
+    stddevs = np.linspace(0.5, 0.2, 24)
+    event = falling(0.5, 0.2, 24)
+    assert compose._affordable(resolve(event, AR), INTERVAL) > INTERVAL
+    low, high = (
+        functools.reduce(
+            lambda before, after: before.compose(after),
+            [
+                privacy_loss_distribution.from_gaussian_mechanism(
+                    float(stddev),
+                    sampling_prob=0.1,
+                    value_discretization_interval=5e-3,
+                    pessimistic_estimate=pessimistic,
+                    use_connect_dots=pessimistic,
+                )
+                for stddev in stddevs
+            ],
+        ).get_epsilon_for_delta(1e-5)
+        for pessimistic in (False, True)
+    )
+    assert high - low < 0.07
+    assert low <= accounting.epsilon(event, 1e-5, AR) <= high
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import checkpoint, kept, sharded
 from sfumato.learn.accounted import Mechanism
+from sfumato.learn.augmented import check_augment
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.mechanism import Summed
 from sfumato.learn.progress import Progress
@@ -41,6 +42,8 @@ Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
 """Random changes to a part of a batch, example by example; it must not mix examples."""
 
 _METHOD = "learn.dp-sgd"
+_REHEARSED = 16
+"""Records that are tried before anything is paid, at most."""
 
 
 class GradientEngine(Protocol):
@@ -140,8 +143,11 @@ class PrivateLoop:
                 "Train in one process, or give ranks=Alone().",
             )
         self._ranks.align(module, optimizer, mechanism, self._records)
+        # Who pays is the leader's to say: all rehearse, or none.
+        self._pays = self._ranks.once("ledger", lambda: ledger is not None)
         self._physical = physical_batch_size
         self._augment = augment
+        self._looked = False  # whether the augmentation was seen to keep examples apart
         self._ledger, self._label = ledger, label
         self._id = uuid.uuid4().hex
         self._entry: dict[str, Any] | None = None
@@ -296,6 +302,8 @@ class PrivateLoop:
     def _sum_of_part(self, rows: NDArray[np.int64]) -> Summed:
         inputs, targets = self._records.fetch(rows, next(self.module.parameters()).device)
         if self._augment is not None:
+            if not self._looked and len(rows) > 1:
+                self._looked = check_augment(self._augment, inputs, targets)
             inputs, targets = self._augment(inputs, targets)
         return self._engine.clipped_sum(inputs, targets)
 
@@ -312,16 +320,24 @@ class PrivateLoop:
     def _debit(self) -> None:
         if self._settled:
             return
-        if self._ledger is not None and self._entry is None and isinstance(self._ranks, Alone):
-            self._rehearse()
+        if self._pays and self._entry is None:
+            self._ranks.once("rehearse", lambda: None)
+            with sharded.gathered(self.module):
+                self._ranks.all_or_none(self._rehearse, "the rehearsal")
         self._entry = self._ranks.once("pay", self._pay)
         self._settled = True
 
     def _rehearse(self) -> None:
-        """Two records' gradients, thrown away: module, loss and data fit, or nothing is paid."""
+        """A few records' gradients, thrown away: module, loss and data fit, or nothing is paid.
+
+        They are taken from all over: equal neighbours would not show what mixes examples.
+        """
         cuda = [p.device.index for p in self.module.parameters() if p.device.type == "cuda"]
+        count = max(4, min(_REHEARSED, self._physical))  # one alone shows nothing
+        rows = np.unique(np.linspace(0, max(0, len(self._records) - 1), count).astype(np.int64))
         with torch.random.fork_rng(sorted(set(cuda))):
-            self._clipped_sum(np.arange(min(2, len(self._records))))
+            if len(self._records):
+                self._sum_of_part(rows)
 
     def _pay(self) -> dict[str, Any] | None:
         if self._ledger is None or self._entry is not None:
@@ -362,6 +378,12 @@ def _check_parameters(module: nn.Module, optimizer: Optimizer) -> None:
         raise InputError("the module has no trainable parameter", "Unfreeze one.")
     if len({p.device for p in trainable}) > 1:
         raise InputError("the module lies on several devices", "Move it to one.")
+    if isinstance(optimizer, torch.optim.SparseAdam | torch.optim.LBFGS):
+        raise InputError(
+            f"the optimiser is {type(optimizer).__name__}, which cannot take noisy gradients: they "
+            "are dense, and there is one a step",
+            "Use SGD, Adam or another one of torch.optim.",
+        )
     ours = {id(p) for p in module.parameters()}
     held = [p for group in optimizer.param_groups for p in group["params"]]
     if any(id(p) not in ours for p in held):

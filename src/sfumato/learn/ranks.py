@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sfumato.errors import InputError
 from sfumato.learn import sharded
@@ -59,6 +59,15 @@ class Ranks(Protocol):
         """
         ...
 
+    def all_or_none(self, do: Callable[[], Any], what: str = "a step") -> Any:
+        """Does something on every process; where one fails, all fail.
+
+        Args:
+            do: Called by all.
+            what: That others did not do their part of, in messages.
+        """
+        ...
+
     def share(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The leader's tensors, for all."""
         ...
@@ -85,6 +94,10 @@ class Alone:
 
     def once(self, what: str, do: Callable[[], Plain]) -> Plain:
         """See :meth:`Ranks.once`."""
+        return do()
+
+    def all_or_none(self, do: Callable[[], Any], what: str = "a step") -> Any:
+        """See :meth:`Ranks.all_or_none`."""
         return do()
 
     def share(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

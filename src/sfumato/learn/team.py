@@ -181,8 +181,12 @@ class Team:
         """What a process clips of a sample: no row twice, none left out."""
         return rows[self.rank if rank is None else rank :: self.world]
 
-    def all_or_none(self, do: Callable[[], Any]) -> Any:
+    def all_or_none(self, do: Callable[[], Any], what: str = "a step") -> Any:
         """Does something on every process; where one fails, all fail.
+
+        Args:
+            do: Called by all.
+            what: That others did not do their part of, in messages.
 
         Raises:
             SfumatoError: If another process failed; its own error is raised there.
@@ -194,7 +198,7 @@ class Team:
             problem = error
         if self._any(problem is not None):
             raise problem or SfumatoError(
-                "another process could not take its part of a step", "Its own message says why."
+                f"another process could not take its part of {what}", "Its own message says why."
             )
         return found
 

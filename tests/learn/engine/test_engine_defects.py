@@ -128,6 +128,9 @@ def test_batch_norm_let_through_is_caught(monkeypatch: pytest.MonkeyPatch, agree
     with pytest.raises(InputError, match="mixes examples"):
         agree(module, *data, loss=loss)
     monkeypatch.setattr(engine, "probe", lambda *args: None)
+    with pytest.raises(InputError, match="BatchNorm1d '1' mixes examples"):
+        agree(module, *data, loss=loss)
+    monkeypatch.setattr(engine, "check_apart", lambda *args: True)
     with pytest.raises(AssertionError, match="off by"):
         agree(module, *data, loss=loss)
 
@@ -153,6 +156,9 @@ def test_a_group_norm_gradient_summed_over_the_batch_is_caught(
         return contributions.Direct(whole.expand_as(gradients))
 
     monkeypatch.setattr(norms, "Direct", summed)
+    with pytest.raises(InputError, match="gradient changes with the others of its batch"):
+        agree(*normed(), loss=loss)
+    monkeypatch.setattr(engine, "check_apart", lambda *args: True)
     with pytest.raises(AssertionError, match="off by"):
         agree(*normed(), loss=loss)
 

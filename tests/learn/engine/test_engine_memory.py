@@ -101,7 +101,7 @@ def test_a_first_step_takes_the_lengths_of_later_ones() -> None:
     for expected in [16, 86, 86, 68], [86, 86, 84]:
         sizes.clear()
         sums = engine.clipped_sum(inputs, targets).gradients
-        assert sizes == expected
+        assert [size for size in sizes if size > 3] == expected  # the others are looks at mixing
         plain = torch.autograd.grad(
             losses(module(inputs).mean(1), targets).sum(), [module.weight, module.bias]
         )

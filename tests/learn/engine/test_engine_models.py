@@ -175,6 +175,48 @@ def test_outputs_may_be_tuples_and_dictionaries(agree: Agree) -> None:
     agree(Two().double(), (torch.randn(3, 4).double(), torch.randn(3, 4).double()), torch.ones(3))
 
 
+class Positions(nn.Module):
+    """Words and their places, whose numbers are the same for all examples."""
+
+    def __init__(self, shape: tuple[int, ...], length: int) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(9, 6), nn.Embedding(length, 6)
+        self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.shape, self.length = shape, length
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = self.places(torch.arange(self.length).reshape(*self.shape, self.length))
+        return self.head(self.inner(self.words(tokens) + places).tanh().mean(1))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_positions_that_are_nobodys_give_the_loops_sum(
+    shape: tuple[int, ...], n: int, length: int, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    module = Positions(shape, length).double()
+    agree(module, torch.randint(0, 9, (n, length)), torch.randn(n).double())
+    same = torch.ones(n, length, dtype=torch.long)  # equal examples: only the sizes tell
+    agree(module, same, torch.ones(n).double())
+
+
+def test_frozen_positions_are_looked_up(agree: Agree) -> None:
+    torch.manual_seed(0)
+    module = Positions((), 5).double()
+    module.places.requires_grad_(False)
+    agree(module, torch.randint(0, 9, (4, 5)), torch.randn(4).double())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_a_weight_that_a_hook_computes_is_refused_by_its_remedy(name: str) -> None:
+    layer = getattr(nn.utils, name)(nn.Linear(4, 3))
+    with pytest.raises(InputError, match=rf"Linear '0' is normalised by torch\.nn\.utils\.{name}"):
+        Engine(nn.Sequential(layer), cross_entropy, Flat(1.0))
+
+
 def test_adapters_and_unknown_modules_fall_back(agree: Agree) -> None:
     module = nn.Sequential(LowRank(nn.Linear(6, 5), 2), nn.Tanh())
     module.append(LowRank(nn.Linear(5, 3), 1)).double()

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.engine import together
+from sfumato.learn.engine.apart import Look, check_apart
 from sfumato.learn.engine.contributions import Contribution, wide_type
 from sfumato.learn.engine.plan import Plan, above, layers, recorded
 from sfumato.learn.engine.pool import Pool
@@ -47,6 +48,18 @@ class ClippedSum(NamedTuple):
     losses: Tensor
 
 
+class _Outside(Exception):
+    """A parameter was read by other code than that of the module that owns it."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        self.parameter = parameter
+
+
+def _refuse_aside(tape: Tape) -> None:
+    for parameter in tape.set_aside:
+        raise _Outside(parameter)
+
+
 class Engine:
     """Sums clipped per-example gradients of a module that stays the user's.
 
@@ -57,10 +70,10 @@ class Engine:
 
     Guaranteed: the norm of each example's contribution in a group is that of the sum over all
     uses of all the group's parameters; an example with a loss, gradient or norm that is not
-    finite contributes zero; no example changes another's contribution as long as the module
-    does not mix examples. What torch offers to mix them is refused, and before the first step
-    copies of one example are run to see whether one reaches another's output. (Mixing that a
-    NaN does not show, and mixing in the loss, cannot be seen.)
+    finite contributes zero; no example changes another's contribution as long as neither module
+    nor loss mixes examples. What torch offers to mix them is refused, and before the first step a
+    few examples are run in different company, to see whether one moves another's output, loss or
+    gradient, or a buffer. (Mixing that these examples do not show cannot be seen.)
 
     Args:
         module: Any module whose layers keep the examples in dimension 0.
@@ -88,6 +101,7 @@ class Engine:
         self._tape: Tape | None = None
         self._pool = Pool()
         self._probed: tuple[Plan, bool] | None = None  # the plan and the mode that were looked at
+        self._compared: tuple[Plan, bool] | None = None  # likewise, by comparing batches
         self._planned: tuple[Survey, frozenset[str], Plan] | None = None
 
     def clipped_sum(self, inputs: Tensor | tuple[Tensor, ...], targets: Any) -> ClippedSum:
@@ -226,42 +240,81 @@ class Engine:
         """One forward and backward pass over a chunk: its tape, and its losses (n,)."""
         while True:
             self._pool.release()
-            survey = self._survey
-            trainable, names, places = survey.parameters, survey.names, survey.places
-            device = next(iter(trainable.values())).device if trainable else torch.device("cpu")
-            plan = self._plan(survey)
+            plan, training = self._plan(self._survey), self._module.training
             try:
                 with recorded(plan, self._current), torch.enable_grad():
-                    args, targets = part
-                    known, training = self._probed, self._module.training
-                    if known is None or known[0] is not plan or known[1] != training:
-                        self._tape = Tape(probe_size(n), names, places, device)
-                        probe(self._module, args, probe_size(n))
-                        self._probed = plan, training
-                    tape = self._tape = Tape(n, names, places, device, self._pool)
-                    losses = self._loss(self._module(*args), targets)
-                    if not isinstance(losses, Tensor) or losses.shape != (n,):
-                        shape = tuple(getattr(losses, "shape", ()))
-                        raise InputError(
-                            f"the loss returned shape {shape} for {n} examples",
-                            "Return one loss an example (reduction='none')",
-                        )
-                    leaked = self._pull(losses, tape, list(trainable.values()))
+                    self._look_at(part, n, plan, training)
+                    tape, _, losses = self._pass(part, n, self._pool)
+            except _Outside as found:
+                # A parameter was read by other code than its layer's: the smallest module around
+                # all of it becomes one layer, and the chunk is done again.
+                place = above(self._module, id(found.parameter), self._as_one)
+                if place in self._as_one:
+                    name = self._survey.names[id(found.parameter)]
+                    raise InputError(
+                        f"the parameter {name!r} is used outside the module it belongs to",
+                        "Use it in the module's forward",
+                    ) from None
+                self._as_one |= {place}
+            else:
+                return tape, losses
             finally:
                 self._tape = None
-            used = [p for p, g in zip(trainable.values(), leaked, strict=True) if g is not None]
-            if not used:
-                return tape, losses.detach()
-            # A parameter was read by other code than its layer's: the smallest module around
-            # all of it becomes one layer, and the chunk is done again.
-            place = above(self._module, id(used[0]), self._as_one)
-            if place in self._as_one:
-                name = names[id(used[0])]
-                raise InputError(
-                    f"the parameter {name!r} is used outside the module it belongs to",
-                    "Use it in the module's forward",
-                )
-            self._as_one |= {place}
+
+    def _look_at(self, part: Any, n: int, plan: Plan, training: bool) -> None:
+        """Looks at whether examples are apart, once for a plan and a mode."""
+        known = self._probed
+        if known is None or known[0] is not plan or known[1] != training:
+            tape = self._tape = self._new_tape(probe_size(n))
+            probe(self._module, part[0], probe_size(n))
+            _refuse_aside(tape)
+            self._probed = plan, training
+        known = self._compared
+        # Two equal examples would show nothing: the next chunk is looked at, too.
+        if n > 1 and (known is None or known[0] is not plan or known[1] != training):
+            kind = self._new_tape(n).anchor.device.type
+            if check_apart(self._module, self._loss, self._seen, part, kind):
+                self._compared = plan, training
+
+    def _seen(self, part: Any, n: int, *, pull: bool) -> Look:
+        tape, outputs, losses = self._pass(part, n, None, pull)
+        outputs = pytree.tree_map_only(Tensor, Tensor.detach, outputs)
+        with torch.no_grad(), _full_precision(losses.device.type):
+            return Look(outputs, losses, together.squared_norms(tape.contributions()))
+
+    def _pass(
+        self, part: Any, n: int, pool: Pool | None, pull: bool = True
+    ) -> tuple[Tape, Any, Tensor]:
+        """The recorded module and the loss, forward and backward: tape, outputs and losses.
+
+        Raises:
+            InputError: If the loss is not one number an example.
+            _Outside: If a parameter is read by other code than its layer's.
+        """
+        tape = self._tape = self._new_tape(n, pool)
+        args, targets = part
+        outputs = self._module(*args)
+        _refuse_aside(tape)
+        losses = self._loss(outputs, targets)
+        if not isinstance(losses, Tensor) or losses.shape != (n,):
+            shape = tuple(getattr(losses, "shape", ()))
+            raise InputError(
+                f"the loss returned shape {shape} for {n} examples",
+                "Return one loss an example (reduction='none')",
+            )
+        if pull:
+            trainable = list(self._survey.parameters.values())
+            leaked = self._pull(losses, tape, trainable)
+            for parameter, gradient in zip(trainable, leaked, strict=True):
+                if gradient is not None:
+                    raise _Outside(parameter)
+        return tape, outputs, losses.detach()
+
+    def _new_tape(self, n: int, pool: Pool | None = None) -> Tape:
+        survey = self._survey
+        first = next(iter(survey.parameters.values()), None)
+        device = torch.device("cpu") if first is None else first.device
+        return Tape(n, survey.names, survey.places, device, pool)
 
     @staticmethod
     def _pull(

@@ -21,6 +21,9 @@ from sfumato.errors import InputError
 from sfumato.learn.engine.contributions import Direct, wide
 from sfumato.learn.engine.tape import Tape
 
+RandomState = tuple[Tensor, Tensor | None]
+"""Of the CPU's generator, and of the device's."""
+
 
 def fallback(
     module: nn.Module, forward: Callable[..., Any], tape: Tape, *args: Any, **kwargs: Any
@@ -84,14 +87,15 @@ class _Call:
             for name, parameter in module.named_parameters()
             if tape.wants(parameter)
         }
+        self._buffers = {f"inner.{name}": value for name, value in module.named_buffers()}
         self._values = {name: value.detach() for name, value in self._trainable.items()}
         self._kind = tape.anchor.device.type
         self._autocast = (
             torch.is_autocast_enabled(self._kind),
             torch.get_autocast_dtype(self._kind),
         )
-        self._random = _random_state(self._kind)
-        self._looped = False
+        self._random = random_state(self._kind)
+        self._looped = self._drew = False
         self._out_spec: pytree.TreeSpec | None = None
         self._constants: list[Any] = []
 
@@ -124,12 +128,14 @@ class _Call:
         # vmap has no rule for the fused attention kernels.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             try:
-                return tuple(vmap(one, randomness="different")(*inputs))
+                outputs = tuple(vmap(one, randomness="different")(*inputs))
+                self._drew = not same_random(self._random, random_state(self._kind))
+                return outputs
             except InputError:
                 raise
             except (RuntimeError, ValueError, NotImplementedError):
                 self._looped = True
-            _restore(self._kind, self._random)
+            restore_random(self._kind, self._random)
             rows = [one(*(value[i] for value in inputs)) for i in range(self.tape.n)]
             return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
@@ -146,7 +152,9 @@ class _Call:
                 whole = list(values)
                 for i, value in zip(floating, moved, strict=True):
                     whole[i] = value
-                results = self._one(parameters, whole)
+                # The forward was run before: what it writes to its buffers is written.
+                again = {name: value.clone() for name, value in self._buffers.items()}
+                results = self._one(parameters | again, whole)
                 return tuple(result for result in results if result.is_floating_point())
 
             results, pull, *_ = vjp(outputs, self._values, tuple(values[i] for i in floating))
@@ -157,29 +165,34 @@ class _Call:
 
         enabled, dtype = self._autocast
         with (
-            _same_random(self._kind, self._random),
+            _drawn_again(self._kind, self._random),
             torch.autocast(self._kind, dtype=dtype, enabled=enabled),
             sdpa_kernel(SDPBackend.MATH),
         ):
-            if self._looped:
-                rows = [
-                    back(*(tensor[i] for tensor in (*inputs, *gradients)))
-                    for i in range(self.tape.n)
-                ]
-                parameters = {
-                    name: torch.stack([row[0][name] for row in rows]) for name in self._values
-                }
-                moved = tuple(
-                    torch.stack(part) for part in zip(*(row[1] for row in rows), strict=True)
-                )
-            else:
-                parameters, moved = vmap(back, randomness="different")(*inputs, *gradients)
+            parameters, moved = self._pulled(back, (*inputs, *gradients))
         for name, gradient in parameters.items():
             self.tape.add(self._trainable[name], Direct(wide(gradient)))
         result: list[Tensor | None] = [None] * len(inputs)
         for i, gradient in zip(floating, moved, strict=True):
             result[i] = gradient
         return result
+
+    def _pulled(
+        self, back: Callable[..., Any], tensors: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """``back`` of every example, as one call or one after the other."""
+        if not self._looped:
+            try:
+                found: tuple[dict[str, Tensor], tuple[Tensor, ...]]
+                found = vmap(back, randomness="different")(*tensors)
+                return found
+            except (RuntimeError, ValueError, NotImplementedError):
+                if self._drew:  # one after the other they would draw other numbers
+                    raise
+        rows = [back(*(tensor[i] for tensor in tensors)) for i in range(self.tape.n)]
+        parameters = {name: torch.stack([row[0][name] for row in rows]) for name in self._values}
+        columns = zip(*(row[1] for row in rows), strict=True)
+        return parameters, tuple(torch.stack(column) for column in columns)
 
     def rebuild(self, outputs: Sequence[Tensor]) -> Any:
         """What the module returns, from its tensors."""
@@ -205,22 +218,30 @@ class _PerExample(torch.autograd.Function):
         return None, None, *ctx.call.pull(ctx.saved_tensors, kept)
 
 
-def _random_state(kind: str) -> tuple[Tensor, Tensor | None]:
+def random_state(kind: str) -> RandomState:
+    """The states of the generators of the CPU and of the device of this type."""
     return torch.get_rng_state(), torch.cuda.get_rng_state() if kind == "cuda" else None
 
 
-def _restore(kind: str, state: tuple[Tensor, Tensor | None]) -> None:
+def restore_random(kind: str, state: RandomState) -> None:
+    """Sets what :func:`random_state` gave."""
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.cuda.set_rng_state(state[1])
 
 
+def same_random(before: RandomState, after: RandomState) -> bool:
+    """Whether nothing was drawn in between."""
+    pairs = zip(before, after, strict=True)
+    return all(x is None or y is None or torch.equal(x, y) for x, y in pairs)
+
+
 @contextlib.contextmanager
-def _same_random(kind: str, state: tuple[Tensor, Tensor | None]) -> Iterator[None]:
+def _drawn_again(kind: str, state: RandomState) -> Iterator[None]:
     """Dropout must draw the forward's numbers again, and disturb nobody else's."""
-    after = _random_state(kind)
-    _restore(kind, state)
+    after = random_state(kind)
+    restore_random(kind, state)
     try:
         yield
     finally:
-        _restore(kind, after)
+        restore_random(kind, after)

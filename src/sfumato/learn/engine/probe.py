@@ -6,7 +6,8 @@ Nor do they reach a buffer: it would be saved with the weights, and no noise is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,8 +29,8 @@ def probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
     """Runs the module on copies of one example, once as they are, once with a spoilt last one.
 
     Where a value of the last example reaches another's output, or a buffer, NaN reaches it as well.
-    Integer inputs cannot be spoilt: for them only the place of the examples is looked at. Buffers
-    are left as they were.
+    Integer inputs cannot be spoilt: for them only the place of the examples is looked at, and the
+    rest is for ``apart``. Buffers are left as they were.
 
     Args:
         module: While it is recorded, such that every layer looks at its input's shape.
@@ -39,13 +40,23 @@ def probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
     Raises:
         InputError: If the examples are elsewhere, are mixed, or reach a buffer.
     """
+    with buffers_kept(module):
+        _probe(module, args, size)
+
+
+@contextmanager
+def buffers_kept(module: object) -> Iterator[None]:
+    """Gives a module its buffers back as they were; what is no module has none."""
+    if not isinstance(module, nn.Module):
+        yield
+        return
     before = {
         name: (buffer, buffer.clone(), buffer._version)
         for name, buffer in module.named_buffers()
         if not buffer.is_inference()  # nobody writes to these
     }
     try:
-        _probe(module, args, size)
+        yield
     finally:
         for name, (buffer, value, version) in before.items():
             if buffer._version != version:
@@ -53,6 +64,14 @@ def probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
                     buffer.copy_(value)
             place, _, own = name.rpartition(".")
             setattr(module.get_submodule(place), own, buffer)
+
+
+def buffer_refused(module: nn.Module, name: str) -> InputError:
+    """What is said of a buffer that holds something of the examples."""
+    return InputError(
+        f"{type(module).__name__} keeps a buffer {name!r} that examples reach",
+        "It is saved with the weights, without noise: leave it as it is while it trains",
+    )
 
 
 def _probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
@@ -74,10 +93,7 @@ def _probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
             return  # a module may refuse NaN
     for name, count in _holes(module).items():
         if count > clean.get(name, 0):
-            raise InputError(
-                f"{type(module).__name__} keeps a buffer {name!r} that examples reach",
-                "It is saved with the weights, without noise: leave it as it is while it trains",
-            )
+            raise buffer_refused(module, name)
     if bool((apart[:-1] & ~mixed[:-1]).any()):
         raise InputError(
             f"{type(module).__name__} mixes examples: one example's input reaches another's output",
@@ -86,12 +102,23 @@ def _probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
 
 
 def _holes(module: nn.Module) -> dict[str, int]:
-    """How many numbers of each buffer are not finite."""
-    return {
-        name: int(buffer.numel() - buffer.isfinite().sum())
-        for name, buffer in module.named_buffers()
-        if buffer.is_floating_point()
-    }
+    """How many numbers of each buffer are not finite.
+
+    Raises:
+        InputError: If one is an example's own, and cannot be read.
+    """
+    holes = {}
+    for name, buffer in module.named_buffers():
+        if is_wrapped(buffer):
+            raise buffer_refused(module, name)
+        if buffer.is_floating_point():
+            holes[name] = int(buffer.numel() - buffer.isfinite().sum())
+    return holes
+
+
+def is_wrapped(values: Tensor) -> bool:
+    """Whether it belongs to a ``vmap``, which may have ended."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(values))
 
 
 def _copies(size: int) -> Callable[[Tensor], Tensor]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from sfumato.errors import InputError
 
@@ -57,7 +59,29 @@ def refuse_parts(parameters: Mapping[str, nn.Parameter]) -> None:
             )
 
 
+def refuse_hooks(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuses hooks on the gradients of parameters: no gradient runs through them.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    for name, parameter in parameters.items():
+        if parameter._backward_hooks:
+            raise InputError(
+                f"the parameter {name!r} has a hook on its gradient, which would not be called",
+                "Remove it, and change p.grad between backward() and the optimiser's step",
+            )
+
+
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
+    for hook in part._forward_pre_hooks.values():
+        # It computes the weight before the forward: its parameters would never be trained.
+        if isinstance(hook, WeightNorm | SpectralNorm):
+            name = "weight_norm" if isinstance(hook, WeightNorm) else "spectral_norm"
+            return (
+                f"is normalised by torch.nn.utils.{name}, in a hook before its forward",
+                f"Use torch.nn.utils.parametrizations.{name}",
+            )
     if any(
         isinstance(value, UninitializedParameter | UninitializedBuffer)
         for value in part._parameters.values()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from sfumato.learn.engine.refusals import may_mix, refuse
+from sfumato.learn.engine.refusals import may_mix, refuse, refuse_hooks
 
 
 class Survey:
@@ -29,6 +29,7 @@ class Survey:
         self._suspects = [(p, part) for p, part in module.named_modules() if may_mix(part)]
         self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.names = {id(p): name for name, p in self.parameters.items()}
+        refuse_hooks(self.parameters)
         self.check()
 
     def holds(self, module: nn.Module) -> bool:

@@ -51,6 +51,9 @@ class Tape:
         places: How each module is called in messages, by identity.
         device: Where the parameters are.
         pool: Memory for what is formed; the tape's own if None.
+
+    Attributes:
+        set_aside: Parameters of layers that no example went into.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Tape:
         self.pool = pool or Pool()
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self._parts: dict[str, list[Contribution]] = {}
+        self.set_aside: list[Tensor] = []
 
     def value(self, parameter: Tensor) -> Tensor:
         """The parameter's value, cut from the graph."""
@@ -79,6 +83,15 @@ class Tape:
     def add(self, parameter: Tensor, part: Contribution) -> None:
         """Notes one use of a trainable parameter."""
         self._parts.setdefault(self.trainable[id(parameter)], []).append(part)
+
+    def aside(self, parameter: Tensor, output: Tensor) -> Tensor:
+        """The output of a layer that was given nothing of any example, such as positions.
+
+        What it gives is shared, and so would its gradient be: the module around it has to be taken
+        as one layer.
+        """
+        self.set_aside.append(parameter)
+        return output
 
     def place(self, module: nn.Module) -> str:
         """A module's kind and place in the model, for messages."""

@@ -12,8 +12,13 @@ from sfumato.learn.engine.tape import Tape
 
 @layer(nn.Embedding)
 def embedding(module: nn.Embedding, tape: Tape, input: Tensor) -> Tensor:
-    """input: (n, ...) integers."""
-    tape.check(input, tape.place(module))
+    """input: (n, ...) integers; or positions, which are nobody's: (1, ...) of them for all."""
+    if input.ndim > 1 and len(input) == 1:
+        input = input.expand(tape.n, *input.shape[1:])  # each example looks them up
+    elif input.ndim == 0 or len(input) != tape.n:
+        if not tape.wants(module.weight):
+            return F.embedding(input, tape.value(module.weight))
+        return tape.aside(module.weight, F.embedding(input, module.weight))
     output = F.embedding(input, tape.value(module.weight))
     if not tape.wants(module.weight):
         return output
