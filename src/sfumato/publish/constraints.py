@@ -14,7 +14,7 @@ stand for real ones, one value of the combination is drawn anew.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sfumato.data import Schema, Table
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.room import Part
     from sfumato.release.release import Artefact
 
 _ROUNDS = 200
@@ -157,6 +158,12 @@ class _Kept:
     def resumable(self) -> bool:
         """Whether the method's own run is."""
         return bool(getattr(self.run, "resumable", False))
+
+    @property
+    def certain(self) -> Iterable[Part]:
+        """What the method's own run has in memory for certain."""
+        held: Iterable[Part] = getattr(self.run, "certain", ())
+        return held
 
     def __call__(
         self,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.tables.marginals import Independent
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class CountsAndSteps:
 
         relation = Neighbours.ADD_REMOVE
         sampling = PoissonSampling.of_batches(records, expected_batch_size)
-        steps = max(1, round(epochs * records / expected_batch_size))
+        steps = checks.steps(epochs, records, expected_batch_size)
         mu = math.sqrt(share) * calibration.analytic_gaussian_mu(budget)
         counts = DiscreteGaussian(math.sqrt(tables) / mu, 1, "cell")
         counted = events.repeat(counts.event, tables)
