@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.arrays import flatten, show, spelt
+from sfumato.data.arrays import flatten, refuse_nested, show, spelt
 from sfumato.data.column_checks import (
     Codes,
     Policy,
@@ -129,6 +129,7 @@ class Categorical:
         import pyarrow.compute as pc
 
         flat = flatten(array)
+        refuse_nested(flat, self.name, "levels")
         if pa.types.is_dictionary(flat.type):
             words = spelt(flat.dictionary, self.dtype)
             places = pc.index_in(words, value_set=pa.array(self.levels, words.type))
@@ -154,12 +155,20 @@ class Categorical:
                     "under drop:. If it is a level all the same, declare it."
                 )
             raise InputError(
-                f"column {self.name!r}: {show(flat, at)}{row_of(first_row, at)} is none of "
+                f"column {self.name!r}: {self._shown(flat, at)}{row_of(first_row, at)} is none of "
                 f"its {self.cardinality} declared levels",
                 remedy,
             )
         codes[codes < 0] = self.cardinality
         return codes
+
+    def _shown(self, array: pa.Array, at: int) -> str:
+        """A value as an error names it: times and dates in the words that a level would have."""
+        import pyarrow as pa
+
+        if pa.types.is_temporal(array.type):
+            return show(spelt(array.slice(at, 1), self.dtype), 0)
+        return show(array, at)
 
     def decode(self, codes: NDArray[Any]) -> pa.Array:
         """The Arrow array that codes stand for, in the column's dtype; null where missing."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from sfumato.data import encoding, persons, sources
 from sfumato.data.ahead import ahead
+from sfumato.data.arrays import refuse_nested
 from sfumato.data.columns import Column, narrowest, stored
 from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
+from sfumato.data.reading import DATES
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.data.spool import Spool
@@ -112,6 +114,8 @@ def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
     """What a column is read from, as the declared reading of it."""
     if column.reading is None:
         return array
+    wanted = "dates" if column.reading.how in DATES else "numbers"
+    refuse_nested(array, stored(column), wanted)
     return column.reading.read(encoding.blank(array, column, tokens))
 
 
