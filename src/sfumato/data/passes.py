@@ -128,8 +128,11 @@ def check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
     missing = [name for name in schema.stored if name not in names]
     if missing:
         check_delimiter(names, schema.delimiter, where)
+        like = {name.strip().casefold(): name for name in names}
+        near = [like[name.casefold()] for name in missing if name.casefold() in like]
+        known = f"It has {_few(near)}: write the names alike. " if near else ""
         raise InputError(
-            f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
+            f"{where} lacks {_few(missing)}", f"{known}Correct the schema, or give the right file."
         )
     both = [c.name for c in schema if stored(c) != c.name and c.name in names]
     if both:
