@@ -90,7 +90,7 @@ def independent(
         neighbour=data.add_or_remove,
         numbers=codes_of,
         parts=_independent_parts,
-        paid_for=frozenset({"noisy_records", "rows", "rows_limited"}),
+        paid_for=frozenset({"noisy_records", "rows"}),
         alternatives=alternatives,
         samples=samples,
         runs=0 if facts.target == "age" else 800,

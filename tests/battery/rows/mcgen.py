@@ -81,7 +81,7 @@ def mcgen(name: str, facts: Schema = PEOPLE, **settings: Any) -> MethodRow:
         neighbour=data.add_or_remove,
         numbers=codes_of,
         parts=_parts,
-        paid_for=frozenset({"noisy_records", "rows", "rows_limited"}),
+        paid_for=frozenset({"noisy_records", "rows"}),
         alternatives=alternatives,
         samples=samples,
         runs=0 if facts.target == "age" else 400,
