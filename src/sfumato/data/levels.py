@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,7 @@ from sfumato.data.column_checks import (
     checked,
     missing_value,
     row_of,
+    unless_nothing,
 )
 from sfumato.data.personal import looks_personal
 from sfumato.data.reading import Reading
@@ -148,8 +150,18 @@ class Categorical:
             raise missing_value(self.name, flat, absent, first_row)
         if unknown.any() and self.outside == "error":
             at = int(np.argmax(unknown))
-            remedy = "Correct the value, declare the level, or declare outside: missing."
-            if looks_personal(str(flat[at].as_py())):
+            value = str(flat[at].as_py())
+            remedy = unless_nothing(
+                value, "Correct the value, declare the level, or declare outside: missing."
+            )
+            key = _key(value)
+            like = next((level for level in self.levels if _key(level) == key), None)
+            if like is not None:
+                remedy = (
+                    f"It is {like!r} but for blanks, case or the form of its letters: write the "
+                    "two alike, or declare outside: missing."
+                )
+            elif looks_personal(value):
                 remedy = (
                     "Names, contact details and free text are not published: list the column "
                     "under drop:. If it is a level all the same, declare it."
@@ -191,6 +203,11 @@ class Ordinal(Categorical):
     """One of the declared levels, listed from lowest to highest."""
 
     ordered: ClassVar[bool] = True
+
+
+def _key(text: str) -> str:
+    """What two texts have in common that look alike."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def _spells(level: str, dtype: str) -> bool:
