@@ -41,7 +41,7 @@ class LedgerError(SfumatoError):
 
 
 class UnwrittenError(SfumatoError):
-    """A release that was paid for and could not be written. Its debit stands."""
+    """A release that was paid for and could not be made or written. Its debit stands."""
 
     exit_code = 7
 

@@ -268,3 +268,26 @@ def test_decoding_then_encoding_gives_every_code_back(start, steps, granularity,
     column = Numeric("x", lower, lower + steps * granularity, granularity, missing=missing)
     codes = np.arange(column.size)
     assert (column.encode(column.decode(codes)) == codes).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        ("N/A", "none, list it under na_values: in the schema, beside"),
+        (" ", "none, list it under na_values"),
+        ("Zu\u0308rich", "It is 'Zürich' but for blanks, case or the form of its letters"),
+        (" bern ", "It is 'Bern' but for"),
+        ("Ulm", "declare the level, or declare outside: missing.$"),
+    ],
+)
+def test_a_value_that_is_nearly_a_level_or_means_nothing_says_so(value: str, remedy: str) -> None:
+    with pytest.raises(InputError, match=remedy):
+        Categorical("city", ("Zürich", "Bern")).encode(pa.array([value]))
+
+
+@pytest.mark.parametrize("value", ["n/a", "-", "?"])
+def test_a_number_that_means_nothing_says_so(value: str) -> None:
+    with pytest.raises(InputError, match=r"is not a number.*list it under na_values"):
+        Numeric("age", 0, 9, 1).encode(pa.array([value]))
+    with pytest.raises(InputError, match=r"outside: missing\.$"):
+        Numeric("age", 0, 9, 1).encode(pa.array(["nine"]))

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -469,3 +471,30 @@ def test_a_schema_is_drafted_from_the_types_that_a_database_declares(kind, tmp_p
     assert kinds["age"] == "integer"
     assert kinds["height"] == "number"
     assert kinds["city"] == "categorical"
+
+
+def test_the_day_of_an_instant_is_that_in_utc_wherever_this_machine_stands(tmp_path: Path) -> None:
+    """Both where the engine counts and where rows leave it; in New York it is the day before."""
+    connection = duckdb.connect(str(tmp_path / "t.db"))
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("CREATE TABLE t AS SELECT TIMESTAMPTZ '2023-01-10 02:00:00+00' AS seen")
+    connection.execute(f"COPY t TO '{tmp_path / 't.parquet'}'")
+    connection.close()
+    code = """
+import sys
+from sfumato.data import Axis, Date, Schema
+from sfumato.data.load import load_data
+schema = Schema((Date("seen", "2023-01-09", "2023-01-10"),))
+for place, engine in ((sys.argv[1], "auto"), (sys.argv[2], "duckdb")):
+    table = load_data(place, schema=schema, engine=engine)
+    streamed = [batch["seen"].tolist() for batch in table.codes_batches()]
+    print(table.counts([Axis("seen")]).tolist(), streamed)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"duckdb:///{tmp_path}/t.db?table=t", tmp_path / "t.parquet"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TZ": "America/New_York"},
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[0, 1] [[1]]", "[0, 1] [[1]]"]

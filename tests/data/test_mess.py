@@ -510,3 +510,30 @@ def test_a_paid_draft_is_paid_for_by_the_person(tmp_path: Path) -> None:
     assert made.entry.guarantee["unit"] == "who"
     assert made.columns["age"]["upper"] == 50  # two thousand rows of one person do not stand out
     assert "'note': no value is frequent enough to be named" in made.to_yaml()
+
+
+@pytest.mark.parametrize("engine", ["auto", "duckdb"])
+@pytest.mark.parametrize(
+    ("array", "column", "refused"),
+    [
+        (pa.array([{"a": 1, "b": "x"}]), Categorical("x", ("x",)), "holds struct.*not levels"),
+        (pa.array([{"a": 1, "b": "x"}]), Date("x", "2020-01-01", "2020-12-31"), "holds struct"),
+        (pa.array([[1, 2]]), Categorical("x", ("1",)), "holds list.*its parts.*drop:"),
+        (pa.array([[1, 2]]), Numeric("x", 0, 9, 1), "holds list.*not numbers"),
+        (
+            pa.array([datetime.time(3, 4)], pa.time64("us")),
+            Categorical("x", ("3:04",)),
+            "'03:04:00.000000'.* is none of",
+        ),
+        (pa.array([datetime.date(2020, 3, 1)]), Categorical("x", ("1.3.",)), "'2020-03-01'.* none"),
+    ],
+)
+def test_typed_values_that_do_not_fit_are_told_in_one_line(
+    engine: str, array: pa.Array, column: Any, refused: str, tmp_path: Path
+) -> None:
+    from sfumato.data.load import load_data
+
+    pq.write_table(pa.table({"x": array}), tmp_path / "t.parquet")
+    schema = Schema((column,))
+    with pytest.raises(InputError, match=f"column 'x'.*{refused}"):
+        load_data(tmp_path / "t.parquet", schema=schema, engine=engine).validate(schema)

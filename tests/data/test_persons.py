@@ -258,3 +258,18 @@ def test_persons_have_numbers_across_batches() -> None:
     kept = [name.strip() for k, name in enumerate(names) if k % 3]
     pairs = set(zip(kept, found.tolist(), strict=True))
     assert len(pairs) == len(set(kept)) == len(set(found.tolist())) == 11
+
+
+def test_a_person_whose_number_has_gaps_beside_it_in_one_file_is_one_person(tmp_path: Path) -> None:
+    """pandas writes whole numbers as 7.0 where some are missing; that is no second person."""
+    for name, who in (("1.csv", ["7", "8"]), ("2.csv", ["7.0", "80"])):
+        rows = pd.DataFrame({"who": who, "value": [1, 2], "kind": ["a", "b"]})
+        rows.to_csv(tmp_path / name, index=False)
+    kept = Table.open(tmp_path / "*.csv", SCHEMA).bound(bytes(32))
+    assert sorted(owners(kept)) == ["7", "8", "80"]
+
+
+def test_ids_are_single_values() -> None:
+    rows = pa.table({"who": pa.array([{"a": 1}]), "value": [1], "kind": ["a"]})
+    with pytest.raises(InputError, match=r"column 'who' holds struct.*not ids"):
+        Table.from_arrow(rows, SCHEMA).bound(bytes(32))

@@ -229,3 +229,34 @@ def test_a_csv_row_longer_than_a_block_is_an_error_not_a_traceback(tmp_path, mon
     with pytest.raises(InputError):
         Table.open(path, SCHEMA).validate(SCHEMA)
     assert sources_module.ROWS == 65536
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("AGE,city\n1,Ulm\n", "the former lacks 'age'"),
+        ("7,Ulm\n8,Ulm\n", "the former lacks 'age', 'city'"),  # a row, which is not named
+        ("city,age\nUlm,1\n", "their order is not the same"),
+        ("age,city,street\n1,Ulm,x\n", "the former has 3 columns, the latter 2"),
+    ],
+)
+def test_files_whose_headers_differ_are_told_apart(tmp_path, second, said):
+    write(tmp_path / "1.csv", ROWS)
+    write(tmp_path / "2.csv", second)
+    with pytest.raises(InputError, match=rf"2\.csv and .*1\.csv have .*: {said}\. Give all"):
+        Table.open(tmp_path / "*.csv", SCHEMA)
+
+
+def test_a_header_that_is_nearly_the_schemas_is_named(tmp_path):
+    path = write(tmp_path / "a.csv", " Age ,city\n1,Ulm\n")
+    with pytest.raises(InputError, match=r"lacks column 'age'\. It has column ' Age ': write"):
+        Table.open(path, SCHEMA)
+
+
+def test_a_row_that_duckdb_stumbles_over_is_not_shown(tmp_path):
+    from sfumato.data.load import load_data
+
+    path = write(tmp_path / "a.csv", ROWS + "44,Ulm,Schmidt\n")
+    with pytest.raises(InputError, match="CSV Error on Line: 4") as told:
+        load_data(path, schema=SCHEMA, engine="duckdb").validate(SCHEMA)
+    assert "Schmidt" not in str(told.value)

@@ -225,3 +225,42 @@ def test_rows_in_no_order_are_not_copied_beside_others() -> None:
     with pytest.raises(InputError, match="rows in no order"):
         made(table, ledger=ledger)
     assert not ledger.entries()
+
+
+YEARS = Categorical("year", ("2019", "2020"))
+CODE = Numeric("code", 0, 9999, 1, integer=True)
+DOSE = Numeric("dose", 0, 99, 1, integer=True)
+
+
+def beside_copied(rules: list[dict[str, str]], code: int, dose: int) -> tuple[Any, Table]:
+    """A run that copies the year, and rows that are possible in 2020 by one code and dose."""
+    columns = (YEARS, CODE, DOSE, Categorical("ill", ("no", "yes")))
+    schema = Schema(columns, target="ill", pass_through=("year",), impossible=tuple(rules))
+    rng = np.random.default_rng(0)
+    codes = {c.name: rng.integers(c.size, size=400) for c in columns}
+    codes["code"][codes["year"] == 1] = code
+    codes["dose"][codes["year"] == 1] = dose
+    method = registry.build("method", "tables.adaptive", {})
+    return constraints.calibrate(method, Budget(1.0), schema), Table.from_codes(codes, schema)
+
+
+def test_one_value_that_is_left_beside_a_copied_one_is_found() -> None:
+    """Two combinations leave one code of 10,000 in 2020; drawing blindly finds it in no time."""
+    rules = [{"year": "2020", "code": "..41"}, {"year": "2020", "code": "43.."}]
+    made, table = beside_copied(rules, 42, 5)
+    released: Any = made(table, ledger=Ledger.in_memory()).data
+    in_2020 = released.codes()["year"] == 1
+    assert set(released.codes()["code"][in_2020]) == {42}
+    assert np.array_equal(in_2020, table.codes()["year"] == 1)
+
+
+def test_combinations_that_leave_nothing_beside_a_copied_value_cost_nothing() -> None:
+    """One pair of code and dose of a million is possible in 2020, and no search finds it."""
+    wrong = [("..49", "..49"), ("50..", "..49"), ("..49", "51.."), ("50..", "51..")]
+    wrong += [("..6", "50"), ("8..", "50")]
+    rules = [{"year": "2020", "code": code, "dose": dose} for code, dose in wrong]
+    made, table = beside_copied(rules, 7, 50)
+    ledger = Ledger.in_memory()
+    with pytest.raises(InputError, match=r"beside \{year: 2020\}, passed through.*Take a comb"):
+        made(table, ledger=ledger)
+    assert not ledger.entries()

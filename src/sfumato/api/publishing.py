@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from sfumato.api.inputs import Inputs, account_of, check_public, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, UnwrittenError
 from sfumato.privacy.budget import Budget
-from sfumato.publish import constraints
+from sfumato.publish import constraints, shortage
 from sfumato.publish.method import Calibrated, Progress, silent
 from sfumato.publish.workspace import is_paid, kept_rows, selected, selection
 from sfumato.release.release import Release, check_new, check_private
@@ -228,7 +229,8 @@ def publish(
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
     if checkpoint is not None and ready.calibrated.per_unit:
-        selection(Path(checkpoint).expanduser(), ready.key)
+        with shortage.unpaid():
+            selection(Path(checkpoint).expanduser(), ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,
@@ -244,27 +246,25 @@ def publish(
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 
-        evaluation = judge(
-            release,
-            inputs.members,
-            inputs.held_out,
-            attacks=attacks,
-            seed=seed,
-            whole=False,  # the release is paid for: what refuses now must not take the rest along
-            progress=progress,
-        )
+        with _whole(release):
+            evaluation = judge(
+                release,
+                inputs.members,
+                inputs.held_out,
+                attacks=attacks,
+                seed=seed,
+                # The release is paid for: what refuses now must not take the rest along.
+                whole=False,
+                progress=progress,
+            )
         if evaluation_folder is not None:
-            try:
+            with _whole(release):
                 save_evaluation(release, evaluation, evaluation_folder)
-            except InputError as error:
-                raise UnwrittenError(
-                    f"{error.problem}; the release in {folder} is whole, and paid for",
-                    "Make room, then attack and measure it: `sfumato attack`, `sfumato measure`.",
-                ) from None
         if disclose_evaluation and folder is not None:
             from sfumato.report import page
 
-            release.disclose(evaluation.to_json(), page(release, evaluation))
+            with _whole(release):
+                release.disclose(evaluation.to_json(), page(release, evaluation))
         release = replace(release, evaluation=evaluation)
     return release
 
@@ -315,6 +315,25 @@ def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
         entry = release.card.ledger["sequence"]
         raise UnwrittenError(
             f"{error.problem}, and the release is paid for (ledger entry {entry})", again
+        ) from None
+
+
+@contextmanager
+def _whole(release: Release) -> Iterator[None]:
+    """Tells of a shortage after a release was written that the release itself is whole.
+
+    Raises:
+        UnwrittenError: If there is no room for its evaluation.
+    """
+    try:
+        yield
+    except Exception as error:
+        lack = error.problem if isinstance(error, InputError) else shortage.told(error)
+        if release.path is None or lack is None:
+            raise
+        raise UnwrittenError(
+            f"{lack}; the release in {release.path} is whole, and paid for",
+            "Make room, then attack and measure it: `sfumato attack`, `sfumato measure`.",
         ) from None
 
 

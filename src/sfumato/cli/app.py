@@ -38,7 +38,7 @@ app = typer.Typer(
         "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
         "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · "
         "5 an audit found a claim false · 6 a selection found nothing to release, and spent its "
-        "budget · 7 a release that is paid for could not be written · 130 interrupted."
+        "budget · 7 a release that is paid for could not be made or written · 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,

@@ -138,10 +138,16 @@ def _embedded(scheme: str, path: str) -> Any:
 
 
 def _duckdb(*args: str, **options: Any) -> Any:
-    """DuckDB, which puts what does not fit in memory in a scratch folder for its owner only."""
+    """DuckDB, which puts what does not fit in memory in a scratch folder for its owner only.
+
+    The day of an instant (a time with a zone, of which DuckDB keeps none) is that in UTC, for every
+    connection: without saying so, it were that of this machine's own zone in some passes.
+    """
     import ibis
 
-    return ibis.duckdb.connect(*args, temp_directory=_scratch().name, **options)
+    backend = ibis.duckdb.connect(*args, temp_directory=_scratch().name, **options)
+    backend.con.execute("SET GLOBAL TimeZone = 'UTC'")
+    return backend
 
 
 @cache

@@ -61,6 +61,21 @@ def read_numbers(
     return np.where(absent, 0.0, values), absent, unreadable
 
 
+def refuse_nested(array: pa.Array, name: str, wanted: str) -> None:
+    """Refuses lists, structures and maps, which spell no single value.
+
+    Raises:
+        InputError: Naming the column and its type.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_nested(array.type):
+        raise InputError(
+            f"column {name!r} holds {array.type}, not {wanted}",
+            "Take its parts out into columns of their own, or list it under drop:.",
+        )
+
+
 def spelt(array: pa.Array, dtype: str) -> pa.Array:
     """Values as they are spelt in levels."""
     import pyarrow as pa
@@ -84,6 +99,8 @@ def spelt(array: pa.Array, dtype: str) -> pa.Array:
         return pc.if_else(whole, texts, pc.cast(array, pa.string()))
     if pa.types.is_floating(kind) and dtype == "float64":
         return _spell_floats(array)
+    if pa.types.is_time(kind):  # as fine as engines have it, which differ
+        array = pc.cast(array, pa.time64("us"), safe=False)
     return pc.cast(array, pa.string())
 
 

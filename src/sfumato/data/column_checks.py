@@ -20,6 +20,25 @@ Codes = NDArray[np.int64]
 
 _PROVENANCE = re.compile(r"public(: \S.*)?|ledger:\S+")
 
+_NOTHING = frozenset(
+    (
+        "",
+        "-",
+        "--",
+        "?",
+        ".",
+        "n/a",
+        "#n/a",
+        "na",
+        "nan",
+        "nil",
+        "none",
+        "null",
+        "missing",
+        "unknown",
+    )
+)
+
 
 def narrowest(size: int) -> type[np.unsignedinteger[Any]]:
     """The smallest unsigned integer type that holds codes below ``size``."""
@@ -64,6 +83,16 @@ def check_provenance(where: str, provenance: str) -> None:
             f"{where}: provenance is {provenance!r}",
             "Use public, public: SOURCE or ledger:ENTRY.",
         )
+
+
+def unless_nothing(value: object, remedy: str) -> str:
+    """A remedy for a value that does not fit; one that seems to say "none" may be declared so."""
+    if str(value).strip().casefold() not in _NOTHING:
+        return remedy
+    return (
+        f"{remedy} If it means that there is none, list it under na_values: in the schema, beside "
+        "'' and NA, which that replaces."
+    )
 
 
 def row_of(first_row: int | None, at: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -160,6 +161,9 @@ def failed(
 ) -> InputError:
     """What an engine said, in one line."""
     reason = " ".join(str(error).split())
+    # DuckDB shows the whole row that it stumbled over.
+    reason = re.sub(r"Original Line: .*?(?=Expected Number|Possible fixes|$)", "", reason)
+    reason = re.sub(r"Possible fixes: .*", "", reason).strip()
     return InputError(f"{name} cannot be read ({reason[:200]})", remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.arrays import flatten, show, spelt
+from sfumato.data.arrays import flatten, refuse_nested, show, spelt
 from sfumato.data.column_checks import (
     Codes,
     Policy,
@@ -18,6 +19,7 @@ from sfumato.data.column_checks import (
     checked,
     missing_value,
     row_of,
+    unless_nothing,
 )
 from sfumato.data.personal import looks_personal
 from sfumato.data.reading import Reading
@@ -129,6 +131,7 @@ class Categorical:
         import pyarrow.compute as pc
 
         flat = flatten(array)
+        refuse_nested(flat, self.name, "levels")
         if pa.types.is_dictionary(flat.type):
             words = spelt(flat.dictionary, self.dtype)
             places = pc.index_in(words, value_set=pa.array(self.levels, words.type))
@@ -147,19 +150,37 @@ class Categorical:
             raise missing_value(self.name, flat, absent, first_row)
         if unknown.any() and self.outside == "error":
             at = int(np.argmax(unknown))
-            remedy = "Correct the value, declare the level, or declare outside: missing."
-            if looks_personal(str(flat[at].as_py())):
+            value = str(flat[at].as_py())
+            remedy = unless_nothing(
+                value, "Correct the value, declare the level, or declare outside: missing."
+            )
+            key = _key(value)
+            like = next((level for level in self.levels if _key(level) == key), None)
+            if like is not None:
+                remedy = (
+                    f"It is {like!r} but for blanks, case or the form of its letters: write the "
+                    "two alike, or declare outside: missing."
+                )
+            elif looks_personal(value):
                 remedy = (
                     "Names, contact details and free text are not published: list the column "
                     "under drop:. If it is a level all the same, declare it."
                 )
             raise InputError(
-                f"column {self.name!r}: {show(flat, at)}{row_of(first_row, at)} is none of "
+                f"column {self.name!r}: {self._shown(flat, at)}{row_of(first_row, at)} is none of "
                 f"its {self.cardinality} declared levels",
                 remedy,
             )
         codes[codes < 0] = self.cardinality
         return codes
+
+    def _shown(self, array: pa.Array, at: int) -> str:
+        """A value as an error names it: times and dates in the words that a level would have."""
+        import pyarrow as pa
+
+        if pa.types.is_temporal(array.type):
+            return show(spelt(array.slice(at, 1), self.dtype), 0)
+        return show(array, at)
 
     def decode(self, codes: NDArray[Any]) -> pa.Array:
         """The Arrow array that codes stand for, in the column's dtype; null where missing."""
@@ -182,6 +203,11 @@ class Ordinal(Categorical):
     """One of the declared levels, listed from lowest to highest."""
 
     ordered: ClassVar[bool] = True
+
+
+def _key(text: str) -> str:
+    """What two texts have in common that look alike."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
 def _spells(level: str, dtype: str) -> bool:

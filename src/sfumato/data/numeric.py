@@ -21,6 +21,7 @@ from sfumato.data.column_checks import (
     checked,
     missing_value,
     row_of,
+    unless_nothing,
 )
 from sfumato.data.reading import DATES, Reading, as_it_stood, day
 from sfumato.errors import InputError
@@ -158,7 +159,7 @@ class Numeric:
             at = int(np.argmax(refused))
             where = f"column {self.name!r}: ", row_of(first_row, at)
             if unreadable[at]:
-                raise self._unreadable(as_it_stood(show(flat, at)).join(where))
+                raise self._unreadable(as_it_stood(show(flat, at)), where)
             bounds = f"{self._spelt(self.lower)}..{self._spelt(self.upper)}"
             raise InputError(
                 f"{self._shown(flat, at).join(where)} is not within the declared {bounds}",
@@ -188,16 +189,19 @@ class Numeric:
             return pa.array(whole, pa.int64(), mask=absent)
         return pa.array(self.values(codes), pa.float64(), mask=absent)
 
-    def _unreadable(self, cell: str) -> InputError:
+    def _unreadable(self, shown: str, where: tuple[str, str]) -> InputError:
         """What to say of a cell that spells no value."""
         if self.reading is not None and self.reading.how in DATES:
             what, how = "date", "dates are written (format"
         else:
             what, how = "number", "numbers are written (decimal, thousands and strip"
         return InputError(
-            f"{cell} is not a {what}",
-            f"Correct the value, say how {how} of the column in the schema), or declare outside: "
-            "missing.",
+            f"{shown.join(where)} is not a {what}",
+            unless_nothing(
+                shown.strip("'"),
+                f"Correct the value, say how {how} of the column in the schema), or declare "
+                "outside: missing.",
+            ),
         )
 
     def _spelt(self, bound: float) -> str:

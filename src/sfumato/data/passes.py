@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from sfumato.data import encoding, persons, sources
 from sfumato.data.ahead import ahead
+from sfumato.data.arrays import refuse_nested
 from sfumato.data.columns import Column, narrowest, stored
 from sfumato.data.encoding import Narrow
 from sfumato.data.engine import EngineSource
+from sfumato.data.reading import DATES
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.data.spool import Spool
@@ -112,6 +114,8 @@ def _as_read(column: Column, array: Any, tokens: Sequence[str]) -> Any:
     """What a column is read from, as the declared reading of it."""
     if column.reading is None:
         return array
+    wanted = "dates" if column.reading.how in DATES else "numbers"
+    refuse_nested(array, stored(column), wanted)
     return column.reading.read(encoding.blank(array, column, tokens))
 
 
@@ -124,8 +128,11 @@ def check_columns(names: Sequence[str], schema: Schema, where: str) -> None:
     missing = [name for name in schema.stored if name not in names]
     if missing:
         check_delimiter(names, schema.delimiter, where)
+        like = {name.strip().casefold(): name for name in names}
+        near = [like[name.casefold()] for name in missing if name.casefold() in like]
+        known = f"It has {_few(near)}: write the names alike. " if near else ""
         raise InputError(
-            f"{where} lacks {_few(missing)}", "Correct the schema, or give the right file."
+            f"{where} lacks {_few(missing)}", f"{known}Correct the schema, or give the right file."
         )
     both = [c.name for c in schema if stored(c) != c.name and c.name in names]
     if both:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.arrays import refuse_nested
 from sfumato.data.engine import EngineSource
 from sfumato.data.sources import ROWS, Head, Source, Subset
 from sfumato.data.spool import Spool
@@ -175,7 +176,7 @@ def shared(first: Source, second: Source, unit: str) -> int:
 
 
 def ids(source: Source, unit: str) -> Iterator[pa.Array]:
-    """Whom each row is of, as text without surrounding blanks, batch by batch.
+    """Whom each row is of, as text without surrounding blanks, batch by batch; 7.0 is 7.
 
     Raises:
         InputError: If a row is of nobody.
@@ -188,9 +189,12 @@ def ids(source: Source, unit: str) -> Iterator[pa.Array]:
         column = batch.column(0)
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        refuse_nested(column, unit, "ids")
         if pa.types.is_floating(column.type):
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         persons = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
+        # Whole numbers beside gaps are written as 7.0 in one file, and are 7 in another.
+        persons = pc.replace_substring_regex(persons, r"^(\d+)\.0+$", r"\1")
         nobody = pc.or_(pc.is_null(persons), pc.is_in(persons, value_set=pa.array(NOBODY)))
         nobody = nobody.to_numpy(zero_copy_only=False)
         if nobody.any():

@@ -144,7 +144,8 @@ class CsvSource:
             names = self._header(path)
             if first is not None and names != first:
                 raise InputError(
-                    f"{path} and {self.files[0]} have different headers", "Open them separately."
+                    f"{path} and {self.files[0]} have different headers: {_apart(names, first)}",
+                    "Give all files the same columns in the same order, or open them separately.",
                 )
             first = names
         return first or ()
@@ -398,3 +399,14 @@ def _suffix(path: Path) -> str:
     if name.endswith((".csv", ".csv.gz", ".tsv")):
         return "csv"
     return "parquet" if name.endswith((".parquet", ".pq")) else ""
+
+
+def _apart(names: Sequence[str], first: Sequence[str]) -> str:
+    """How a header differs from the first; what it alone has may be a row, and is not said."""
+    lacking = [name for name in first if name not in names]
+    if lacking:
+        said = ", ".join(repr(name) for name in lacking[:5])
+        return f"the former lacks {said}{', ...' if len(lacking) > 5 else ''}"
+    if len(names) > len(first):
+        return f"the former has {len(names)} columns, the latter {len(first)}"
+    return "their order is not the same"

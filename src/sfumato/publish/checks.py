@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 _SMALLEST, _LARGEST = 1e-30, 1e30
+MOST = (1 << 63) - 1
+"""The largest whole number that a machine counts in one step."""
 
 
 def whole(name: str, value: object, least: int) -> None:
-    """Refuses what is no whole number from ``least`` up."""
+    """Refuses what is no whole number from ``least`` up, or more than a machine counts."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}", f"Give a whole number from {least} up.")
+    if value > MOST:
+        raise InputError(f"{name} is {value!r}", "Give a whole number below 2**63.")
 
 
 def number(
@@ -116,6 +120,18 @@ def widths(hidden: object) -> tuple[int, ...]:
     for width in hidden:
         whole("a width in hidden", width, 1)
     return tuple(hidden)
+
+
+def steps(epochs: float, records: int, batch: int) -> int:
+    """How many steps of so many records on average are so many passes; one at least.
+
+    Raises:
+        InputError: If they are more than can be counted.
+    """
+    taken = max(1, round(epochs * records / batch))
+    if taken > MOST:
+        raise InputError(f"epochs is {epochs!r}: {taken:.3g} steps", "Give fewer epochs.")
+    return taken
 
 
 def batch_size(asked: int | None, records: int) -> int:

@@ -14,7 +14,7 @@ stand for real ones, one value of the combination is drawn anew.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sfumato.data import Schema, Table
+    from sfumato.data.impossible import Impossible
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.room import Part
     from sfumato.release.release import Artefact
 
 _ROUNDS = 200
@@ -143,20 +145,65 @@ class _Kept:
     aligned: bool
 
     def check(self, table: Table) -> None:
-        """Refuses, before anything is paid for, rows that have no order to be copied in."""
+        """Refuses, before anything is paid for, rows that cannot be copied or made possible.
+
+        Rows without an order cannot be copied, and beside a copied value there may be no others
+        with which a row is possible.
+        """
         if self.copied and not table.ordered:
             raise InputError(
                 f"{', '.join(self.copied)}: passed through, and the table gives rows in no order",
                 "Name a folder for a private copy of its rows (--spool DIR), export the table to "
                 "Parquet, or leave pass_through out.",
             )
+        self._check_beside_copied(table)
         if hasattr(self.run, "check"):
             self.run.check(table)
+
+    def _check_beside_copied(self, table: Table) -> None:
+        """Tries every kind of copied values with made-up values of the other columns."""
+        rules = [rule for rule in self.facts.impossible if set(rule.values) & set(self.copied)]
+        names = [n for n in self.copied if any(n in rule.values for rule in rules)]
+        if not names:
+            return
+        seen: dict[bytes, Codes] = {}  # of each kind, by which rules the copied values are part of
+        for codes in table.codes_batches(columns=names):
+            parts = [self._others(rule, codes, set(names)) for rule in rules]
+            kinds, first = np.unique(np.stack(parts, axis=1), axis=0, return_index=True)
+            for kind, at in zip(kinds, first, strict=True):
+                seen.setdefault(kind.tobytes(), {n: codes[n][[at]] for n in names})
+        rng = np.random.default_rng(0)
+        for values in seen.values():
+            rows = {c.name: rng.integers(c.size, size=_TRIED) for c in self.facts}
+            rows |= {name: np.repeat(codes, _TRIED) for name, codes in values.items()}
+            try:
+                self.made_possible(rows, rng)
+            except InputError:
+                said = ", ".join(
+                    f"{name}: {self.facts[name].decode(codes)[0]}" for name, codes in values.items()
+                )
+                raise InputError(
+                    f"beside {{{said}}}, passed through as it is, no values of the other columns "
+                    "were found that impossible: leaves",
+                    "Take a combination out, or let the column be published with noise.",
+                ) from None
+
+    def _others(self, rule: Impossible, codes: Codes, names: set[str]) -> NDArray[np.bool_]:
+        """(n,) where a rule's values of these columns are all there; True if it names none."""
+        found = [rule.forbidden(self.facts[n])[codes[n]] for n in rule.values if n in names]
+        rows = len(next(iter(codes.values())))
+        return np.asarray(np.logical_and.reduce([np.ones(rows, bool), *found]))
 
     @property
     def resumable(self) -> bool:
         """Whether the method's own run is."""
         return bool(getattr(self.run, "resumable", False))
+
+    @property
+    def certain(self) -> Iterable[Part]:
+        """What the method's own run has in memory for certain."""
+        held: Iterable[Part] = getattr(self.run, "certain", ())
+        return held
 
     def __call__(
         self,
@@ -226,7 +273,7 @@ class _Kept:
         """Draws one value of each impossible combination anew, until there is none.
 
         The value of the column that is named last and neither copied nor the target, uniformly
-        among those that the combination does not name. Where combinations exclude every value of
+        among those with which no combination is whole. Where combinations exclude every value of
         that column between them, it is in time that of any column which is not copied.
         """
         target = self.facts.target
@@ -237,14 +284,33 @@ class _Kept:
                 name = next((n for n in reversed(free) if n != target), None) or free[-1]
                 if turn >= _PREFERRED:
                     name = free[int(rng.integers(len(free)))]
-                allowed = np.flatnonzero(~rule.forbidden(self.facts[name]))
-                codes[name][bad] = rng.choice(allowed, size=len(bad))
+                self._draw_anew(name, codes, bad, rng)
             if not self._impossible(codes).any():
                 return
         raise InputError(
             "no values were found with which every row is possible",
             "The combinations under impossible: contradict each other; nothing was written.",
         )
+
+    def _draw_anew(
+        self, name: str, codes: Codes, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> None:
+        """New values of a column in some rows, beside the others that they have."""
+        if not len(rows):
+            return
+        column = self.facts[name]
+        rules = [rule for rule in self.facts.impossible if name in rule.values]
+        forbidden = np.stack([rule.forbidden(column) for rule in rules])
+        others = {n for rule in rules for n in rule.values} - {name}
+        own = {n: codes[n][rows] for n in others}
+        whole = np.stack([self._others(rule, own, others) for rule in rules], axis=1)
+        kinds, kind = np.unique(whole, axis=0, return_inverse=True)
+        for k, holds in enumerate(kinds):
+            at = rows[kind.reshape(-1) == k]
+            allowed = np.flatnonzero(~forbidden[holds].any(axis=0))
+            if not len(allowed):  # another column has to give way
+                allowed = np.arange(column.size)
+            codes[name][at] = rng.choice(allowed, size=len(at))
 
 
 def even(batches: Iterator[Codes], rows: int = _ROWS) -> Iterator[Codes]:

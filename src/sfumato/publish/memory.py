@@ -25,6 +25,13 @@ FLOAT = 4
 WORK = 256 << 20
 """Bytes of libraries that a run loads, and of what lies about between its steps."""
 _PER_NUMBER = 64 * FLOAT  # activations, gradients and what is drawn, for each number of a batch
+_UNITS = (
+    ("EiB", 2**60),
+    ("TiB", 2**40),
+    ("GiB", 2**30),
+    ("MiB", 2**20),
+    ("KiB", 2**10),
+)
 _GROUP = Path("/sys/fs/cgroup")
 
 
@@ -70,6 +77,17 @@ def free() -> int:
         return room
 
 
+def whole() -> int:
+    """Bytes of memory and swap that the machine, or this process's container, has in all."""
+    import psutil
+
+    room = int(psutil.virtual_memory().total + psutil.swap_memory().total)
+    try:
+        return min(room, int((_GROUP / "memory.max").read_text("ascii")))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return room
+
+
 def tell(calibrated: Calibrated) -> None:
     """Says what a run will take, beside what is free; a warning where that is less."""
     import psutil
@@ -93,7 +111,7 @@ def size(count: int) -> str:
     >>> size(3 << 29), size(200 << 20), size(1000)
     ('1.5 GiB', '200.0 MiB', '1000 bytes')
     """
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    for unit, factor in _UNITS:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} bytes"

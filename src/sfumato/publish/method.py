@@ -62,7 +62,8 @@ class Calibrated:
             JSON values; functions of public choices, the budget and public facts alone.
         run: Draws the noise: ``run(data, source, progress) -> Artefact``; one whose ``resumable``
             is true also takes a workspace, where it keeps what it has drawn. One that has a
-            ``check(data)`` may refuse data before they are paid for.
+            ``check(data)`` may refuse data before they are paid for; one that has ``certain``, as
+            of :mod:`sfumato.publish.room`, is refused where there is no room for one of them.
         source: Where the noise comes from unless a test says otherwise.
         public: Facts declared or computed from public data that the method relies on, beside
             those in the schema.
@@ -116,19 +117,23 @@ class Calibrated:
                 not repeated.
 
         Raises:
-            InputError: If the data contradicts the facts, or the workspace is of another run.
-                Nothing is spent.
+            InputError: If the data contradicts the facts, the workspace is of another run, or the
+                settings ask for more memory than there is. Nothing is spent.
             LedgerError: If the ledger lacks the debit that the workspace was paid for with.
             BudgetError: If the ledger's ceiling refuses. Nothing is spent.
+            UnwrittenError: If disk or memory turn out too small after the debit, or the data can no
+                longer be read. The debit stands.
         """
-        from sfumato.publish import memory, units
+        from sfumato.publish import memory, room, shortage, units
 
         copy = getattr(data, "spool", None)
-        data = units.bounded(data, self.facts, workspace)
-        data.validate(self.facts)
-        data = units.anonymous(data)
-        if hasattr(self.run, "check"):
-            self.run.check(data)
+        with shortage.unpaid():
+            data = units.bounded(data, self.facts, workspace)
+            data.validate(self.facts)
+            data = units.anonymous(data)
+            if hasattr(self.run, "check"):
+                self.run.check(data)
+        room.check(self.method, getattr(self.run, "certain", ()))
         memory.tell(self)
         source = self.source if source is None else source
         figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
@@ -137,18 +142,21 @@ class Calibrated:
             entry = ledger.debit(
                 self.guarantee, release_id=release_id, method=self.method.name, label=label
             )
-            artefact = self.run(data, source, progress)
+            with shortage.paid(entry.sequence, kept=False):
+                artefact = self.run(data, source, progress)
         else:
-            from sfumato.publish.workspace import paid
+            from sfumato.publish.workspace import is_paid, paid
 
             if not getattr(self.run, "resumable", False):
                 raise InputError(
                     f"{self.method.name} keeps nothing to continue from",
                     "Leave the checkpoint out.",
                 )
+            before = is_paid(workspace, ledger)
             entry = paid(workspace, self, ledger, release_id, label, copy)
             release_id = entry.release_id
-            artefact = self.run(data, source, progress, workspace)
+            with shortage.paid(entry.sequence, kept=True, now=not before):
+                artefact = self.run(data, source, progress, workspace)
         card = Card(
             release_id=release_id,
             method={

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from sfumato.errors import InputError, SfumatoError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SECURE
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.method import TUNED, Calibrated, Progress, RecordCaveat, settings
 from sfumato.publish.trial import Trial
 
@@ -259,6 +259,11 @@ class _Run:
 
     selection: Selection
     trial: Trial
+
+    def check(self, data: Any) -> None:
+        """Refuses candidates for which there is no room."""
+        for made in self.trial.made:
+            room.check(made.method, getattr(made.run, "certain", ()))
 
     def __call__(self, data: Any, source: NoiseSource, progress: Progress) -> Artefact:
         """What was picked.

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfumato.data.persons import KEY_BYTES
-from sfumato.errors import InputError, LedgerError
+from sfumato.errors import InputError, LedgerError, UnwrittenError
+from sfumato.publish import shortage
 from sfumato.release.release import check_private
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def paid(
         InputError: If the workspace is of another run, or of one that rests on other public facts
             or reads another copy; if it would lie in a release, or there is no room for the copy.
         LedgerError: If the ledger lacks the debit that the workspace names.
+        UnwrittenError: If there is no room to note the debit, which stands.
     """
     from sfumato.publish.method import settings
 
@@ -68,10 +70,11 @@ def paid(
     file = workspace / _PAID
     kept = _kept(workspace)
     if kept is None:
-        _begin(workspace)
-        # Named before the debit: if this process dies in between, the next one finds it.
-        kept = {"run": wanted, "release_id": release_id, "entry": None}
-        write(file, json.dumps(kept))
+        with shortage.unpaid():
+            _begin(workspace)
+            # Named before the debit: if this process dies in between, the next one finds it.
+            kept = {"run": wanted, "release_id": release_id, "entry": None}
+            write(file, json.dumps(kept))
     elif kept["run"] != wanted:
         if "facts" not in kept["run"]:
             raise InputError(
@@ -111,7 +114,8 @@ def paid(
     except BaseException:
         copied.unlink(missing_ok=True)
         raise
-    write(file, json.dumps({**kept, "entry": entry.hash}))  # before anything is drawn
+    with shortage.paid(entry.sequence, kept=True):
+        write(file, json.dumps({**kept, "entry": entry.hash}))  # before anything is drawn
     return entry
 
 
@@ -237,6 +241,7 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
 
     Raises:
         InputError: If it was being drawn when an earlier run died.
+        UnwrittenError: If there is no room to draw or to keep it.
     """
     if workspace is None:
         return make()
@@ -250,8 +255,17 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
         except FileExistsError:
             raise _lost(workspace, name) from None
         _sync(workspace)
-    value = make()
-    write(file, json.dumps(value))
+    try:
+        value = make()
+        write(file, json.dumps(value))
+    except Exception as error:
+        lack = shortage.told(error) if drawn else None
+        if lack is None:
+            raise
+        raise UnwrittenError(
+            f"{lack} while {name} was drawn from the private records",
+            f"Make room. That draw is paid for and lost: start anew, without {workspace}.",
+        ) from None
     return value
 
 

@@ -18,10 +18,18 @@ WEIGHTS = "weights.safetensors"
 def save_weights(
     file: Path, tensors: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
 ) -> None:
-    """Writes tensors and, as JSON in the file's header, what rebuilds the module around them."""
+    """Writes tensors and, as JSON in the file's header, what rebuilds the module around them.
+
+    Raises:
+        OSError: If they cannot be written, as on a full disk.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    save_file(dict(tensors), file, metadata={"architecture": json.dumps(dict(architecture))})
+    try:
+        save_file(dict(tensors), file, metadata={"architecture": json.dumps(dict(architecture))})
+    except SafetensorError as error:
+        raise OSError(f"{file.name}: {error}") from None
 
 
 def load_weights(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -304,3 +304,12 @@ def test_what_cannot_be_is_refused_before_anything_is_spent(method: Any) -> None
         method.calibrate(BUDGET, wide)
     with pytest.raises(InputError, match="no column beside its target"):
         method.calibrate(BUDGET, SCHEMA.select("sick").with_target("sick"))
+
+
+@BOTH
+def test_budgets_far_from_usual_ones_are_met_or_refused_with_a_remedy(method: Any) -> None:
+    """Counts have the least noise that can be drawn; epsilon is then smaller than asked for."""
+    made = method.calibrate(Budget(1e6, 1e-5), SCHEMA)
+    assert made.guarantee.epsilon() < 1e6
+    with pytest.raises(InputError, match=r"epsilon is 0\.0001: of private .*tables\.marginals"):
+        method.calibrate(Budget(1e-4, 1e-5), SCHEMA)

@@ -12,6 +12,7 @@ Source: Chen et al. 2018 (arXiv 1812.02274); generative.md 3.3.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,9 +20,14 @@ import numpy as np
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.coded import Coded, check_like, sent
-from sfumato.publish.generators.gradient_trained import PUBLIC, GradientTrained, publish_generator
+from sfumato.publish.generators.gradient_trained import (
+    PUBLIC,
+    GradientTrained,
+    publish_generator,
+)
+from sfumato.publish.generators.networks import SIZES
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
     from sfumato.data import ImageSchema, ImageSet
     from sfumato.learn.clipping import Clipping
+    from sfumato.publish.room import Part
     from sfumato.release.release import Artefact
 
 
@@ -103,6 +110,13 @@ class Augm(GradientTrained):
     def planned(self, steps: int, prepared: ImageSet | None) -> dict[str, Any]:
         """How many images are released."""
         return {} if prepared is None else {"samples": len(prepared)}
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """Encoder and decoder, and what they make."""
+        sizes = (*SIZES, "encoder_width", "encoder_hidden")
+        build = self.architecture(facts).build
+        yield room.network("the autoencoder's weights", sizes, build, room.TRAINED)
+        yield from room.released(self.samples, facts)
 
     def train(self, work: Work) -> nn.Module:
         """Encoder and decoder together."""

@@ -9,18 +9,22 @@ Source: generative.md 3.5 (DP-CVAE), whose reference code draws labels from the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.gradient_trained import GradientTrained
+from sfumato.publish.generators.networks import SIZES
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from sfumato.data import ImageSchema
     from sfumato.learn.clipping import Clipping
+    from sfumato.publish.room import Part
 
 
 @method("generators.cvae")
@@ -64,6 +68,20 @@ class Cvae(GradientTrained):
         from sfumato.learn.clipping import Automatic
 
         return Automatic(self.max_grad_norm)
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """Encoder and decoder, and what the decoder draws."""
+        from sfumato.publish.generators import variational
+
+        yield from super().certain(facts)
+        yield room.network(
+            "the autoencoder's weights",
+            (*SIZES, "encoder_width", "encoder_hidden"),
+            lambda: variational.build(
+                self.architecture(facts), self.encoder_width, self.encoder_hidden, 0
+            ),
+            room.TRAINED,
+        )
 
     def train(self, work: Work) -> nn.Module:
         """Encoder and decoder together; the decoder is returned."""

@@ -13,12 +13,12 @@ Source: Dockhorn, Cao, Vahdat, Kreis 2023 (DPDM, arXiv 2210.09929); warm-up afte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
-from sfumato.publish import checks, memory
+from sfumato.publish import checks, memory, room
 from sfumato.publish.generators.embedding import BATCH
 from sfumato.publish.generators.gradient_trained import StepTrained, publish_generator
 from sfumato.publish.generators.sampling import DrawsAgain
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
     from sfumato.publish.generators.denoiser import Denoiser
     from sfumato.publish.generators.warming import Measured
+    from sfumato.publish.room import Part
 
 _WHOLE = {
     "samples": 1,
@@ -203,6 +204,25 @@ class Diffusion(DrawsAgain, StepTrained):
             "warm-up": 16 * warm * math.prod(facts.shape) * memory.FLOAT,
             "embedding": features * memory.FLOAT,
         }
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """The model, what it learns from first, and what it draws."""
+        made = self.architecture(facts)
+        yield room.network("the model's weights", ("width",), made.build, room.TRAINED)
+        yield from room.released(self.samples, facts)
+        of_one = ("levels",)
+        yield room.images("the noisy versions of one image", of_one, self.levels, facts)
+        if self.centre_share:
+            count = self.parts * len(facts.classes)
+            yield room.images("the central images", ("parts",), count, facts)
+        if self.embedding_share:
+            waves = math.prod(facts.shape) * self.features // 2 * 8
+            yield room.Part("the random features' frequencies", ("features",), waves)
+            if self.warm_steps:
+                of_it = ("warm_pictures",)
+                yield room.images("the images of the warm-up", of_it, self.warm_pictures, facts)
+        if self.warm_steps and (self.centre_share or self.embedding_share):
+            yield room.images("the images of a step", ("warm_batch",), self.warm_batch, facts)
 
     def first_draws(self, budget: Budget, facts: ImageSchema, records: int) -> Measured | None:
         """Central images and embedding."""

@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.gradient_trained import GradientTrained
+from sfumato.publish.generators.networks import SIZES
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import nn
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.step_run import Run
     from sfumato.publish.generators.variational import Autoencoder
     from sfumato.publish.method import Calibrated
+    from sfumato.publish.room import Part
 
 _MOST_PUBLIC = 60_000
 
@@ -154,6 +156,20 @@ class Dp2Vae(GradientTrained):
             seeds["training"],
         )
         return encoder
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """Encoder and decoder, and what the decoder draws."""
+        from sfumato.publish.generators import variational
+
+        yield from super().certain(facts)
+        yield room.network(
+            "the autoencoder's weights",
+            (*SIZES, "encoder_width", "encoder_hidden"),
+            lambda: variational.build(
+                self.architecture(facts), self.encoder_width, self.encoder_hidden, 0
+            ),
+            room.TRAINED,
+        )
 
     def train(self, work: Work) -> nn.Module:
         """Encoder, then decoder; the decoder is returned."""

@@ -10,17 +10,20 @@ Source: Xie et al. 2018 (arXiv 1802.06739) in the form of Abadi et al.; generati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.gradient_trained import GradientTrained
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from sfumato.data import ImageSchema
+    from sfumato.publish.room import Part
 
 
 @method("generators.dpgan")
@@ -61,6 +64,21 @@ class DpGan(GradientTrained):
         for name in ("critic_steps", "generator_steps", "critic_width", "critic_hidden"):
             checks.whole(name, getattr(self, name), 1)
         checks.whole("batch", self.batch, 2)
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """Generator, critic, and the generated images of a step."""
+        from sfumato.publish.generators import critics
+
+        yield from super().certain(facts)
+        yield room.network(
+            "the critic's weights",
+            ("critic_width", "critic_hidden"),
+            lambda: critics.build(
+                facts.shape, len(facts.classes), self.critic_width, self.critic_hidden, 0
+            ),
+            room.TRAINED,
+        )
+        yield room.images("the generated images of a step", ("batch",), self.batch, facts)
 
     def train(self, work: Work) -> nn.Module:
         """The generator, trained against the critic."""

@@ -15,16 +15,16 @@ Source: Chen, Cheung, Chuah, Ozonoff, WIFS 2021 (arXiv 2201.03139); generative.m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
-from sfumato.publish import checks, memory
+from sfumato.publish import checks, memory, room
 from sfumato.publish.generators.gradient_trained import GradientTrained
-from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.step_run import Run
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.codes import CodeArchitecture
     from sfumato.publish.generators.variational import Autoencoder
     from sfumato.publish.method import Calibrated
+    from sfumato.publish.room import Part
 
 PROCEDURES = ("drawings", "silhouettes")
 _PUBLIC_SEED = 20_21
@@ -120,6 +121,7 @@ class Dpmi(GradientTrained):
             InputError: As there, or if the public images cannot be read or have another shape.
         """
         made = super().calibrate(budget, facts)
+        room.check(self, self.certain(facts))  # before the public images are made
         images = _public(self.public, self.public_images, facts.shape)
         fact = Fact("public images", {"name": self.public, "records": len(images)})
         if self.public not in PROCEDURES:
@@ -146,6 +148,24 @@ class Dpmi(GradientTrained):
     def holds(self, facts: ImageSchema) -> Mapping[str, int]:
         """The public images, as they are and as they are trained on."""
         return {"public images": 2 * self.public_images * math.prod(facts.shape) * memory.FLOAT}
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """The private and the public networks, public images, and what is drawn."""
+        from sfumato.publish.generators.codes import CodeCritic
+
+        sizes = (*SIZES, "code", "decoder_hidden")
+        made, classes = self.architecture(facts), len(facts.classes)
+        yield room.network("the generator's weights", sizes, made.build)
+        yield room.network(
+            "the critic's weights",
+            ("code", "critic_hidden"),
+            lambda: CodeCritic(self.code, classes, self.critic_hidden),
+            room.TRAINED,
+        )
+        codes = self.batch * self.code * memory.FLOAT
+        yield room.Part("the generated codes of a step", ("batch", "code"), codes)
+        yield room.images("the public images", ("public_images",), self.public_images, facts)
+        yield from room.released(self.samples, facts)
 
     def prepare(self, run: Run, seeds: Mapping[str, int]) -> Autoencoder:
         """The public generator, trained before time is taken or a private image looked at."""

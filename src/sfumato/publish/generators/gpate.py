@@ -18,11 +18,11 @@ Source: Long et al., NeurIPS 2021 (arXiv 1906.09338); generative.md 3.9.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.rounds import RELATION
 from sfumato.publish.generators.voted import Voted
 from sfumato.registry import method
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from sfumato.data import ImageSchema
     from sfumato.learn.frequencies import LowFrequencies
     from sfumato.learn.pate.ballots import BinnedVotes
     from sfumato.learn.stacks import StackSum
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.room import Part
 
 AGGREGATIONS = ("votes", "sums")
 
@@ -95,6 +97,12 @@ class GPate(Voted):
             return StackSum(self.reach * math.sqrt(asked), stddev)
         threshold = self.threshold * self.teachers
         return BinnedVotes(asked, self.reach, self.bins, threshold, self.test_ratio, stddev)
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """The votes of a round on a class."""
+        if self.aggregate == "votes":
+            asked = self.batch * min(self.projection, self.basis(facts).width)
+            yield room.Part("the votes of a round", ("batch", "bins"), asked * self.bins * 8)
 
     def answer(
         self,

@@ -7,16 +7,16 @@ counts and what a method measures beforehand, is accounted here in one event.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators import priors
-from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.sampling import DrawsAgain, publishable
 from sfumato.publish.generators.step_run import Run
 from sfumato.publish.generators.steps import FirstDraws, PrivateSteps
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema
     from sfumato.learn.clipping import Clipping
     from sfumato.privacy.budget import Budget
+    from sfumato.publish.room import Part
 
 
 PUBLIC = "public records"
@@ -130,6 +131,10 @@ class StepTrained(ABC):
         """Bytes beside what all hold; see :mod:`sfumato.publish.memory`."""
         return {}
 
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """What settings make large for certain; see :mod:`sfumato.publish.room`."""
+        yield from ()
+
     def planned(self, steps: int, prepared: Any) -> Mapping[str, Any]:
         """What a card says of the run beside what all say: JSON values, and nothing private."""
         return {}
@@ -219,6 +224,11 @@ class GradientTrained(DrawsAgain, StepTrained):
             width=self.width,
             norm=self.generator_norm,
         )
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """The generator, its average, and what it draws."""
+        yield room.network("the generator's weights", SIZES, self.architecture(facts).build, 2)
+        yield from room.released(self.samples, facts)
 
     def publish(self, trained: nn.Module, work: Work, facts: ImageSchema) -> Artefact:
         """Its weights and a first sample."""

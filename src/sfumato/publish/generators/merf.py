@@ -39,6 +39,7 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.features import STEP, FourierFeatures
 from sfumato.publish.generators.run import Run
@@ -141,10 +142,8 @@ class Merf(DrawsAgain):
 
     def __post_init__(self) -> None:
         for name, lowest in _WHOLE.items():
-            _check_whole(name, getattr(self, name), lowest)
-        for name, lowest in (("samples", 1), ("seed", 0)):
-            if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), lowest)
+            checks.whole(name, getattr(self, name), lowest)
+        checks.optional(self, samples=1, seed=0)
         if self.features % 2:
             raise InputError(
                 f"features is {self.features}", "Give an even number: each cosine has its sine."
@@ -287,11 +286,6 @@ def default_bandwidth(noise: float) -> float:
             coordinate of the mean over all. Public.
     """
     return min(max(0.3 * math.pow(noise / 0.06, 0.22), 0.12), 0.4)
-
-
-def _check_whole(name: str, value: object, lowest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
 
 
 def _check_number(name: str, value: object, lowest: float, highest: float) -> None:

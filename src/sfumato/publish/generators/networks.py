@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 KIND = "conditional convolutional generator"
+SIZES = ("latent", "hidden", "width")
+"""The settings of a method that say how large its generator is."""
 NORMS = ("batch", "group")
 FORMS = ("convolutional", "one a class")
 _SMALL = 8

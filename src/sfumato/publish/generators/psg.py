@@ -16,13 +16,13 @@ Source: Chen, Kerkouche, Fritz 2022 (arXiv 2211.04446); generative.md 3.13.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sfumato.publish import checks, memory
+from sfumato.publish import checks, memory, room
 from sfumato.publish.generators.gradient_trained import StepTrained
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
     from sfumato.publish.generators.matching import Network
     from sfumato.publish.generators.warming import Measured
+    from sfumato.publish.room import Part
 
 _WHOLE = ("images_per_class", "width", "depth", "moves", "turn_steps", "turns")
 
@@ -122,6 +123,13 @@ class Psg(StepTrained):
         """What a network makes of the set, and of the gradient of its gradient."""
         numbers = self.images_per_class * len(facts.classes) * math.prod(facts.shape)
         return {"the set": 8 * numbers * self.width * memory.FLOAT}
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """The set, and a network."""
+        sizes = ("width", "depth")
+        yield room.network("a network's weights", sizes, self.architecture(facts).build)
+        count = self.images_per_class * len(facts.classes)
+        yield room.images("the released images", ("images_per_class",), count, facts)
 
     def first_draws(self, budget: Budget, facts: ImageSchema, records: int) -> Measured | None:
         """A mean image of each class."""

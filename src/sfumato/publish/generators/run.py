@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish import memory
+from sfumato.publish import memory, room
 from sfumato.publish.generators.embedding import NoisyEmbedding
 from sfumato.publish.generators.features import FourierFeatures
-from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.sampling import publishable
 from sfumato.publish.generators.training import Training, train
 from sfumato.publish.method import Progress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.mechanisms import Gaussian
     from sfumato.privacy.noise import NoiseSource
     from sfumato.publish.generators.merf import Merf
+    from sfumato.publish.room import Part
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,16 @@ class Run:
             "samples": self._samples,
             "generator": self._architecture.to_dict(),
         }
+
+    @property
+    def certain(self) -> Iterator[Part]:
+        """What is in memory for certain; see :mod:`sfumato.publish.room`."""
+        method = self.method
+        yield room.network("the generator's weights", SIZES, self._architecture.build, room.TRAINED)
+        waves = math.prod(self.facts.shape) * method.features // 2 * 8
+        yield room.Part("the random features' frequencies", ("features",), waves)
+        yield room.images("the generated images of a step", ("batch",), method.batch, self.facts)
+        yield from room.released(method.samples, self.facts)
 
     @property
     def holds(self) -> Mapping[str, int]:

@@ -13,10 +13,11 @@ Source: Cao, Bie, Vahdat, Fidler, Kreis 2021 (arXiv 2111.01177); generative.md 3
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.gradient_trained import GradientTrained
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sfumato.learn.clipping import Clipping
     from sfumato.privacy.budget import Budget
     from sfumato.publish.method import Calibrated
+    from sfumato.publish.room import Part
 
 
 @method("generators.sinkhorn")
@@ -88,6 +90,12 @@ class Sinkhorn(GradientTrained):
 
         divergence(self.blur)  # before anything is spent
         return super().calibrate(budget, facts)
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """Generator, and the generated images of a step."""
+        yield from super().certain(facts)
+        count = self.images_per_class * len(facts.classes)
+        yield room.images("the generated images of a step", ("images_per_class",), count, facts)
 
     def train(self, work: Work) -> nn.Module:
         """The generator, step by step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
     from sfumato.publish.generators.gradient_trained import StepTrained
     from sfumato.publish.method import Progress
+    from sfumato.publish.room import Part
     from sfumato.release.release import Artefact
 
 _OUT_OF_TIME = (
@@ -65,6 +66,11 @@ class Run:
         if hasattr(self.method, "samples"):
             plan["samples"] = self.method.samples or self.records
         return {**plan, **self.method.planned(self.steps.mechanism.steps, self.prepared)}
+
+    @property
+    def certain(self) -> Iterator[Part]:
+        """What is in memory for certain; see :mod:`sfumato.publish.room`."""
+        return self.method.certain(self.facts)
 
     @property
     def holds(self) -> Mapping[str, int]:

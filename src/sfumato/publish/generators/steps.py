@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.generators.priors import Counted
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class PrivateSteps:
 
         relation = Neighbours.ADD_REMOVE
         sampling = PoissonSampling.of_batches(records, expected_batch_size)
-        steps = max(1, round(epochs * records / expected_batch_size))
+        steps = checks.steps(epochs, records, expected_batch_size)
         counted = None
         if counted_classes is not None:
             mu = PRIOR_SHARE * calibration.analytic_gaussian_mu(budget)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.publish import memory
+from sfumato.publish import memory, room
 from sfumato.publish.generators.proxies import Mixture, proxies
 from sfumato.publish.generators.sampling import apportion
 from sfumato.publish.method import Progress
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sfumato.learn.moments import ClassMoments, NoisyMoments
     from sfumato.learn.recipe import CalibratedScatterLinear, ScatterLinearModel
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.room import Part
 
 _CHUNK = 2000
 
@@ -80,6 +81,15 @@ class Run:
     def _entries(self, described: ClassMoments) -> int:
         width = described.width
         return len(self.facts.classes) * (1 + width + width * (width + 1) // 2)
+
+    @property
+    def certain(self) -> Iterator[Part]:
+        """What is in memory for certain; see :mod:`sfumato.publish.room`."""
+        drawn, settings = self.samples * self.candidates, ("samples", "candidates")
+        yield room.images("the images to choose among", settings, drawn, self.facts)
+        times = (*settings, "repeats")
+        choices = drawn * min(self.repeats, self.samples) * 8
+        yield room.Part("the choices among the images", times, choices)
 
     @property
     def holds(self) -> Mapping[str, int]:
@@ -161,7 +171,8 @@ def balanced(
     array([0, 3, 3, 4, 4])
     """
     wanted = apportion(shares, n)
-    again = np.tile(labels, repeats)  # the row numbers of a second time go on after the first's
+    # The row numbers of a second time go on after the first's.
+    again = np.tile(labels, min(repeats, n))
     rank = np.empty(len(again), np.int64)
     for label in range(len(shares)):
         rows = np.flatnonzero(again == label)

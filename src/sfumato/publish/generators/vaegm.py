@@ -10,11 +10,13 @@ Source: Chen et al. 2018 (arXiv 1812.02274); generative.md 3.4.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from sfumato.errors import InputError
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.generators.gradient_trained import GradientTrained
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema
     from sfumato.learn.clipping import Clipping
     from sfumato.publish.generators.networks import Architecture
+    from sfumato.publish.generators.variational import Autoencoder
+    from sfumato.publish.room import Part
 
 
 @method("generators.vaegm")
@@ -74,18 +78,22 @@ class VaeGm(GradientTrained):
 
         return replace(super().architecture(facts), form="one a class")
 
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """All classes' encoders and decoders, and what is drawn."""
+        sizes = ("latent", "hidden", "encoder_hidden")
+        build = partial(self._coder, self.architecture(facts))
+        yield room.network("the autoencoders' weights", sizes, build, room.TRAINED)
+        yield from room.released(self.samples, facts)
+
     def train(self, work: Work) -> nn.Module:
         """All classes' autoencoders; the decoders are returned."""
         import torch
 
         from sfumato.publish.generators import variational
-        from sfumato.publish.generators.per_class import Encoder
 
-        made = work.architecture
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(work.seeds["weights"])
-            encoder = Encoder(made.shape, made.classes, made.latent, self.encoder_hidden)
-            coder = variational.Autoencoder(encoder, made.build(), made).to(work.device)
+            coder = self._coder(work.architecture).to(work.device)
         variational.train(
             coder,
             torch.optim.Adam(coder.parameters(), self.learning_rate),
@@ -94,3 +102,11 @@ class VaeGm(GradientTrained):
             work,
         )
         return coder.decoder.eval().cpu()
+
+    def _coder(self, made: Architecture) -> Autoencoder:
+        """Encoders and decoders with random weights."""
+        from sfumato.publish.generators import variational
+        from sfumato.publish.generators.per_class import Encoder
+
+        encoder = Encoder(made.shape, made.classes, made.latent, self.encoder_hidden)
+        return variational.Autoencoder(encoder, made.build(), made)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sfumato.learn.frequencies import LowFrequencies
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.room import Part
 
 _WHOLE = {
     "teachers": 2,
@@ -144,6 +145,10 @@ class Voted(DrawsAgain, ABC):
             coins: Of what is random and is no privacy noise.
             source: Of the noise.
         """
+
+    def certain(self, facts: ImageSchema) -> Iterator[Part]:
+        """What settings of its own make large; see :mod:`sfumato.publish.room`."""
+        yield from ()
 
     # -- what they share -----------------------------------------------------------------------
 

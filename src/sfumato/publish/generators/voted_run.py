@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.publish import memory, rehearsal
+from sfumato.publish import memory, rehearsal, room
 from sfumato.publish.generators import priors
-from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.sampling import publishable
 from sfumato.publish.method import Progress
 from sfumato.publish.seeds import seeds_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.rounds import Rounds
     from sfumato.publish.generators.student import Student
     from sfumato.publish.generators.voted import Voted
+    from sfumato.publish.room import Part
 
 _REHEARSED = 5  # rounds on made-up images
 
@@ -81,6 +82,17 @@ class Run:
             "samples": self.method.samples or self.records,
             "generator": self.architecture.to_dict(),
         }
+
+    @property
+    def certain(self) -> Iterator[Part]:
+        """What is in memory for certain; see :mod:`sfumato.publish.room`."""
+        method, classes = self.method, len(self.facts.classes)
+        yield room.network("the generator's weights", SIZES, self.architecture.build, room.TRAINED)
+        count = classes * (method.batch + method.crowd)
+        asked = ("batch", "crowd")
+        yield room.images("the generated images of a round", asked, count, self.facts)
+        yield from room.released(method.samples, self.facts)
+        yield from method.certain(self.facts)
 
     @property
     def holds(self) -> Mapping[str, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Empirical
 from sfumato.publish import checks
 from sfumato.publish.images.perturbed import LABELS_ARE_PUBLIC, Images, Run, images_only
@@ -78,9 +79,15 @@ class Blur:
         """The run on images with these public facts; the budget buys nothing here.
 
         Raises:
-            InputError: If the facts are not those of images.
+            InputError: If the facts are not those of images, or of some smaller than the radius.
         """
         images_only(facts, self.name)
+        _, height, width = facts.shape
+        if self.radius > max(height, width):
+            raise InputError(
+                f"radius is {self.radius:g} for images of {height} x {width} pixels",
+                "Give a smaller one.",
+            )
         return Calibrated(
             method=self,
             budget=budget,

@@ -36,6 +36,7 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Local
 from sfumato.privacy.noise import SecureSource
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.tables import allocation, importance, learning, paid, split
 from sfumato.publish.tables.rows import Collector
@@ -163,9 +164,8 @@ class Adaptive:
                 "It has a meaning with importance=split only.",
             )
         if self.sampled not in (None, AUTO):
-            _check_whole("sampled", self.sampled, 1)
-        if self.seed is not None:
-            _check_whole("seed", self.seed, 0)
+            checks.whole("sampled", self.sampled, 1)
+        checks.optional(self, seed=0)
         if self.model_share + self.importance_share >= 1:
             raise InputError(
                 f"model_share and importance_share sum to "
@@ -342,11 +342,6 @@ def _fact(
     used = dict(zip(names, (float(w) for w in weights), strict=True))
     name = "importance (none declared: equal weights)" if given is None else "importance"
     return Fact(name, used)
-
-
-def _check_whole(name: str, value: Any, lowest: int) -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= lowest):
-        raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
 
 
 def _check_share(name: str, value: Any) -> None:

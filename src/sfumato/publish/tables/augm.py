@@ -15,7 +15,7 @@ chain.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
-from sfumato.publish import checks
+from sfumato.publish import checks, room
 from sfumato.publish.tables.counted import features_of, target_of
 from sfumato.publish.tables.gradient_trained import RowWork, TrainedRows, classes_drawn
 from sfumato.registry import method
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.data import Schema
+    from sfumato.publish.room import Part
     from sfumato.publish.tables.first_counts import Start
     from sfumato.publish.tables.heads import Heads
     from sfumato.publish.tables.row_networks import Autoencoder
@@ -99,6 +100,19 @@ class TableAugm(TrainedRows):
     def released_rows(self, prepared: PublicRows | None, records: int) -> int:
         """As many as there are public rows, or records."""
         return self.rows or (records if prepared is None else len(prepared.labels))
+
+    def certain(self, heads: Heads, classes: int) -> Iterator[Part]:
+        """The autoencoder."""
+        from sfumato.publish.tables.first_counts import Start
+        from sfumato.publish.tables.row_networks import Autoencoder
+
+        start = Start.uniform(classes, heads.sizes)
+        yield room.network(
+            "the autoencoder's weights",
+            ("code", "hidden"),
+            lambda: Autoencoder(heads, start, self.code, self.hidden),
+            room.TRAINED,
+        )
 
     def train(self, work: RowWork) -> Reconstructed:
         """The autoencoder, trained to put spoilt rows right."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import InputError
+from sfumato.publish import checks
 
 if TYPE_CHECKING:
     from sfumato.data import Axis, Column
@@ -129,5 +130,4 @@ def check_binning(bins: int, binning: str) -> None:
     """
     if binning not in BINNINGS:
         raise InputError(f"binning is {binning!r}", f"Use one of {', '.join(BINNINGS)}.")
-    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 1:
-        raise InputError(f"bins is {bins!r}", "Give a whole number of at least 1.")
+    checks.whole("bins", bins, 1)

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.tables.marginals import Independent
 
 if TYPE_CHECKING:
@@ -67,23 +69,34 @@ class CountsAndSteps:
             clipping: The bound on one record's gradient.
             tables: How many columns are counted by the target.
             share: Of the budget's squared mu, for the counts; between 0 and 1.
+
+        Raises:
+            InputError: If the budget is so small that no noise meets it.
         """
         from sfumato.learn.mechanism import DpSgd
         from sfumato.learn.sampling import PoissonSampling
         from sfumato.privacy import calibration, events
         from sfumato.privacy.mechanisms import DiscreteGaussian
+        from sfumato.privacy.noise.gaussian import MIN_STDDEV
 
         relation = Neighbours.ADD_REMOVE
         sampling = PoissonSampling.of_batches(records, expected_batch_size)
-        steps = max(1, round(epochs * records / expected_batch_size))
+        steps = checks.steps(epochs, records, expected_batch_size)
         mu = math.sqrt(share) * calibration.analytic_gaussian_mu(budget)
-        counts = DiscreteGaussian(math.sqrt(tables) / mu, 1, "cell")
+        # Never below what can be drawn: there, epsilon is simply smaller than asked for.
+        counts = DiscreteGaussian(max(math.sqrt(tables) / mu, MIN_STDDEV), 1, "cell")
         counted = events.repeat(counts.event, tables)
 
         def joint(multiplier: float) -> DpEvent:
             return events.compose(counted, events.repeat(sampling.event(multiplier), steps))
 
-        multiplier = calibration.calibrate(joint, budget, relation, _BRACKET)
+        try:
+            multiplier = calibration.calibrate(joint, budget, relation, _BRACKET)
+        except InputError as error:
+            raise InputError(
+                f"epsilon is {budget.epsilon:g}: of private steps {error.problem}",
+                "Give a larger one; tables.marginals meets smaller ones.",
+            ) from None
         mechanism = DpSgd(sampling, clipping, multiplier, steps, budget.delta, relation)
         return cls(mechanism, counts, tables)
 

@@ -13,18 +13,21 @@ generative.md 3.1 and 4.6.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.publish import checks
+from sfumato.publish import checks, memory, room
 from sfumato.publish.tables.gradient_trained import RowWork, TrainedRows, classes_drawn
 from sfumato.registry import method
 
 if TYPE_CHECKING:
+    from sfumato.publish.room import Part
     from sfumato.publish.tables.first_counts import Start
+    from sfumato.publish.tables.heads import Heads
     from sfumato.publish.tables.row_networks import Generator, Made
 
 _ROWS = 1 << 13  # rows whose logits are in memory at a time
@@ -68,6 +71,23 @@ class TableGan(TrainedRows):
         for name in ("latent", "critic_steps", "generator_steps"):
             checks.whole(name, getattr(self, name), 1)
         checks.whole("batch", self.batch, 2)
+
+    def certain(self, heads: Heads, classes: int) -> Iterator[Part]:
+        """Generator, critic, and the generated rows of a step."""
+        from sfumato.publish.tables.first_counts import Start
+        from sfumato.publish.tables.row_networks import Critic, Generator
+
+        start = Start.uniform(classes, heads.sizes)
+        yield room.network(
+            "the generator's weights",
+            ("latent", "hidden"),
+            lambda: Generator(heads, start, self.latent, self.hidden),
+            2,
+        )
+        critic = lambda: Critic(heads, classes, self.hidden)  # noqa: E731
+        yield room.network("the critic's weights", ("hidden",), critic, room.TRAINED)
+        drawn = self.batch * (heads.width + self.latent) * memory.FLOAT
+        yield room.Part("the generated rows of a step", ("batch", "latent"), drawn)
 
     def train(self, work: RowWork) -> GeneratedRows:
         """The generator, trained against the critic."""

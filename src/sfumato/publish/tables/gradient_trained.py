@@ -9,7 +9,7 @@ The rows are held in memory, two or four bytes a cell, because every step sample
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from sfumato.learn.mechanism import DpSgd
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
+    from sfumato.publish.room import Part
 
 WIDEST = 50_000
 """Cells of all columns together, each of which is an input of a network."""
@@ -184,6 +185,10 @@ class TrainedRows(ABC):
         """What a method says of itself beside what all say."""
         return ()
 
+    def certain(self, heads: Heads, classes: int) -> Iterator[Part]:
+        """What settings make large for certain; see :mod:`sfumato.publish.room`."""
+        yield from ()
+
     def released_rows(self, prepared: Any, records: int) -> int:
         """How many rows there will be."""
         return self.rows or records
@@ -258,6 +263,11 @@ class RowRun(CountedRun):
     def heads(self) -> Heads:
         """The cells of the features."""
         return Heads(tuple(map(len, self.features)))
+
+    @property
+    def certain(self) -> Iterator[Part]:
+        """What is in memory for certain; see :mod:`sfumato.publish.room`."""
+        yield from self.method.certain(self.heads, self.classes)
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -36,6 +36,9 @@ from sfumato.publish.tables.counted import (
     target_of,
 )
 from sfumato.publish.tables.marginals import Independent as Estimate
+from sfumato.publish.tables.marginals import total_stddev
+from sfumato.publish.tables.rows import number_of
+from sfumato.publish.tables.spending import variance
 from sfumato.registry import method
 from sfumato.release.release import Artefact
 
@@ -58,8 +61,9 @@ class Independent:
             the first halved down to the lowest value and the highest value set apart),
             ``"equal"``, or ``"log"`` (widths that grow geometrically from the lower bound, for
             values that are declared heavy-tailed).
-        rows: How many rows to draw; None: the noisy estimate of how many there are. Under
-            add/remove the true number is private and never used.
+        rows: How many rows to draw; None: the noisy estimate of how many there are, and at most
+            10,000 where noise hides that. Under add/remove the true number is private and never
+            used.
         seed: Of the sampling, which is not privacy noise; None draws one. It is recorded.
 
     Raises:
@@ -173,6 +177,12 @@ class _Run(CountedRun):
         return events.repeat(self.noise.event, len(self.features))
 
     @property
+    def records_stddev(self) -> float:
+        """Of the noise in the estimated number of records."""
+        cells = [len(feature) for feature in self.features]
+        return total_stddev(cells, self.classes, variance(self.noise))
+
+    @property
     def plan(self) -> dict[str, Any]:
         """Tables and noise, as JSON values."""
         from sfumato.privacy.mechanisms import DiscreteLaplace
@@ -194,10 +204,9 @@ class _Run(CountedRun):
         estimate = self.measure(table, source)
         progress(1, 2, "rows")
         seed = secrets.randbits(63) if self.method.seed is None else self.method.seed
-        rows = self.method.rows or estimate.records
+        rows, notes = number_of(self.method.rows, estimate.records, self.records_stddev)
         released = self.draw(estimate, rows, np.random.default_rng(seed))
         progress(2, 2, "rows")
-        notes = {"noisy_records": estimate.records, "rows": rows}
         return Artefact(released, estimate.tensors, seeds={"sampling": seed}, notes=notes)
 
     def measure(self, table: Table, source: NoiseSource) -> Estimate:

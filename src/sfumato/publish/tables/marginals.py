@@ -5,6 +5,7 @@ Everything here is post-processing of noisy counts: it costs nothing and knows n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,22 @@ def combine(
         precision /= np.asarray(variances)
     sums = np.stack([np.sum(table, axis=0) for table in tables]).astype(np.float64)
     return np.asarray(precision @ sums / precision.sum(), dtype=np.float64)
+
+
+def total_stddev(cells: Sequence[int], classes: int, variance: float) -> float:
+    """The standard deviation of the number of records that :func:`combine`'s estimate adds up to.
+
+    A function of the noise alone, and public.
+
+    Args:
+        cells: Rows of each of the tables.
+        classes: Their columns.
+        variance: Of the noise in a cell.
+
+    >>> total_stddev([4, 4], 2, 9.0)
+    6.0
+    """
+    return math.sqrt(classes * variance / sum(1 / count for count in cells))
 
 
 def onto_simplex(values: Floats, total: float) -> Floats:

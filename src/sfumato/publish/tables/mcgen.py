@@ -29,12 +29,15 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.publish import checks
 from sfumato.publish.method import Calibrated, Progress
 from sfumato.publish.tables import moments
 from sfumato.publish.tables.bins import Cells, check_binning
 from sfumato.publish.tables.clusters import Clusters
 from sfumato.publish.tables.counted import TARGET_BINS, target_of
 from sfumato.publish.tables.embedding import Embedding, directions, groups, sides
+from sfumato.publish.tables.marginals import total_stddev
+from sfumato.publish.tables.rows import number_of
 from sfumato.registry import method
 from sfumato.release.release import Artefact
 
@@ -61,7 +64,8 @@ class McGen:
         sets: The sets by name, in place of ``set_size``; every attribute is in exactly one.
         bits: Hyperplanes that cut each class into ``2 ** bits`` clusters; 0 for one cluster.
         target_bins: Equal-width bins of a numeric target.
-        rows: How many rows to draw; None: the noisy estimate of how many there are.
+        rows: How many rows to draw; None: the noisy estimate of how many there are, and at most
+            10,000 where noise hides that.
         seed: Of hyperplanes and sampling, which are not privacy noise; None draws one. It is
             recorded.
 
@@ -89,13 +93,9 @@ class McGen:
 
     def __post_init__(self) -> None:
         check_binning(self.target_bins, "equal")
-        for name, lowest in (("set_size", 1), ("bits", 0), ("rows", 1), ("seed", 0)):
-            value = getattr(self, name)
-            optional = name in ("rows", "seed")
-            if value is None and optional:
-                continue
-            if not (isinstance(value, int) and not isinstance(value, bool) and value >= lowest):
-                raise InputError(f"{name} is {value!r}", f"Give a whole number from {lowest} up.")
+        checks.whole("set_size", self.set_size, 1)
+        checks.whole("bits", self.bits, 0)
+        checks.optional(self, rows=1, seed=0)
         if self.bits > _MOST_BITS:
             raise InputError(f"bits is {self.bits}", f"Give at most {_MOST_BITS}.")
         if self.sets is not None:
@@ -223,6 +223,12 @@ class _Run:
         return 1 if self.target is None else len(self.target)
 
     @property
+    def records_stddev(self) -> float:
+        """Of the noise in the estimated number of records."""
+        pieces = [1 << self.method.bits] * len(self.sets)
+        return total_stddev(pieces, self.classes, self.noise.stddev**2)
+
+    @property
     def plan(self) -> dict[str, Any]:
         """Sets, clusters and noise, as JSON values."""
         return {
@@ -244,10 +250,9 @@ class _Run:
         clusters = Clusters(
             self.facts, self.sets, self.target, self.method.bits, self.noise.stddev, measured
         )
-        rows = self.method.rows or clusters.records
+        rows, notes = number_of(self.method.rows, clusters.records, self.records_stddev)
         released = clusters.draw(rows, np.random.default_rng(seed))
         progress(2, 2, "rows")
-        notes = {"noisy_records": clusters.records, "rows": rows}
         seeds = {"clusters_and_sampling": seed}
         return Artefact(released, clusters.tensors, seeds=seeds, notes=notes)
 

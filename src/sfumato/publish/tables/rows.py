@@ -20,6 +20,40 @@ IN_MEMORY = 1 << 26
 """Cells that are kept in memory (one to four bytes each); beyond, rows go to a scratch file."""
 
 
+CLEAR = 4.0
+"""Standard deviations of its noise above which an estimate tells how many records there are."""
+UNCLEAR_ROWS = 10_000
+"""The most rows that are drawn where it does not, unless a number was asked for."""
+
+
+def number_of(asked: int | None, estimate: int, stddev: float) -> tuple[int, dict[str, Any]]:
+    """How many rows to draw, from public numbers alone, and what a card says of it.
+
+    At a tiny budget the noisy number of records is noise, of either sign and of any size: it would
+    draw millions of rows that hold nothing. So where it is not clear of its noise, few are drawn.
+
+    Args:
+        asked: The setting; None leaves it to the estimate.
+        estimate: The noisy number of records, at least 1.
+        stddev: Of its noise.
+
+    Returns:
+        The number, and the card's notes.
+
+    >>> number_of(None, 250_000, 12_000.0)[0], number_of(None, 250_000, 90_000.0)[0]
+    (250000, 10000)
+    """
+    rows = estimate if asked is None else asked
+    notes: dict[str, Any] = {"noisy_records": estimate, "noisy_records_stddev": stddev}
+    if asked is None and estimate > UNCLEAR_ROWS and estimate < CLEAR * stddev:
+        rows = UNCLEAR_ROWS
+        notes["rows_limited"] = (
+            f"the noisy number of records is below {CLEAR:g} standard deviations of its noise and "
+            f"says little of how many there are: {UNCLEAR_ROWS} rows are drawn (rows asks for more)"
+        )
+    return rows, {**notes, "rows": rows}
+
+
 class Collector:
     """Takes batches of codes and gives one table.
 
