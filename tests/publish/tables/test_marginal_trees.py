@@ -144,6 +144,21 @@ def test_the_number_of_rows_is_private_and_never_used(schema: Schema, make_rando
     assert abs(np.mean(found) - 500) < 5 * np.std(found) / np.sqrt(40) + 1
 
 
+def test_noise_alone_draws_no_millions_of_rows(schema: Schema, make_random) -> None:
+    """At a tiny budget the noisy number of records is noise, here of some tens of thousands."""
+    table = make_random(schema, 50, 0)
+    run = Marginals(seed=3).calibrate(Budget(2e-5), schema)
+    limited = 0
+    for seed in range(8):
+        artefact = run.run(table, SeededSource(seed), silent)
+        noisy = artefact.notes["noisy_records"]
+        assert artefact.notes["rows"] == len(artefact.data) == min(noisy, 10_000)
+        limited += "rows_limited" in artefact.notes
+    assert limited
+    asked = Marginals(seed=3, rows=12_000).calibrate(Budget(2e-5), schema)
+    assert len(asked.run(table, SeededSource(0), silent).data) == 12_000
+
+
 def test_sampling_repeats_from_its_seed_and_noise_does_not(schema: Schema, make_random) -> None:
     table = make_random(schema, 300, 0)
     run = Marginals(seed=3, rows=200).calibrate(Budget(1.0), schema)

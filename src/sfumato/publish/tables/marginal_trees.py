@@ -43,7 +43,9 @@ from sfumato.publish.tables.forest import forest, grouped
 from sfumato.publish.tables.graphical import graph, library
 from sfumato.publish.tables.groups import Groups
 from sfumato.publish.tables.marginals import Independent as Estimate
+from sfumato.publish.tables.marginals import total_stddev
 from sfumato.publish.tables.pairs import Pair, Pairs
+from sfumato.publish.tables.rows import number_of
 from sfumato.publish.tables.spanning import Expected, choose, joining, mean_error
 from sfumato.publish.tables.spending import Spending, divide, variance
 from sfumato.registry import method
@@ -70,8 +72,9 @@ class Marginals:
         groups: At most so many groups of a feature's cells are told apart in a pair's table.
         cycles: Rounds for pairs beyond the tree, each by a choice of its own. With any, everything
             measured is put together by the library mbi (extra ``graph``) in place of a closed form.
-        rows: How many rows to draw; None: the noisy estimate of how many there are. Under
-            add/remove the true number is private and never used.
+        rows: How many rows to draw; None: the noisy estimate of how many there are, and at most
+            10,000 where noise hides that. Under add/remove the true number is private and never
+            used.
         seed: Of the sampling, which is not privacy noise; None draws one. It is recorded.
 
     Raises:
@@ -188,18 +191,22 @@ class _Run(CountedRun):
 
     spending: Spending
 
+    @property
+    def records_stddev(self) -> float:
+        """Of the noise in the estimated number of records, by the first counts alone."""
+        cells = [len(feature) for feature in self.features]
+        return total_stddev(cells, self.classes, variance(self.spending.first))
+
     def __call__(self, table: Table, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures with noise, then draws rows from what was measured."""
         network, chosen = self.measure(table, source, progress)
         progress(3, 4, "rows")
         seed = secrets.randbits(63) if self.method.seed is None else self.method.seed
-        rows = self.method.rows or network.records
+        rows, notes = number_of(self.method.rows, network.records, self.records_stddev)
         released = self.draw(network, rows, np.random.default_rng(seed))
         progress(4, 4, "rows")
         names = [cells.column.name for cells in self.features]
-        notes = {
-            "noisy_records": network.records,
-            "rows": rows,
+        notes |= {
             "pairs": [[names[i], names[j]] for i, j in chosen],
             "groups": {g.cells.column.name: len(g) for g in network.groups},
         }
