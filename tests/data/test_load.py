@@ -47,8 +47,10 @@ def test_a_missing_target_is_refused(csv):
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there is no"):
+    with pytest.raises(InputError, match=r"there is no .*none\.csv\. Check the path"):
         load_data(tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"there is no german-credit.*dataset:german-credit"):
+        load_data("german-credit")
     with pytest.raises(InputError, match="there is no"):
         load_data(tmp_path / "none.csv", schema=SCHEMA)
     with pytest.raises(InputError, match="there is no file"):

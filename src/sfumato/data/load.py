@@ -148,8 +148,10 @@ def _open(
         return _labelled(_idx(path, facts), facts)
     facts = facts or beside(path)
     if facts is None:
+        if not path.exists() and "*" not in str(path):
+            raise InputError(f"there is no {path}", _instead(path))
         raise InputError(
-            f"{path} has no schema" if path.exists() or "*" in str(path) else f"there is no {path}",
+            f"{path} has no schema",
             f"Draft one: sfumato schema draft {path} --out {_schema_name(path)}",
         )
     if isinstance(facts, ImageSchema):
@@ -159,6 +161,15 @@ def _open(
     opened = per_unit(facts, unit, rows)
     assert isinstance(opened, Schema)
     return Table.open(path, opened)
+
+
+def _instead(path: Path) -> str:
+    """What may have been meant by a path that leads nowhere."""
+    from sfumato.data import datasets
+
+    if str(path) in (known.name for known in datasets.available()):
+        return f"Say dataset:{path} for the named data set."
+    return "Check the path."
 
 
 def _no_unit(unit: str | None) -> None:
