@@ -49,6 +49,9 @@ bench-marginals: $(VENV)/.core
 	$(BIN)/python benchmarks/marginals.py --ours tables.gan tables.augm --work trained.jsonl --out benchmarks/results/tables_trained.json
 	$(BIN)/python benchmarks/marginals.py --ours tables.adaptive "tables.adaptive[importance=paid]" tables.mcgen --limit 900 --work others.jsonl \
 		--out benchmarks/results/tables_others.json
+	$(PIP) --editable '.[graph]'
+	$(BIN)/python benchmarks/marginals.py --columns fifteen --ours "tables.marginals[cycles=8]" tables.marginals --work cycles.jsonl \
+		--out benchmarks/results/marginals_cycles.json
 
 bench-crash: $(VENV)/.core
 	$(BIN)/python benchmarks/training_crash.py

@@ -37,7 +37,7 @@ from sfumato.measure import features, metrics
 from sfumato.measure.task import Limits, majority, task_of
 from sfumato.privacy.accounting import gaussian
 from sfumato.publish.tables.bins import Cells
-from sfumato.versions import versions
+from sfumato.versions import installed, versions
 
 REAL = "real data"
 OURS = ("tables.marginals", "tables.independent")
@@ -46,6 +46,8 @@ LIBRARIES = {
     "dpmm": ("dpmm", ("mst", "aim", "privbayes")),
 }
 """A peer's package, and its synthesisers."""
+ESTIMATION = ("mbi", "jax")
+"""What ``tables.marginals`` estimates cycles with."""
 DELTA = 1e-6
 BINS = 16
 VALIDATE_SEED = 2026
@@ -289,7 +291,9 @@ def main() -> None:
             "peer_cpu_seconds": args.cpu_limit,
             "peer_memory_mebibytes": args.memory_limit,
         },
-        "versions": versions() | {package: peer_version(args.peer, package)},
+        "versions": versions()
+        | {package: peer_version(args.peer, package)}
+        | {name: found for name in ESTIMATION if (found := installed(name))},
         **({"accounting": concentrated(args)} if args.peers and args.library == "dpmm" else {}),
         "summary": summary(rows),
         "runs": [{k: v for k, v in row.items() if k != "scores"} for row in rows],

@@ -44,8 +44,8 @@ def library() -> Any:
             # Said of its floats and its cache: the first are set below, the second is jax's own.
             warnings.simplefilter("ignore", UserWarning)
             import mbi
-    except ImportError as error:
-        raise MissingExtraError("mbi", "graph", "cycles of pairs") from error
+    except ImportError:
+        raise MissingExtraError("mbi", "graph", "cycles of pairs") from None
     return mbi
 
 
