@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sfumato.publish import checks, room
+from sfumato.publish import checks
 from sfumato.publish.generators.gradient_trained import GradientTrained
-from sfumato.publish.generators.networks import SIZES
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
 
@@ -74,14 +73,8 @@ class Cvae(GradientTrained):
         from sfumato.publish.generators import variational
 
         yield from super().certain(facts)
-        yield room.network(
-            "the autoencoder's weights",
-            (*SIZES, "encoder_width", "encoder_hidden"),
-            lambda: variational.build(
-                self.architecture(facts), self.encoder_width, self.encoder_hidden, 0
-            ),
-            room.TRAINED,
-        )
+        made = self.architecture(facts)
+        yield variational.weights(made, self.encoder_width, self.encoder_hidden)
 
     def train(self, work: Work) -> nn.Module:
         """Encoder and decoder together; the decoder is returned."""

@@ -19,14 +19,16 @@ from torch.nn import functional
 
 from sfumato.learn import own_noise
 from sfumato.learn.trainer import PrivateTrainer
+from sfumato.publish import room
 from sfumato.publish.generators.fitting import fit
-from sfumato.publish.generators.networks import Architecture
+from sfumato.publish.generators.networks import SIZES, Architecture
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from sfumato.learn.records import Inputs
     from sfumato.publish.generators.work import Work
+    from sfumato.publish.room import Part
 
 _SMALL = 7  # pixels a side at which the encoder stops halving
 _GROUPS = 8
@@ -147,6 +149,16 @@ def build(architecture: Architecture, width: int, hidden: int, seed: int) -> Aut
             architecture.shape, architecture.classes, architecture.latent, width, hidden
         )
         return Autoencoder(encoder, architecture.build(), architecture)
+
+
+def weights(architecture: Architecture, width: int, hidden: int) -> Part:
+    """What an autoencoder with the settings ``encoder_width`` and ``encoder_hidden`` takes."""
+    return room.network(
+        "the autoencoder's weights",
+        (*SIZES, "encoder_width", "encoder_hidden"),
+        lambda: build(architecture, width, hidden, 0),
+        room.TRAINED,
+    )
 
 
 def train(
