@@ -124,7 +124,7 @@ class Calibrated:
             UnwrittenError: If disk or memory turn out too small after the debit, or the data can no
                 longer be read. The debit stands.
         """
-        from sfumato.publish import memory, room, shortage, units
+        from sfumato.publish import diverged, memory, room, shortage, units
 
         copy = getattr(data, "spool", None)
         with shortage.unpaid():
@@ -168,7 +168,7 @@ class Calibrated:
             figures=figures,
             plan={**self.plan, **artefact.notes},
             facts=(*self.facts.as_facts(), *self.public),
-            caveats=self.caveats,
+            caveats=(*diverged.caveats(artefact), *self.caveats),
             ledger={"entry": entry.hash, "sequence": entry.sequence},
             noise={"source": source.name, "secure": source.secure},
             seeds=artefact.seeds,
