@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sfumato.learn.engine import apart, engine
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 for module in ("correlation", "checks"):
     pytest.register_assert_rewrite(f"battery.{module}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def looked_at_once() -> Iterator[None]:
+    """Looks at whether a network and a loss keep examples apart once for each of their kinds.
+
+    A training looks at its own; here the same few small networks are trained thousands of times.
+    """
+    seen: dict[object, bool] = {}
+
+    def once(module: Any, loss: Any, *rest: Any) -> bool:
+        kind = (
+            type(module).__qualname__,
+            getattr(loss, "__qualname__", type(loss).__qualname__),
+            tuple((name, tuple(p.shape)) for name, p in module.named_parameters()),
+        )
+        if kind not in seen:
+            seen[kind] = apart.check_apart(module, loss, *rest)
+        return seen[kind]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "check_apart", once)
+        yield

@@ -109,7 +109,9 @@ def draw(
         for start in range(0, n, _BATCH):
             part = torch.from_numpy(labels[start : start + _BATCH])
             made = architecture.images(module, part, generator)
-            images[start : start + _BATCH] = (made.nan_to_num() * 255).round().numpy().astype(np.uint8)
+            images[start : start + _BATCH] = (
+                (made.nan_to_num() * 255).round().numpy().astype(np.uint8)
+            )
     return ImageSet.from_arrays(images, labels, classes)
 
 
