@@ -141,6 +141,7 @@ class MethodRow(Row):
         numbers: What of an artefact is compared, to the last bit.
         parts: ``(plan, facts)``: the losses that a card's plan comes to.
         paid_for: Keys of a card's plan that are learnt from noisy output.
+        telling: Settings under which two runs release the same by chance once in a billion times.
         alternatives: For each setting that matters here another value, which must change something.
         adaptive: Whether earlier outputs decide what is measured later.
         sampled: Whether steps see samples of the records.
@@ -157,6 +158,7 @@ class MethodRow(Row):
     numbers: Callable[[Artefact], dict[str, Array]]
     parts: Callable[[Mapping[str, Any], Any], Parts]
     paid_for: frozenset[str] = frozenset()
+    telling: Mapping[str, Any] = field(default_factory=dict)
     alternatives: Mapping[str, Any] = field(default_factory=dict)
     adaptive: bool = False
     sampled: bool = False

@@ -54,7 +54,10 @@ METHODS: tuple[MethodRow, ...] = (
     marginals("tables.marginals: pure", PURE),
     marginals("tables.marginals: gaussian", Budget(1.0, 1e-2)),
     marginals("tables.marginals: pairs", Budget(1.0, 1e-2), many=True),
-    marginals("tables.marginals: cycles", Budget(1.0, 1e-2), many=True, cycles=3),
+    replace(
+        marginals("tables.marginals: cycles", Budget(1.0, 1e-2), many=True, cycles=3),
+        long=SAME_NOISE,
+    ),
     marginals("tables.marginals: numeric target", facts=PEOPLE.with_target("age")),
     mcgen("tables.mcgen"),
     mcgen("tables.mcgen: numeric target", facts=PEOPLE.with_target("age")),

@@ -42,7 +42,8 @@ def check_batches_independent(row: MethodRow) -> None:
 @check(methods=True)
 def check_runs_independent(row: MethodRow) -> None:
     """Runs as users make them, on the same data, never share their noise."""
-    made, private = row.make(row.budget), row.data(0)
+    made = row.calibrate(**row.telling) if row.telling else row.make(row.budget)
+    private = row.data(0)
     ledger = Ledger.in_memory()
     released = [
         b"".join(

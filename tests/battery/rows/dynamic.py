@@ -42,7 +42,7 @@ ALTERNATIVES: dict[str, Any] = {
     "schedule": "linear",
     "averaging": 0.5,
     "neighbours": "replace-one",
-    "physical_batch_size": 7,
+    "physical_batch_size": 3,
     "seed": 2,
     "device": "cuda",
 }
