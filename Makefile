@@ -52,6 +52,8 @@ bench-marginals: $(VENV)/.core
 	$(PIP) --editable '.[graph]'
 	$(BIN)/python benchmarks/marginals.py --columns fifteen --ours "tables.marginals[cycles=8]" tables.marginals --work cycles.jsonl \
 		--out benchmarks/results/marginals_cycles.json
+	$(BIN)/python benchmarks/marginals.py --ours "tables.marginals[cycles=10]" --epsilon 1 4 --seeds 0 1 --work cycles.jsonl \
+		--out benchmarks/results/marginals_cycles.json
 
 bench-crash: $(VENV)/.core
 	$(BIN)/python benchmarks/training_crash.py
