@@ -33,7 +33,7 @@ def rates(rng: Rng, n: int, attack: float, without: float, alike: float) -> list
 
 
 def same(rng: Rng, gain: float) -> Margin:
-    return margin.of_same(*rates(rng, 30, 0.5 + gain, 0.5, 0.5), SURE)  # type: ignore[arg-type]
+    return margin.of_same(*rates(rng, 30, 0.5 + gain, 0.5, 0.5), SURE)
 
 
 def sides(rng: Rng, gain: float) -> Margin:
@@ -234,7 +234,7 @@ def test_intervals_of_paired_rates_are_covered_as_stated() -> None:
         for shares in ((0.5, 0.1, 0.1, 0.3), (0.1, 0.4, 0.4, 0.1), (0.3, 0.3, 0.1, 0.3)):
             true, low, high = shares[1] - shares[2], 0, 0
             for counts in rng.multinomial(n, shares, RUNS):
-                ends = intervals.paired_difference(*(int(c) for c in counts), SURE)  # type: ignore[arg-type]
+                ends = intervals.paired_difference(*(int(c) for c in counts), SURE)
                 low += ends[0] > true + 1e-12
                 high += ends[1] < true - 1e-12
             assert max(low, high) <= MOST

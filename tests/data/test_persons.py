@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sfumato.data import Categorical, Numeric, Schema, Table, persons, sources
+from sfumato.data import Categorical, Numeric, Schema, Table, persons, sources, subsets
 from sfumato.errors import InputError
 
 ALPHA = 1e-6
@@ -127,7 +127,7 @@ def test_persons_are_parted_not_rows() -> None:
 
 def test_a_split_by_row_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def by_row(source: Any, unit: str, seed: int, fraction: float) -> Any:
-        low = sources.row_hashes(seed, 0, source.num_rows) < np.uint64(fraction * 2**64)
+        low = subsets.row_hashes(seed, 0, source.num_rows) < np.uint64(fraction * 2**64)
         return persons.Kept.of(source, ~low), persons.Kept.of(source, low)
 
     monkeypatch.setattr(persons, "held_out", by_row)

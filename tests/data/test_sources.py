@@ -9,7 +9,8 @@ import pytest
 
 from sfumato.data import Categorical, Numeric, Schema, Table
 from sfumato.data import sources as sources_module
-from sfumato.data.sources import Head, Subset, file_source, row_hashes, split_threshold
+from sfumato.data.sources import file_source
+from sfumato.data.subsets import Head, Subset, row_hashes, split_threshold
 from sfumato.errors import InputError
 
 SCHEMA = Schema((Numeric("age", 0, 90, 1, integer=True), Categorical("city", ("Köln", "Ulm"))))

@@ -19,7 +19,8 @@ from sfumato.data import (
     writing,
 )
 from sfumato.data import rows as rows_module
-from sfumato.data.sources import Head, ParquetSource, Subset
+from sfumato.data.sources import ParquetSource
+from sfumato.data.subsets import Head, Subset
 from sfumato.errors import InputError
 
 SCHEMA = Schema(

@@ -13,7 +13,7 @@ from sfumato.data import image_files, image_labels, persons, pixels
 from sfumato.data.image_labels import Labels
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.pixels import FilePixels, MemoryPixels, PixelSource
-from sfumato.data.sources import row_hashes, split_threshold
+from sfumato.data.subsets import row_hashes, split_threshold
 from sfumato.errors import InputError
 
 Images = NDArray[np.float32]

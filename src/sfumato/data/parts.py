@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data import sources
+from sfumato.data import subsets
 from sfumato.data.columns import narrowest
 from sfumato.data.engine import EngineSource
 from sfumato.errors import InputError
@@ -80,11 +80,11 @@ def halves(
     Raises:
         InputError: If a part would be empty.
     """
-    threshold = sources.split_threshold(seed, total, fraction)
+    threshold = subsets.split_threshold(seed, total, fraction)
     if codes is not None:
-        low = sources.row_hashes(seed, 0, total) < np.uint64(threshold)
+        low = subsets.row_hashes(seed, 0, total) < np.uint64(threshold)
         rest, held = ({n: c[k] for n, c in codes.items()} for k in (~low, low))
         return (None, rest), (None, held)
     assert source is not None
-    rest_of, held_of = (sources.Subset(source, seed, threshold, below) for below in (False, True))
+    rest_of, held_of = (subsets.Subset(source, seed, threshold, below) for below in (False, True))
     return (rest_of, None), (held_of, None)

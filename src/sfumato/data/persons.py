@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from sfumato.data.arrays import refuse_nested
 from sfumato.data.engine import EngineSource
-from sfumato.data.sources import ROWS, Head, Source, Subset
+from sfumato.data.sources import ROWS, Source
 from sfumato.data.spool import Spool
+from sfumato.data.subsets import Head, Subset
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from sfumato.data.engine import EngineSource
 from sfumato.data.impossible import check_rows
 from sfumato.data.passes import Passes
 from sfumato.data.schema import Schema
-from sfumato.data.sources import ROWS, Head, Source, row_hashes, split_threshold
+from sfumato.data.sources import ROWS, Source
+from sfumato.data.subsets import Head, row_hashes, split_threshold
 from sfumato.errors import InputError
 
 Codes = NDArray[np.int64]

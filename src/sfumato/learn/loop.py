@@ -27,6 +27,7 @@ from sfumato.learn.accounted import Mechanism
 from sfumato.learn.augmented import check_augment
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.mechanism import Summed
+from sfumato.learn.parameters import check, laid
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Alone, Ranks, present
 from sfumato.learn.records import Data, Inputs, records_of
@@ -121,7 +122,7 @@ class PrivateLoop:
             )
         if isinstance(ledger, str | Path):
             raise InputError(f"the ledger is {str(ledger)!r}", "Give Ledger.open(path).")
-        _check_parameters(module, optimizer)
+        check(module, optimizer)
         self._records, drawn_by_loader = records_of(data)
         expected = mechanism.sampling.expected_batch_size
         if drawn_by_loader is not None:
@@ -174,7 +175,7 @@ class PrivateLoop:
             gradients = self.run.step(self._clipped_sum, begun=begun)
         for name, parameter in self.module.named_parameters():
             found = gradients.get(name)  # a gradient from elsewhere would not be private
-            parameter.grad = None if found is None else _like(found, parameter)
+            parameter.grad = None if found is None else laid(found, parameter)
 
     def __iter__(self) -> Iterator[Progress]:
         """Takes the steps that are left; between two of them the caller steps the optimiser."""
@@ -370,32 +371,3 @@ def _engine() -> EngineMaker:
     from sfumato.learn.engine import Engine
 
     return Engine
-
-
-def _check_parameters(module: nn.Module, optimizer: Optimizer) -> None:
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    if not trainable:
-        raise InputError("the module has no trainable parameter", "Unfreeze one.")
-    if len({p.device for p in trainable}) > 1:
-        raise InputError("the module lies on several devices", "Move it to one.")
-    if isinstance(optimizer, torch.optim.SparseAdam | torch.optim.LBFGS):
-        raise InputError(
-            f"the optimiser is {type(optimizer).__name__}, which cannot take noisy gradients: they "
-            "are dense, and there is one a step",
-            "Use SGD, Adam or another one of torch.optim.",
-        )
-    ours = {id(p) for p in module.parameters()}
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    if any(id(p) not in ours for p in held):
-        raise InputError(
-            "the optimiser holds parameters that are not the module's",
-            "Give it this module's parameters: gradients of others would not be private.",
-        )
-
-
-def _like(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """The gradient in the parameter's type and memory format, and the part of it that is here."""
-    gradient = sharded.part(gradient, parameter)
-    if gradient.dtype == parameter.dtype and gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)

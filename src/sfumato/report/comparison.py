@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sfumato.report import line_charts, wording
+from sfumato.report import line_charts, verdicts, wording
 from sfumato.report.inside import headline_metric, nice_range
 from sfumato.report.page import render
 
@@ -254,7 +254,7 @@ def _line(row: Row) -> dict[str, Any]:
     metric = None if matrix is None else headline_metric(matrix)
     released = None if matrix is None else matrix.best("p2", metric).value
     real = None if matrix is None else matrix.best("p1", metric).value
-    tone, _ = wording.attack_verdict(findings)
+    tone, _ = verdicts.attack_verdict(findings)
     better = sum(finding.better_than_chance for finding in findings)
     unsure = sum(finding.undecided for finding in findings)
     untold = f", {unsure} not told from the baseline" if unsure else ""

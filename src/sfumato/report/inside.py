@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sfumato.report import charts, wording
+from sfumato.report import charts, verdicts, wording
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -68,7 +68,7 @@ def view(
     from sfumato.report.learns import learns
     from sfumato.report.memorised import memorised
 
-    verdict = wording.attack_verdict(evaluation.findings)
+    verdict = verdicts.attack_verdict(evaluation.findings)
     matrix = None if evaluation.utility is None else utility(evaluation.utility)
     return {
         "banner": _banner(disclosed, evaluation),
@@ -94,7 +94,7 @@ def view(
 
 def finding(one: Finding) -> dict[str, Any]:
     """One attack's row."""
-    tone, verdict = wording.finding_verdict(one)
+    tone, verdict = verdicts.finding_verdict(one)
     return {
         "name": one.attack,
         "metric": one.metric,
@@ -105,7 +105,7 @@ def finding(one: Finding) -> dict[str, Any]:
         "strip": _finding_strip(one),
         "chance": wording.figure(one.chance),
         "baseline": wording.figure(one.baseline),
-        "beaten": wording.beaten(one),
+        "beaten": verdicts.beaten(one),
         "ceiling": wording.bound(one.ceiling),
         "summary": one.summary,
     }
@@ -292,7 +292,7 @@ def _utility_text(matrix: Utility | None) -> str:
     if real.value is None or released.value is None:
         return f"{metric} is undefined for this release."
     base = matrix.majority.get(metric)
-    return wording.utility_verdict(metric, real.value, released.value, base, matrix.of)
+    return verdicts.utility_verdict(metric, real.value, released.value, base, matrix.of)
 
 
 def _utility_note(matrix: Utility | None) -> str:
@@ -343,7 +343,7 @@ def _finding_strip(one: Finding) -> Markup:
     said = [f"{one.metric} {wording.figure(one.value)}, interval {wording.interval(one.interval)}"]
     said.append(f"chance {wording.figure(one.chance)}")
     if one.baseline is not None:
-        said.append(f"baseline {wording.figure(one.baseline)} {wording.beaten(one)}".rstrip())
+        said.append(f"baseline {wording.figure(one.baseline)} {verdicts.beaten(one)}".rstrip())
     if one.ceiling is not None:
         said.append(f"ceiling {wording.bound(one.ceiling)}")
     return charts.strip(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sfumato.report import wording
+from sfumato.report import verdicts, wording
 
 if TYPE_CHECKING:
     from sfumato.attack.finding import Finding
@@ -33,7 +33,7 @@ def learns(finding: Finding) -> dict[str, str]:
         ``asked``, the attacker's question; ``answer``, what they get; ``so``, what follows, with
         its ``tone``; and the attack's ``name``.
     """
-    tone, _ = wording.finding_verdict(finding)
+    tone, _ = verdicts.finding_verdict(finding)
     return {
         "name": finding.attack,
         "asked": _asked(finding),
@@ -83,10 +83,10 @@ def _answer(finding: Finding) -> str:
 def _so(finding: Finding, tone: str) -> str:
     if finding.breaks_guarantee:
         return "This is more than the guarantee allows. Something is wrong: do not hand it over."
-    if finding.undecided:
+    if finding.margin is not None and finding.undecided:
         return (
             "Whether that is more than an attacker gets without the release cannot be told: the "
-            f"two may differ by {wording.interval(finding.margin.interval)}, and more people would "  # type: ignore[union-attr]
+            f"two may differ by {wording.interval(finding.margin.interval)}, and more people would "
             "tell. Until then, take it for a leak."
         )
     if tone == "good" and finding.interval[0] > finding.chance:

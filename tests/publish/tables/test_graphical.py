@@ -10,6 +10,7 @@ from sfumato.errors import InputError, MissingExtraError
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SeededSource
+from sfumato.publish.tables import marginal_trees
 from sfumato.publish.tables.bayesian_network import BayesianNetwork
 from sfumato.publish.tables.bins import Cells
 from sfumato.publish.tables.forest import forest
@@ -130,3 +131,19 @@ def test_too_many_cycles_and_a_missing_library_are_told_before_anything_is_spent
     with pytest.raises(MissingExtraError, match=r"sfumato\[graph\]"):
         Marginals(cycles=1).calibrate(Budget(1.0, 1e-6), schema)
     assert Marginals().calibrate(Budget(1.0, 1e-6), schema)
+
+
+def test_where_no_pair_is_worth_a_cycle_nothing_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compiled(*_: object) -> None:
+        raise AssertionError("the library was asked for a tree")
+
+    monkeypatch.setattr(marginal_trees, "graph", compiled)
+    schema = Schema((*columns(), Categorical("y", ("no", "yes"))), target="y")
+    rng = np.random.default_rng(0)
+    table = Table.from_codes({n: rng.integers(0, 2, 40) for n in schema.names}, schema)
+    run = Marginals(seed=0, cycles=2).calibrate(Budget(0.3), schema)
+    release = run(table, ledger=Ledger.in_memory(), source=SeededSource(0))
+    assert release.card.plan["rounds"] == 5
+    assert len(release.card.plan["pairs"]) <= 3

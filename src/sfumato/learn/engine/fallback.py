@@ -134,6 +134,7 @@ class _Call:
             except InputError:
                 raise
             except (RuntimeError, ValueError, NotImplementedError):
+                # vmap refuses in each of these; a fault of the module itself shows again below.
                 self._looped = True
             restore_random(self._kind, self._random)
             rows = [one(*(value[i] for value in inputs)) for i in range(self.tape.n)]
@@ -186,7 +187,7 @@ class _Call:
                 found: tuple[dict[str, Tensor], tuple[Tensor, ...]]
                 found = vmap(back, randomness="different")(*tensors)
                 return found
-            except (RuntimeError, ValueError, NotImplementedError):
+            except (RuntimeError, ValueError, NotImplementedError):  # as in ``run``
                 if self._drew:  # one after the other they would draw other numbers
                     raise
         rows = [back(*(tensor[i] for tensor in tensors)) for i in range(self.tape.n)]

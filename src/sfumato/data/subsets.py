@@ -1,0 +1,122 @@
+"""Some rows of a source, chosen by their places alone: a share by hashes, or the first ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfumato.data.sources import ROWS, Source
+from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The rows of a source whose public row number hashes below a threshold, or the others."""
+
+    source: Source
+    seed: int
+    threshold: int
+    below: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return self.source.names
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Number of rows kept; row numbers are hashed, no row is read."""
+        total = self.source.num_rows
+        return sum(
+            int(self._kept(start, min(ROWS, total - start)).sum())
+            for start in range(0, total, ROWS)
+        )
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """All kept rows of some columns, in order."""
+        import pyarrow as pa
+
+        start = 0
+        for batch in self.source.batches(columns, rows):
+            kept = batch.filter(pa.array(self._kept(start, batch.num_rows)))
+            start += batch.num_rows
+            if kept.num_rows:
+                yield kept
+
+    def _kept(self, start: int, count: int) -> NDArray[np.bool_]:
+        low = row_hashes(self.seed, start, count) < np.uint64(self.threshold)
+        return low if self.below else ~low
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first rows of a source."""
+
+    source: Source
+    rows: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return self.source.names
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return min(self.rows, self.source.num_rows)
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """The first rows of some columns."""
+        left = self.rows
+        for batch in self.source.batches(columns, rows):
+            yield batch.slice(0, left)
+            left -= batch.num_rows
+            if left <= 0:
+                return
+
+
+def row_hashes(seed: int, start: int, count: int) -> NDArray[np.uint64]:
+    """(count,) hashes of row numbers, the same on every machine (SplitMix64's finaliser).
+
+    A function of the seed and the row's place alone, never of its values.
+    """
+    # Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
+    with np.errstate(over="ignore"):
+        z = np.arange(start, start + count, dtype=np.uint64)
+        for key in (seed & (2**64 - 1), 0x9E3779B97F4A7C15):
+            z = (z + np.uint64(key)) * np.uint64(0x9E3779B97F4A7C15)
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            z = z ^ (z >> np.uint64(31))
+    return z
+
+
+def split_threshold(seed: int, rows: int, fraction: float) -> int:
+    """The hash below which a row is held out.
+
+    Exactly ``round(fraction * rows)`` rows fall below it for tables of up to 10 million rows,
+    about as many for larger ones (whose hashes are not sorted).
+
+    Raises:
+        InputError: If one of the two parts would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
+    held_out = round(fraction * rows)
+    if not 0 < held_out < rows:
+        raise InputError(
+            f"holding out {fraction:g} of {rows} rows leaves one part empty",
+            "Give more rows or another fraction.",
+        )
+    if rows > 10_000_000:
+        return int(fraction * 2**64)
+    hashes = row_hashes(seed, 0, rows)
+    return int(np.partition(hashes, held_out)[held_out])
