@@ -14,10 +14,12 @@ from sfumato.data import (
     Numeric,
     Schema,
     Table,
+    addresses,
     load_data,
     load_released,
 )
 from sfumato.errors import InputError
+from sfumato.publish.method import handed_over
 
 SCHEMA = Schema((Numeric("age", 0, 90, 1), Categorical("ill", ("no", "yes"))))
 
@@ -139,3 +141,18 @@ def test_every_public_name_is_there():
         assert getattr(sfumato.data, name) is not None
     with pytest.raises(AttributeError):
         sfumato.data.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ("dataset:mnist/test", "dataset:mnist/test"),
+        ("/home/ada/ward 7/pictures/", "pictures"),
+        ("postgres://ada:secret@claims.example/db?table=public.people", "public.people"),
+        ("duckdb:///srv/ada/claims.db?table=people", "people"),
+    ],
+)
+def test_a_card_names_data_without_folders_hosts_and_passwords(data: str, shown: str) -> None:
+    assert addresses.named(data) == shown
+    assert handed_over({"public_data": data, "k": 1}) == {"public_data": shown, "k": 1}
+    assert handed_over({"public_data": None}) == {"public_data": None}

@@ -58,6 +58,21 @@ def table_name(address: str) -> str:
     return dict(parse_qsl(parts.query)).get("table") or Path(parts.path).stem or parts.scheme
 
 
+def named(data: str) -> str:
+    """Data as a card names them: without the folders, hosts and passwords of whoever holds them.
+
+    >>> named("dataset:mnist/test"), named("/home/ada/ward 7/pictures"), named("pictures/")
+    ('dataset:mnist/test', 'pictures', 'pictures')
+    >>> named("postgres://ada:secret@claims.example/db?table=public.people")
+    'public.people'
+    """
+    if data.startswith("dataset:"):
+        return data
+    if is_address(data):
+        return table_name(data)
+    return Path(data).name or Path(data).expanduser().resolve().name or "data"
+
+
 def open_source(data: str | Path, *, encoding: str, delimiter: str, engine: str = "auto") -> Source:
     """The rows of a table, wherever it lives; nothing but names and types is read yet.
 

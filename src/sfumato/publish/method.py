@@ -161,7 +161,7 @@ class Calibrated:
             release_id=release_id,
             method={
                 "name": self.method.name,
-                "settings": settings(self.method),
+                "settings": handed_over(settings(self.method)),
                 "source": self.method.source,
             },
             guarantee=self.guarantee.to_dict(),
@@ -193,6 +193,15 @@ def _seconds(time: str) -> str:
 
 class RecordCaveat(str):
     """A caveat that holds where one record is the unit; not stated where a person is."""
+
+
+def handed_over(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a card has them: what is private of where public data lie is left out."""
+    from sfumato.data import addresses
+
+    given = settings.get("public_data")
+    shown = {"public_data": addresses.named(given)} if isinstance(given, str) else {}
+    return {**settings, **shown}
 
 
 def settings(method: Any) -> dict[str, Any]:

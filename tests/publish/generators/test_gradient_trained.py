@@ -282,6 +282,7 @@ def test_an_autoencoder_is_shared_and_images_of_others_go_through_it(tmp_path: P
     assert made.plan["samples"] == 12
     release = made(images(), ledger=Ledger.in_memory())
     release.save(tmp_path / "release")
+    assert str(tmp_path) not in (tmp_path / "release" / "card.json").read_text()
     again = Release.load(tmp_path / "release")
     data: Any = release.data
     own = images(4, 12)

@@ -271,6 +271,8 @@ def test_public_rows_are_what_the_autoencoder_is_given(tmp_path: Path) -> None:
     assert fact.value["records"] == 25
     release: Any = made(table(), ledger=Ledger.in_memory())
     assert set(release.data.to_pandas()["sick"]) == {"yes"}
+    assert release.card.method["settings"]["public_data"] == file.name
+    assert str(tmp_path) not in release.card.to_json()
     more: Any = calibrated(AUGM, public_data=str(file), rows=40)
     assert len(more(table(), ledger=Ledger.in_memory()).data) == 40
     for other in (str(tmp_path / "missing.parquet"), "dataset:digits"):

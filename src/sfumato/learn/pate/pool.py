@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.data.addresses import named
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 
@@ -38,7 +39,7 @@ class Pool:
     def fact(self) -> Fact:
         """For a card: name, number of records and a digest of their values."""
         digest = hashlib.sha256(np.ascontiguousarray(self.inputs.numpy()).tobytes()).hexdigest()
-        value = {"name": self.name, "records": len(self.inputs), "sha256": digest}
+        value = {"name": named(self.name), "records": len(self.inputs), "sha256": digest}
         return Fact("public records", value, "public: declared by the custodian")
 
 

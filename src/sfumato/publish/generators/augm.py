@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sfumato.data.addresses import named
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish import checks, room
@@ -104,7 +105,8 @@ class Augm(GradientTrained):
         found = public_images(self.public_data, facts)
         digest = hashlib.sha256(np.ascontiguousarray(found.images).tobytes())
         digest.update(np.ascontiguousarray(found.labels).tobytes())
-        value = {"name": self.public_data, "records": len(found), "sha256": digest.hexdigest()}
+        name, sha256 = named(self.public_data), digest.hexdigest()
+        value = {"name": name, "records": len(found), "sha256": sha256}
         return found, (Fact(PUBLIC, value, "public: declared by the custodian"),)
 
     def planned(self, steps: int, prepared: ImageSet | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.addresses import named
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish import checks, room
@@ -275,7 +276,7 @@ class PublicRows:
         """For a card: name, number of rows and a digest of their values."""
         whole = np.ascontiguousarray(np.column_stack([self.places, self.labels]))
         value = {
-            "name": self.name,
+            "name": named(self.name),
             "records": len(self.labels),
             "sha256": hashlib.sha256(whole.tobytes()).hexdigest(),
         }
