@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import struct
+import unicodedata
 
 import numpy as np
 import pytest
@@ -288,11 +289,54 @@ def test_folders_that_hold_no_classes_are_refused(tmp_path):
     with pytest.raises(InputError, match="class 'cow' has no folder"):
         ImageSet.from_folder(folder, classes=("cat", "dog", "cow"))
     (folder / "cow").mkdir()
-    with pytest.raises(InputError, match=r"cow is empty"):
+    with pytest.raises(InputError, match=r"cow is empty.*declare the classes in a schema"):
         ImageSet.from_folder(folder)
+    declared = ImageSet.from_folder(folder, classes=("cat", "dog", "cow"))  # that it is, is private
+    assert declared.schema.classes == ("cat", "dog", "cow")
+    assert np.bincount(declared.labels, minlength=3).tolist() == [6, 6, 0]
     (folder / "cow" / "notes.txt").write_text("moo")
     with pytest.raises(InputError, match=r"notes\.txt is no PNG or JPEG file"):
         ImageSet.from_folder(folder)
+
+
+def test_an_image_beside_the_folders_is_not_left_out_in_silence(tmp_path):
+    folder = folder_of(tmp_path / "f", pixels())
+    (folder / "README.txt").write_text("about")
+    assert len(ImageSet.from_folder(folder)) == 12
+    write_image(folder / "stray.PNG", pixels(1)[0])
+    with pytest.raises(InputError, match=r"stray\.PNG lies beside the folders of the classes"):
+        ImageSet.from_folder(folder)
+
+
+def test_folders_without_an_image_are_no_image_set(tmp_path):
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(InputError, match="hold no image"):
+        ImageSet.from_folder(tmp_path, classes=("cat",))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_the_same_in_either_unicode_form(tmp_path, form):
+    name = unicodedata.normalize(form, "bär")
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "bär")
+    write_image(tmp_path / "f" / name / f"{name}.png", pixels(1)[0])
+    assert ImageSet.from_folder(tmp_path / "f").schema.classes == ("bär",)
+    assert ImageSet.from_folder(tmp_path / "f", classes=(other,)).schema.classes == (other,)
+    table = tmp_path / "l.csv"
+    table.write_text(f"file,label\n{other}/{other}.png,{other}\n", encoding="utf-8")
+    assert len(ImageSet.from_csv(tmp_path / "f", table, classes=(name,))) == 1
+    (tmp_path / "f" / other).mkdir()
+    with pytest.raises(InputError, match="two folders whose names differ in nothing"):
+        ImageSet.from_folder(tmp_path / "f")
+
+
+@pytest.mark.parametrize("again", ["a.png", "./a.png", "link.png"])
+def test_an_image_listed_twice_would_be_two_records(tmp_path, again):
+    write_image(tmp_path / "a.png", pixels(1)[0])
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    table = tmp_path / "l.csv"
+    table.write_text(f"file,label\na.png,cat\n{again},dog\n")
+    with pytest.raises(InputError, match=r"line 3: .* is listed before, on line 2"):
+        ImageSet.from_csv(tmp_path, table, classes=CLASSES)
 
 
 def test_hidden_files_are_no_images(tmp_path):

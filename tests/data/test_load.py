@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import sfumato.data
 from sfumato.data import (
@@ -156,3 +157,32 @@ def test_a_card_names_data_without_folders_hosts_and_passwords(data: str, shown:
     assert addresses.named(data) == shown
     assert handed_over({"public_data": data, "k": 1}) == {"public_data": shown, "k": 1}
     assert handed_over({"public_data": None}) == {"public_data": None}
+
+
+def pictures(folder, names):
+    """Two classes of grey pictures."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 5), np.uint8)).save(folder / name)
+
+
+def test_a_list_beside_class_folders_makes_no_table_of_them(tmp_path):
+    pictures(tmp_path, ["cat/1.png", "dog/1.png"])
+    (tmp_path / "patients.csv").write_text("id,age\n1,2\n")
+    assert load_data(tmp_path).schema.classes == ("cat", "dog")
+    pictures(tmp_path / "flat", ["1.png"])
+    (tmp_path / "flat" / "list.csv").write_text("id,age\n1,2\n")
+    with pytest.raises(InputError, match=r"list them in labels\.csv"):
+        load_data(tmp_path / "flat")
+
+
+def test_images_that_a_list_leaves_out_are_told_of(tmp_path, caplog):
+    pictures(tmp_path, ["1.png", "2.png", "3.png"])
+    (tmp_path / "labels.csv").write_text("file,label\n1.png,cat\n3.png,cat\n")
+    facts = ImageSchema(1, 4, 5, ("cat",))
+    assert len(load_data(tmp_path, schema=facts)) == 2
+    assert "lists 2 images; 1 beside them are left out" in caplog.text
+    (tmp_path / "2.png").unlink()
+    caplog.clear()
+    load_data(tmp_path, schema=facts)
+    assert not caplog.records

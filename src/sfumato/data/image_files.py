@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import os
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.data.pixels import image_files
+from sfumato.data.pixels import image_files, is_image
 from sfumato.errors import InputError
 
 _UNSIGNED_BYTE = 0x08
@@ -26,17 +28,37 @@ def class_folders(
 ) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
     """Files, labels and classes of a folder that holds one folder a class.
 
+    Where the classes are declared one may be without an image: that there is none is private. Names
+    are compared in one Unicode form, for file systems differ in it.
+
     Raises:
-        InputError: If a class is not declared, or its folder is missing or empty.
+        InputError: If a class is not declared, or its folder is missing; if an image lies beside
+            the folders; if a folder is empty, and only the folders say what the classes are.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "Check the path.")
     found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not found:
-        raise InputError(f"{folder} holds no folder", "Put the images into one folder a class.")
-    names = tuple(path.name for path in found) if classes is None else tuple(classes)
-    for path in found:
-        if path.name not in names:
+        raise InputError(
+            f"{folder} holds no folder",
+            "Put the images into one folder a class, or list them in labels.csv (file, label).",
+        )
+    stray = next((p for p in sorted(folder.iterdir()) if is_image(p)), None)
+    if stray is not None:
+        raise InputError(
+            f"{stray} lies beside the folders of the classes",
+            "Move it into the folder of its class, or out.",
+        )
+    inside = {composed(path.name): path for path in found}
+    if len(inside) < len(found):
+        raise InputError(
+            f"{folder} holds two folders whose names differ in nothing but their Unicode form",
+            "Put their images into one.",
+        )
+    names = tuple(inside) if classes is None else tuple(classes)
+    declared = {composed(name) for name in names}
+    for name, path in inside.items():
+        if name not in declared:
             raise InputError(
                 f"{path} is the folder of a class that was never declared",
                 f"Declared: {', '.join(names)}.",
@@ -44,13 +66,23 @@ def class_folders(
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        if not (folder / name).is_dir():
-            raise InputError(f"class {name!r} has no folder in {folder}", "Correct the classes.")
-        inside = image_files(folder / name)
-        if not inside:
-            raise InputError(f"{folder / name} is empty", "Add images, or remove the class.")
-        files += inside
-        labels += [label] * len(inside)
+        place = inside.get(composed(name))
+        if place is None:
+            raise InputError(
+                f"class {name!r} has no folder in {folder}",
+                "Make one, which may be empty, or correct the classes.",
+            )
+        images = image_files(place)
+        if not images and classes is None:
+            raise InputError(
+                f"{place} is empty",
+                "Move it out if it is no class; else declare the classes in a schema (--schema), "
+                "where one may be without an image.",
+            )
+        files += images
+        labels += [label] * len(images)
+    if not files:
+        raise InputError(f"the folders in {folder} hold no image", "Add images.")
     return files, np.array(labels, np.int64), names
 
 
@@ -60,7 +92,9 @@ def csv_rows(
     columns: Mapping[str, str | None],
     classes: Sequence[str],
 ) -> tuple[list[Path], NDArray[np.int64], NDArray[Any] | None]:
-    """Files, labels and identities that a CSV lists.
+    """Files, labels and identities that a CSV lists, each file once: an image is one record.
+
+    Names are compared in one Unicode form, for file systems and spreadsheets differ in it.
 
     Args:
         folder: What file names are relative to.
@@ -69,9 +103,10 @@ def csv_rows(
         classes: Declared names of the labels.
 
     Raises:
-        InputError: If a column, file or label is not there.
+        InputError: If a column, file or label is not there, or a file is listed twice.
     """
-    places = {name: label for label, name in enumerate(classes)}
+    places = {composed(name): label for label, name in enumerate(classes)}
+    lines: dict[str, int] = {}
     files: list[Path] = []
     labels: list[int] = []
     identities: list[str] = []
@@ -83,19 +118,28 @@ def csv_rows(
                 if header.count(wanted) != 1:
                     raise InputError(
                         f"{table} names the column {wanted!r} {header.count(wanted)} times",
-                        f"Columns: {', '.join(header)}.",
+                        f"Columns: {', '.join(header)}. Write it with commas, and with the columns "
+                        f"{', '.join(filter(None, columns.values()))}.",
                     )
             for row in reader:
                 where = f"{table}, line {reader.line_num}"
                 name, label = row[str(columns["image"])], row[str(columns["label"])]
-                if not name or not (folder / name).is_file():
+                file = _spelt(folder, name) if name else None
+                if file is None:
                     raise InputError(f"{where}: there is no file {name!r}", f"Look in {folder}.")
+                earlier = lines.setdefault(os.path.realpath(file), reader.line_num)
+                if earlier != reader.line_num:
+                    raise InputError(
+                        f"{where}: {name} is listed before, on line {earlier}",
+                        "Keep one line of it: an image is one record, which is what is protected.",
+                    )
+                label = composed(label) if label else label
                 if label not in places:
                     raise InputError(
                         f"{where}: label {label!r} was never declared",
                         f"Declared: {', '.join(classes)}.",
                     )
-                files.append(folder / name)
+                files.append(file)
                 labels.append(places[label])
                 if columns.get("identity"):
                     identities.append(row[str(columns["identity"])])
@@ -106,6 +150,21 @@ def csv_rows(
     if not files:
         raise InputError(f"{table} lists no image", "Add rows.")
     return files, np.array(labels, np.int64), np.array(identities) if identities else None
+
+
+def composed(name: str) -> str:
+    """A name in the form in which its accents are parts of their letters.
+
+    >>> len("u\N{COMBINING DIAERESIS}"), len(composed("u\N{COMBINING DIAERESIS}"))
+    (2, 1)
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def _spelt(folder: Path, name: str) -> Path | None:
+    """The file of that name, in whichever Unicode form the folder has it; None if there is none."""
+    forms = (name, composed(name), unicodedata.normalize("NFD", name))
+    return next((folder / form for form in forms if (folder / form).is_file()), None)
 
 
 def npz_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -104,7 +104,8 @@ class ImageSet:
             classes: Declared names; the folders' names in alphabetical order by default.
 
         Raises:
-            InputError: If a class is undeclared or empty, or the first image cannot be read.
+            InputError: If a class is undeclared or has no folder, an image lies beside the folders,
+                a folder is empty where no classes are declared, or the first image cannot be read.
         """
         files, labels, names = image_files.class_folders(Path(path), classes)
         return cls._from_files(files, labels, names, None)
@@ -131,7 +132,7 @@ class ImageSet:
             identity_col: Column of whom each image shows.
 
         Raises:
-            InputError: If a column, file or label is not there.
+            InputError: If a column, file or label is not there, or a file is listed twice.
         """
         files, labels, identity = image_files.csv_rows(
             Path(folder),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 from sfumato.data import addresses, schema_file
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.imageset import DATA as IMAGE_DATA
 from sfumato.data.imageset import ImageSet
+from sfumato.data.pixels import is_image
 from sfumato.data.schema import Schema
 from sfumato.data.table import DATA as TABLE_DATA
 from sfumato.data.table import SCHEMA, Table
@@ -15,6 +18,7 @@ from sfumato.errors import InputError
 
 _PREFIX = "dataset:"
 _LABELS = "labels.csv"
+_LOG = logging.getLogger("sfumato")
 
 Facts = Schema | ImageSchema
 
@@ -213,7 +217,22 @@ def _image_folder(path: Path, facts: Facts | None) -> ImageSet:
     with (path / _LABELS).open(encoding="utf-8-sig", errors="replace") as handle:
         columns = handle.readline().strip().split(",")
     identity = "identity" if "identity" in columns else None
-    return ImageSet.from_csv(path, path / _LABELS, classes=classes, identity_col=identity)
+    found = ImageSet.from_csv(path, path / _LABELS, classes=classes, identity_col=identity)
+    _tell_unlisted(path / _LABELS, found.files)
+    return found
+
+
+def _tell_unlisted(table: Path, listed: tuple[Path, ...]) -> None:
+    """Warns of images that a list leaves out, in the folders of those that it names."""
+    known = {os.path.realpath(file) for file in listed}
+    places = {file.parent for file in listed}
+    others = sum(
+        is_image(file) and os.path.realpath(file) not in known
+        for place in places
+        for file in place.iterdir()
+    )
+    if others:
+        _LOG.warning("%s lists %d images; %d beside them are left out", table, len(known), others)
 
 
 def _idx(path: Path, facts: Facts | None) -> ImageSet:
@@ -240,9 +259,14 @@ def _classes(facts: Facts | None) -> tuple[str, ...] | None:
 
 
 def _holds_tables(path: Path) -> bool:
-    return not (path / _LABELS).is_file() and any(
-        p.suffix.lower() in (".csv", ".parquet", ".pq") for p in path.iterdir() if p.is_file()
-    )
+    """Whether a folder is one of tables: a list may well lie beside images."""
+    if (path / _LABELS).is_file():
+        return False
+    inside = [p for p in path.iterdir() if not p.name.startswith(".")]
+    listed = any(p.suffix.lower() in (".csv", ".parquet", ".pq") for p in inside if p.is_file())
+    if not listed or any(map(is_image, inside)):
+        return False
+    return not any(is_image(file) for p in inside if p.is_dir() for file in p.iterdir())
 
 
 def beside(path: Path) -> Facts | None:

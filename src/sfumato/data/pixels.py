@@ -159,6 +159,12 @@ def as_bytes(images: Pixels) -> NDArray[np.uint8]:
     return rounded
 
 
+def is_image(path: Path) -> bool:
+    """Whether a path is that of an image file, by its name; hidden files are none."""
+    named = not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
+    return named and path.is_file()
+
+
 def image_files(folder: Path) -> Sequence[Path]:
     """The image files directly in a folder, in order of name.
 
@@ -169,7 +175,7 @@ def image_files(folder: Path) -> Sequence[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+        if not is_image(path):
             raise InputError(f"{path} is no PNG or JPEG file", "Move it out of the folder.")
         found.append(path)
     return found
