@@ -76,6 +76,9 @@ def test_disclosing_the_evaluation_is_a_choice_that_puts_it_in_the_release(
     made = sfumato.publish(people_file, epsilon=1.0, out=out, disclose_evaluation=True)
     disclosed = Evaluation.from_json((out / "evaluation.json").read_text("utf-8"))
     assert disclosed.findings == made.evaluation.findings
+    shown = (out / "report.html").read_text("utf-8")
+    assert "Evaluation disclosed." in shown
+    assert "Custodian’s edition" not in shown
     sfumato.Release.load(out)
 
 

@@ -81,6 +81,18 @@ def test_before_the_debit_it_is_bad_input_and_nothing_is_spent(error: Exception)
     assert not ledger.entries()
 
 
+def test_a_file_that_the_system_refuses_is_told_on_either_side_of_the_debit() -> None:
+    error = OSError(errno.EROFS, os.strerror(errno.EROFS), "/media/kept")
+    ledger = Ledger.in_memory()
+    with pytest.raises(InputError, match=r"Read-only.*: /media/kept.*Nothing was spent: check"):
+        failing(error, check=True)(table(), ledger=ledger)
+    assert not ledger.entries()
+    with pytest.raises(UnwrittenError, match=r"paid for \(ledger entry 1\)\. Check .*permissions"):
+        failing(error)(table(), ledger=ledger)
+    with pytest.raises(OSError, match="no such"):
+        failing(OSError(errno.ENOENT, "no such"))(table(), ledger=ledger)
+
+
 @pytest.mark.parametrize("error", [FULL, MemoryError(), InputError("the file is gone", "Look.")])
 def test_after_the_debit_it_is_said_that_it_stands(error: Exception) -> None:
     ledger = Ledger.in_memory()

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,6 +138,19 @@ def check_public(method: Any, data: DataLike) -> None:
         )
 
 
+def tell_several_images(data: Data) -> None:
+    """Warns where images are known to show a person several times: one image is protected."""
+    from sfumato.data import ImageSet
+
+    whose = data.whose() if isinstance(data, ImageSet) else None
+    most = 1 if whose is None else int(np.bincount(whose).max())
+    if most > 1:
+        logging.getLogger("sfumato").warning(
+            f"up to {most} images show the same person, and the guarantee is for one image: who is "
+            "in several is protected less; keep one of each person"
+        )
+
+
 def tell_same_rows(members: DataLike, non_members: DataLike) -> None:
     """Warns of members that are named as the non-members, too."""
     if is_same(members, non_members):
@@ -157,6 +172,42 @@ def tell_shared_records(members: Data, non_members: Data) -> None:
             "than in two parts of one source: what is told of these cannot be seen, and a leak "
             "looks smaller than it is; name rows that were left out"
         )
+
+
+def how_parted(
+    data: DataLike, holdout: float | str | Path | None, seed: int
+) -> dict[str, str | int | None]:
+    """The public choices that say which records are held out, by the names of their options."""
+    share, other = _holdout(data, holdout)
+    named = f"{share:g}" if other is None else _whole(str(other))
+    return {"holdout": named, "seed": seed if share else None}
+
+
+def check_outside(data: DataLike, *written: Path) -> None:
+    """Refuses to write among private images: what lies in their folder is taken for theirs.
+
+    A release there would be in the way of the next one, and a checkpoint in the way of its own run.
+
+    Args:
+        data: As named.
+        written: What is to be made.
+
+    Raises:
+        InputError: If a path lies in the data's folder.
+    """
+    if not isinstance(data, str | Path) or str(data).startswith("dataset:"):
+        return
+    from sfumato.data.load import holds_tables
+
+    folder = Path(data).expanduser().resolve()
+    if not folder.is_dir() or holds_tables(folder):
+        return
+    for path in written:
+        if path.expanduser().resolve().is_relative_to(folder):
+            raise InputError(
+                f"{path} lies in {data}, the folder of the private images",
+                "Choose a folder outside of it.",
+            )
 
 
 def is_same(one: DataLike, other: DataLike) -> bool:

@@ -14,9 +14,10 @@ from sfumato.api.inputs import (
     tell_shared_records,
     validate,
 )
-from sfumato.data import Schema
+from sfumato.data import ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
+from sfumato.publish.images.perturbed import order_tells_labels
 from sfumato.publish.method import Progress, silent
 from sfumato.publish.units import bounded
 from sfumato.release.release import Release
@@ -230,7 +231,8 @@ def fit(
 ) -> Data:
     """Private rows in the release's own terms.
 
-    Those that were copied, or drawn anew of each person, do not stand where the release's rows do.
+    Those that were copied, or drawn anew of each person, do not stand where the release's rows do;
+    nor do pictures whose labels are protected.
 
     Args:
         data: The rows.
@@ -274,6 +276,8 @@ def fit(
     fitting: Any = bounded(loaded, loaded.schema)
     copied = getattr(loaded, "spool", None) is not None
     if copied or (fitting is not loaded and len(fitting) < len(loaded)):
+        fitting = fitting.unaligned()
+    if isinstance(fitting, ImageSet) and order_tells_labels(release.card.plan):
         fitting = fitting.unaligned()
     made: Data = fitting
     return made

@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any
 from sfumato.api.choosing import choose
 from sfumato.api.configuring import configure
 from sfumato.api.evaluations import check_evaluation, evaluation_path, save_evaluation
-from sfumato.api.inputs import Inputs, account_of, check_public, resolve
+from sfumato.api.inputs import (
+    Inputs,
+    account_of,
+    check_outside,
+    check_public,
+    how_parted,
+    resolve,
+    tell_several_images,
+)
+from sfumato.data import ImageSet
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, UnwrittenError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints, shortage
+from sfumato.publish.images.perturbed import order_tells_labels
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import is_paid, kept_rows, selected, selection
+from sfumato.publish.workspace import is_paid, kept_rows, parted, selected, selection
 from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
@@ -95,6 +105,7 @@ def plan(
         spool=spool,
         kept=None if workspace is None else kept_rows(workspace),
     )
+    tell_several_images(inputs.members)
     kind = inputs.members.kind
     usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
     chosen = why if method == "auto" else ""
@@ -197,6 +208,7 @@ def publish(
 
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
+    check_outside(data, *(Path(path) for path in (out, checkpoint) if path is not None))
     folder = None if out is None else check_new(out)
     evaluation_folder = None
     if folder is not None:
@@ -224,13 +236,17 @@ def publish(
         spool=spool,
     )
     inputs = ready.inputs
+    if isinstance(inputs.members, ImageSet) and order_tells_labels(ready.calibrated.plan):
+        inputs = replace(inputs, members=inputs.members.shuffled())
     if evaluate is None:
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
-    if checkpoint is not None and ready.calibrated.per_unit:
+    if checkpoint is not None and getattr(ready.calibrated.run, "resumable", False):
         with shortage.unpaid():
-            selection(Path(checkpoint).expanduser(), ready.key)
+            parted(Path(checkpoint).expanduser(), how_parted(data, holdout, seed))
+            if ready.calibrated.per_unit:
+                selection(Path(checkpoint).expanduser(), ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,
@@ -264,7 +280,8 @@ def publish(
             from sfumato.report import page
 
             with _whole(release):
-                release.disclose(evaluation.to_json(), page(release, evaluation))
+                shown = page(release, evaluation, disclosed=True)
+                release.disclose(evaluation.to_json(), shown)
         release = replace(release, evaluation=evaluation)
     return release
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.api.inputs import account_of, resolve
+from sfumato.api.inputs import account_of, check_outside, resolve
 from sfumato.api.publishing import one_process, written
 from sfumato.api.variants import Variant
 from sfumato.attack.feedback import Generator
@@ -107,6 +107,8 @@ def select(
     Guarantee: what ``release.card.proven`` says, for the whole selection.
     """
     one_process()
+    if out is not None:
+        check_outside(data, Path(out))
     folder = None if out is None else check_new(out)
     listed = [candidates] if isinstance(candidates, str) else candidates
     methods = tuple(

@@ -149,11 +149,13 @@ def paired(release: Release, evidence: Evidence, name: str) -> tuple[Any, Any]:
     """
     members: Any = evidence.members
     released: Any = release.data
-    same = features.size(released) == features.size(members)
+    in_order = getattr(members, "ordered", True)
+    same = in_order and features.size(released) == features.size(members)
     if release.card.plan.get("aligned") is not True or not same:
         raise InputError(
             f"{name} needs to know which released picture was made of which member's",
-            "Its card must say aligned, with as many pictures as there are members.",
+            "Its card must say aligned, with as many pictures as there are members; where labels "
+            "are protected, only the evaluation of `publish` knows their order.",
         )
     return released, members
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,6 +52,7 @@ class ImageSet:
         self.schema = schema
         self.labels = image_labels.hard(labels, schema)
         self.identity = identity
+        self._ordered = True
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
         self.soft_labels = None if soft_labels is None else image_labels.soft(soft_labels, schema)
@@ -200,6 +202,11 @@ class ImageSet:
         source = FilePixels(tuple(files), (channels, height, width))
         return cls(source, labels, ImageSchema(channels, height, width, tuple(classes)), identity)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether an image stands where its own version stands in a release of the set."""
+        return self._ordered
+
     # -- images --------------------------------------------------------------------------------
 
     @property
@@ -319,7 +326,20 @@ class ImageSet:
             None if array is None else array[rows] for array in (self.identity, self.soft_labels)
         )
         schema = self.schema.with_records(None)
-        return ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows], soft)
+        made = ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows], soft)
+        made._ordered = self._ordered
+        return made
+
+    def shuffled(self) -> ImageSet:
+        """The same images in an order that nobody knows, drawn from the system's entropy."""
+        keys = np.frombuffer(os.urandom(16 * len(self)), np.uint64).reshape(2, -1)
+        return self.select(np.lexsort(keys))
+
+    def unaligned(self) -> ImageSet:
+        """The same images, whose places are not those of their versions in any release."""
+        made = self.with_schema(self.schema)
+        made._ordered = False
+        return made
 
     def with_schema(self, schema: ImageSchema) -> ImageSet:
         """The same images under facts with another provenance or number of records.
@@ -329,9 +349,11 @@ class ImageSet:
         """
         if not self.schema.looks_like(schema):
             self.validate(schema)
-        return ImageSet(
+        made = ImageSet(
             self._source, self.labels, schema, self.identity, self._rows, self.soft_labels
         )
+        made._ordered = self._ordered
+        return made
 
     # -- out -----------------------------------------------------------------------------------
 

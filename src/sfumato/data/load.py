@@ -138,7 +138,7 @@ def _open(
         for kind, name in (("table", TABLE_DATA), ("images", IMAGE_DATA)):
             if facts is None and (path / name).is_file() and (path / SCHEMA).is_file():
                 return load_released(path, kind)
-        if not _holds_tables(path):
+        if not holds_tables(path):
             _no_unit(unit)
             return _labelled(_image_folder(path, facts), facts)
     elif path.suffix == ".npz":
@@ -258,7 +258,7 @@ def _classes(facts: Facts | None) -> tuple[str, ...] | None:
     return None if facts is None else facts.classes
 
 
-def _holds_tables(path: Path) -> bool:
+def holds_tables(path: Path) -> bool:
     """Whether a folder is one of tables: a list may well lie beside images."""
     if (path / _LABELS).is_file():
         return False

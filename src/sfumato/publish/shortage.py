@@ -1,5 +1,7 @@
 """A disk or a memory that turns out too small while a run is under way, told in one line.
 
+So is a file that the system refuses: a read-only disk, a folder of somebody else's.
+
 What is told depends on whether the run was paid for. Before the debit it is bad input, and nothing
 is spent. After it the debit stands: the error says so, and whether a checkpoint saves it.
 """
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from sfumato.errors import InputError, UnwrittenError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO, errno.ENAMETOOLONG)
 _FULL_WORDS = ("no space left on device", "disk quota exceeded", "max_temp_directory_size")
 _MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "outofmemory")
 _ROOMLESS = ("safetensors", "duckdb")
@@ -39,22 +42,32 @@ def told(error: BaseException) -> str | None:
     return None
 
 
+def refused(error: BaseException) -> str | None:
+    """Which file the system does not let one have, in words; None if it is about something else."""
+    if not (isinstance(error, OSError) and error.errno in _REFUSED):
+        return None
+    where = f": {error.filename}" if error.filename else ""
+    return f"a file could not be read or written ({os.strerror(error.errno)}{where})"
+
+
 @contextmanager
 def unpaid() -> Iterator[None]:
-    """Turns a shortage before the debit into bad input.
+    """Turns a shortage before the debit, or a file that is refused, into bad input.
 
     Raises:
-        InputError: Saying what ran short.
+        InputError: Saying what ran short or was refused.
     """
     try:
         yield
     except Exception as error:
-        lack = told(error)
-        if lack is None:
+        lack, barred = told(error), refused(error)
+        if lack is not None:
+            remedy = "make room, or publish where there is more of it."
+        elif barred is not None:
+            remedy = "check the path and its permissions, or choose another folder."
+        else:
             raise
-        raise InputError(
-            lack, "Nothing was spent: make room, or publish where there is more of it."
-        ) from None
+        raise InputError(lack or barred or "", f"Nothing was spent: {remedy}") from None
 
 
 @contextmanager
@@ -82,7 +95,8 @@ def paid(sequence: int, *, kept: bool, now: bool = True) -> Iterator[None]:
             raise
         raise UnwrittenError(f"{error.problem}, {standing}", f"{error.remedy} {again}") from None
     except Exception as error:
-        lack = told(error)
-        if lack is None:
+        lack, barred = told(error), refused(error)
+        if lack is None and barred is None:
             raise
-        raise UnwrittenError(f"{lack}, {standing}", f"Make room. {again}") from None
+        remedy = "Check the path and its permissions." if lack is None else "Make room."
+        raise UnwrittenError(f"{lack or barred}, {standing}", f"{remedy} {again}") from None

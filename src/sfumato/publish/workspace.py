@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _PAID = "paid.json"
 _SELECTION = "selection"
+_PARTED = "parted"
 _ROWS = "rows.parquet"
 
 
@@ -135,6 +136,34 @@ def selection(workspace: Path, key: bytes | None = None) -> bytes:
     return bytes.fromhex(once(workspace, _SELECTION, drawn.hex))
 
 
+def parted(workspace: Path, how: Mapping[str, Any]) -> None:
+    """Keeps how the records of this workspace's run were parted from those held out.
+
+    By public choices alone: nothing of a record is kept. A run that went on with other records
+    would have those in its hold-out that it was trained on before.
+
+    Args:
+        workspace: The folder; made if it is missing.
+        how: JSON values.
+
+    Raises:
+        InputError: If the run was begun with others, the folder holds something else, or it would
+            lie in a release.
+    """
+    kept = _kept(workspace)
+    if kept is None:
+        _begin(workspace)
+        (workspace / f"{_PARTED}.json").unlink(missing_ok=True)  # of a run that never began
+    begun = once(workspace, _PARTED, lambda: dict(how))
+    differs = [name for name in how if begun.get(name) != how[name]]
+    if differs:
+        was, name = begun.get(differs[0]), differs[0]
+        raise InputError(
+            f"the run in {workspace} was begun with {name} {was!r}, and {how[name]!r} is given",
+            "Its records would be others: give what it was begun with, or another folder.",
+        )
+
+
 def selected(workspace: Path) -> bytes | None:
     """The key that :func:`selection` keeps there; None if it keeps none."""
     file = workspace / f"{_SELECTION}.json"
@@ -166,8 +195,8 @@ def _check_rows(workspace: Path, rows: Spool | None) -> None:
 def _begin(workspace: Path) -> None:
     """Makes the folder, for its owner only; what is there must be of a run that never began."""
     check_private(workspace)
-    names = (_PAID, f"{_SELECTION}.json")
-    own = {_part(workspace / name).name for name in names} | {f"{_SELECTION}.json"}
+    early = {f"{_SELECTION}.json", f"{_PARTED}.json"}
+    own = {_part(workspace / name).name for name in (_PAID, *early)} | early
     if workspace.exists() and any(file.name not in own for file in workspace.iterdir()):
         raise InputError(
             f"{workspace} is not empty and holds no run", "Give an empty or a new folder."

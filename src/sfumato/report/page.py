@@ -86,11 +86,17 @@ def page(
         "page.html",
         public=public_view(release, figures),
         inside=inside,
-        edition="Public edition" if inside is None else "Custodian’s edition",
+        edition=_edition(inside is not None, disclosed),
     )
     if inside is None and _INSIDE in html:
         raise SfumatoError("the public edition holds a section computed on private rows")
     return html
+
+
+def _edition(full: bool, disclosed: bool) -> str:
+    if not full:
+        return "Public edition"
+    return "Full edition, disclosed" if disclosed else "Custodian’s edition"
 
 
 def render(template: str, **context: Any) -> str:

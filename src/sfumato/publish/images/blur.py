@@ -18,7 +18,13 @@ import numpy as np
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Empirical
 from sfumato.publish import checks
-from sfumato.publish.images.perturbed import LABELS_ARE_PUBLIC, Images, Run, images_only
+from sfumato.publish.images.perturbed import (
+    LABELS_ARE_PUBLIC,
+    Images,
+    Run,
+    images_only,
+    public_labels,
+)
 from sfumato.publish.method import Calibrated
 from sfumato.registry import method
 
@@ -95,6 +101,7 @@ class Blur:
             guarantee=Empirical(),
             plan={"aligned": True, "radius": self.radius},
             run=Run(facts, Blurred(self.radius)),
+            public=public_labels(None),
             caveats=(
                 "Nothing is proven of blurred images, and the epsilon that was asked for means "
                 "nothing here. A known blur can be undone in part.",

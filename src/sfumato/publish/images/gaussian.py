@@ -20,10 +20,12 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Local
 from sfumato.publish import checks
 from sfumato.publish.images.perturbed import (
+    LABEL_NOISE,
     LABELS_ARE_PUBLIC,
     Images,
     Run,
     images_only,
+    public_labels,
     response,
     shares,
     unit,
@@ -156,7 +158,7 @@ class GaussianNoise:
             "whole_image_epsilon": whole,
         }
         if label is not None:
-            plan["label_noise_probability"] = label.noise_probability
+            plan[LABEL_NOISE] = label.noise_probability
         said: tuple[str, ...] = ()
         if self.pixels is not None:
             said = (
@@ -170,5 +172,6 @@ class GaussianNoise:
             guarantee=Local(event, budget.delta, unit(self.pixels, label is not None)),
             plan=plan,
             run=Run(facts, NoisyPixels(clip_norm, noise), label),
+            public=public_labels(label),
             caveats=(*said, *(() if label is not None else (LABELS_ARE_PUBLIC,))),
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish.method import Progress
 from sfumato.release.release import Artefact
@@ -22,10 +24,21 @@ Images = NDArray[np.float32]
 _CHUNK = 2048
 """Images at a time, whatever batches the data come in: what is drawn together is public."""
 
+LABEL_NOISE = "label_noise_probability"
+"""In the plan of a run that protects labels: how often one is drawn anew."""
 LABELS_ARE_PUBLIC = (
     "Labels are published as they are: that they say nothing about anybody is the custodian's "
     "declaration. Give label_share to protect them."
 )
+
+
+def public_labels(label: RandomizedResponse | None) -> tuple[Fact, ...]:
+    """What a card lists as declared public of labels that are reported by this.
+
+    Args:
+        label: What protects them; None publishes them.
+    """
+    return () if label is not None else (Fact("label of every image", "as it is"),)
 
 
 class Transform(Protocol):
@@ -65,6 +78,14 @@ class Run:
         if self.label is not None:
             labels = self.label.randomise(labels, source)
         return Artefact(ImageSet.from_arrays(made, labels, self.facts.classes))
+
+
+def order_tells_labels(plan: Mapping[str, Any]) -> bool:
+    """Whether the order of released images would give away what was paid for to hide.
+
+    Images that lie in one folder a class are read class by class: where one stands is its label.
+    """
+    return LABEL_NOISE in plan
 
 
 def images_only(facts: object, name: str) -> None:

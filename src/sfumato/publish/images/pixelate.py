@@ -26,10 +26,12 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Local
 from sfumato.publish import checks
 from sfumato.publish.images.perturbed import (
+    LABEL_NOISE,
     LABELS_ARE_PUBLIC,
     Images,
     Run,
     images_only,
+    public_labels,
     response,
     shares,
     unit,
@@ -172,7 +174,7 @@ class Pixelate:
             "whole_image_epsilon": whole,
         }
         if label is not None:
-            plan["label_noise_probability"] = label.noise_probability
+            plan[LABEL_NOISE] = label.noise_probability
         return Calibrated(
             method=self,
             budget=budget,
@@ -180,6 +182,7 @@ class Pixelate:
             guarantee=Local(event, 0.0, unit(self.pixels, label is not None)),
             plan=plan,
             run=Run(facts, Cells(self.block, noise), label),
+            public=public_labels(label),
             caveats=(
                 f"Epsilon is for a change of at most {self.pixels} of {height * width} pixels. For "
                 f"two whole images it is {whole:,.6g} (group privacy): who is shown is not hidden.",

@@ -1,0 +1,169 @@
+"""Pictures through the API: where a release may be written, and what a checkpoint goes on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sfumato
+from sfumato.data import ImageSet
+from sfumato.errors import InputError
+from sfumato.learn.checkpoint import StepCounter
+from sfumato.privacy.ledger import Ledger
+
+CVAE: dict[str, Any] = {
+    "method": "generators.cvae",
+    "settings": {"epochs": 1, "expected_batch_size": 10, "latent": 2, "hidden": 4, "width": 2},
+    "epsilon": 5.0,
+    "delta": 1e-3,
+    "evaluate": False,
+}
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Sixty small pictures in two classes."""
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        folder = tmp_path / "scans" / ("ill", "well")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "scans"
+
+
+@pytest.mark.parametrize("where", ["release", "ill/release", "../scans/deep/release"])
+def test_nothing_is_written_among_the_private_pictures(scans: Path, where: str) -> None:
+    ledger = Ledger.in_memory()
+    before = sorted(scans.rglob("*"))
+    with pytest.raises(InputError, match=r"lies in .*scans, the folder of the private images"):
+        sfumato.publish(scans, out=scans / where, ledger=ledger, **CVAE)
+    with pytest.raises(InputError, match=r"lies in .*scans, the folder of the private images"):
+        sfumato.publish(scans, checkpoint=scans / where, ledger=ledger, **CVAE)
+    with pytest.raises(InputError, match=r"lies in .*scans, the folder of the private images"):
+        sfumato.select(
+            scans, "generators.merf", epsilon=5.0, limit=0.5, out=scans / where, ledger=ledger
+        )
+    assert not ledger.entries()
+    assert sorted(scans.rglob("*")) == before
+
+
+@pytest.mark.parametrize("method", ["images.pixelate", "images.gaussian"])
+def test_the_order_of_pictures_does_not_tell_the_labels_that_are_paid_for(
+    method: str, scans: Path
+) -> None:
+    """One folder a class is read class by class: there a picture's place is its label.
+
+    False alarm: that 60 shuffled pictures stand as they were has a chance of 1 in 60!; that their
+    labels do, of 1 in 10^17.
+    """
+    settings = {"label_share": 0.1, "pixels": 1}
+    release = sfumato.publish(
+        scans,
+        epsilon=100.0,  # so much that nothing but the order hides a thing
+        method=method,
+        settings={**settings, "block": 1} if method == "images.pixelate" else settings,
+        delta=1e-3 if method == "images.gaussian" else None,
+        holdout=0.4,
+        ledger=Ledger.in_memory(),
+        evaluate=True,
+        attacks=["linkage.nearest"],
+    )
+    labels = release.data.labels
+    assert set(labels) == {0, 1}
+    assert not (np.diff(labels) >= 0).all()
+    # The evaluation knows which picture is whose, and later ones do not.
+    (finding,) = release.evaluation.findings
+    assert finding.metric == "rank-1 linkage rate"
+    assert finding.value == 1.0
+    members, others = ImageSet.from_folder(scans).split(0.4, 0)
+    of: dict[str, Any] = {"members": members, "non_members": others}
+    (later,) = sfumato.attack(release, attacks=["linkage.nearest"], **of)
+    assert "rank-1" not in later.metric
+    with pytest.raises(InputError, match="only the evaluation of `publish` knows their order"):
+        sfumato.attack(release, attacks=["reidentification.siamese"], **of)
+
+
+def test_where_labels_are_public_pictures_keep_their_order(scans: Path) -> None:
+    release = sfumato.publish(
+        scans, epsilon=1.0, method="images.pixelate", holdout=0, ledger=Ledger.in_memory()
+    )
+    assert np.array_equal(release.data.labels, np.repeat([0, 1], 30))
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, *given: Any, **options: Any) -> None:
+    """Publishes until the training begins."""
+
+    def stop(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StepCounter, "begun", stop)
+        with pytest.raises(KeyboardInterrupt):
+            sfumato.publish(*given, **options)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seed": 1}, "was begun with seed 0, and 1 is given"),
+        ({"holdout": 0.25}, "was begun with holdout '0.2', and '0.25' is given"),
+    ],
+)
+def test_an_interrupted_run_goes_on_with_the_pictures_that_it_was_begun_with(
+    changed: dict[str, Any], told: str, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else pictures that it was trained on are held out, and judged as if it had not seen them."""
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {**CVAE, "ledger": ledger, "checkpoint": tmp_path / "kept"}
+    interrupted(monkeypatch, scans, **options)
+    assert len(ledger.entries()) == 1
+    with pytest.raises(InputError, match=told):
+        sfumato.publish(scans, **options, **changed)
+    assert len(ledger.entries()) == 1
+    release = sfumato.publish(scans, out=tmp_path / "out", holdout="0.20", **options)
+    assert len(ledger.entries()) == 1
+    assert release.card.ledger["entry"] == ledger.entries()[0].hash
+    assert not (tmp_path / "kept").exists()
+
+
+def test_where_nothing_is_held_out_by_the_seed_it_may_change(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {**CVAE, "checkpoint": tmp_path / "kept", "holdout": 0}
+    options["ledger"] = Ledger.in_memory()
+    interrupted(monkeypatch, scans, **options)
+    sfumato.publish(scans, out=tmp_path / "out", seed=3, **options)
+    assert len(options["ledger"].entries()) == 1
+
+
+def test_a_run_that_was_never_paid_for_leaves_the_choice_open(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {**CVAE, "ledger": ledger, "checkpoint": tmp_path / "kept"}
+    with monkeypatch.context() as patched:
+        patched.setattr("sfumato.publish.workspace.paid", refuse)
+        with pytest.raises(KeyboardInterrupt):
+            sfumato.publish(scans, **options)
+    sfumato.publish(scans, out=tmp_path / "out", seed=3, **options)
+    assert len(ledger.entries()) == 1
+
+
+def test_a_person_in_several_pictures_is_told_of(
+    scans: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = ImageSet.from_folder(scans)
+    settings: dict[str, Any] = {"epsilon": 1.0, "method": "images.pixelate", "holdout": 0}
+    for whose, told in ((np.arange(60), False), (np.arange(60) // 3, True)):
+        private = ImageSet.from_arrays(known.images, known.labels, ("a", "b"), identity=whose)
+        caplog.clear()
+        sfumato.publish(private, ledger=Ledger.in_memory(), **settings)
+        assert ("up to 3 images show the same person" in caplog.text) == told
