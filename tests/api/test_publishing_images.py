@@ -167,3 +167,20 @@ def test_a_person_in_several_pictures_is_told_of(
         caplog.clear()
         sfumato.publish(private, ledger=Ledger.in_memory(), **settings)
         assert ("up to 3 images show the same person" in caplog.text) == told
+
+
+def test_an_interrupted_evaluation_says_that_the_release_is_whole(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else whoever stops it publishes, and pays, anew."""
+
+    def stop(*given: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfumato.measure.evaluation.evaluate", stop)
+    ledger = Ledger.in_memory()
+    settings: dict[str, Any] = {"epsilon": 1.0, "method": "images.pixelate", "holdout": 0.4}
+    with pytest.raises(KeyboardInterrupt):
+        sfumato.publish(scans, out=tmp_path / "out", ledger=ledger, **settings)
+    assert f"the release in {tmp_path / 'out'} is whole, and paid for" in caplog.text
+    assert sfumato.Release.load(tmp_path / "out").card.ledger["entry"] == ledger.head

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,25 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(
     assert ran.code == 130
     assert "what the ledger recorded stays recorded" in ran.err
     assert ("goes on from its checkpoint" in ran.err) is checkpoint
+
+
+def test_a_request_to_end_is_an_interruption_that_leaves_nothing_half_written(
+    sfumato: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("sfumato.release.release.stamp", ended)
+    ran = sfumato(
+        *("train", people, "--epsilon", 1, "--out", tmp_path / "m"),
+        *("--ledger", tmp_path / "l.db", "--no-evaluate", *QUICK),
+    )
+    assert ran.code == 130
+    assert "what the ledger recorded stays recorded" in ran.err
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith(("m", ".m"))]
+    assert debits(tmp_path / "l.db") == 1
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_steps_lost_to_an_interruption_are_told_in_a_line(

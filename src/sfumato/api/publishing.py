@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -337,21 +338,26 @@ def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
 
 @contextmanager
 def _whole(release: Release) -> Iterator[None]:
-    """Tells of a shortage after a release was written that the release itself is whole.
+    """Tells, whatever goes wrong after a release was written, that the release itself is whole.
 
     Raises:
         UnwrittenError: If there is no room for its evaluation.
     """
+    whole = f"the release in {release.path} is whole, and paid for"
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         lack = error.problem if isinstance(error, InputError) else shortage.told(error)
-        if release.path is None or lack is None:
-            raise
-        raise UnwrittenError(
-            f"{lack}; the release in {release.path} is whole, and paid for",
-            "Make room, then attack and measure it: `sfumato attack`, `sfumato measure`.",
-        ) from None
+        if release.path is not None and lack is not None:
+            raise UnwrittenError(
+                f"{lack}; {whole}",
+                "Make room, then attack and measure it: `sfumato attack`, `sfumato measure`.",
+            ) from None
+        if release.path is not None:
+            logging.getLogger("sfumato").warning(
+                "%s; attack and measure it by `sfumato attack` and `sfumato measure`", whole
+            )
+        raise
 
 
 def _check_beside(folder: Path, checkpoint: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -80,10 +83,35 @@ app.add_typer(data.app, name="data")
 doctor.add_to(app)
 
 
-def run() -> None:
-    """Runs the command line; every error a user can cause is one line and an exit code."""
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """Makes an interruption of a request to end, so that what is half written is tidied up."""
+    started = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != started:  # a worker that was forked
+            os._exit(128 + number)
+        raise KeyboardInterrupt
+
     try:
-        app()
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run() -> None:
+    """Runs the command line; every error a user can cause is one line and an exit code.
+
+    A request to end (SIGTERM, of a queue, a container, a service) is an interruption like Ctrl-C.
+    """
+    try:
+        with _ended_like_interrupted():
+            app()
     except SfumatoError as error:
         if "--json" in sys.argv:
             print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
