@@ -184,3 +184,29 @@ def test_an_interrupted_evaluation_says_that_the_release_is_whole(
         sfumato.publish(scans, out=tmp_path / "out", ledger=ledger, **settings)
     assert f"the release in {tmp_path / 'out'} is whole, and paid for" in caplog.text
     assert sfumato.Release.load(tmp_path / "out").card.ledger["entry"] == ledger.head
+
+
+def test_a_folder_that_comes_to_exist_meanwhile_costs_no_release(
+    scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two runs into one folder, say: what the second has paid for is written beside the first."""
+    out, ledger = tmp_path / "out", Ledger.in_memory()
+
+    def another(*given: Any) -> None:
+        (out / "theirs").mkdir(parents=True, exist_ok=True)
+
+    release = sfumato.publish(
+        scans,
+        epsilon=1.0,
+        method="images.pixelate",
+        holdout=0.4,
+        attacks=["linkage.nearest"],
+        out=out,
+        ledger=ledger,
+        progress=another,
+    )
+    assert [file.name for file in out.iterdir()] == ["theirs"]
+    assert release.path == tmp_path / f"out-{release.card.release_id[:12]}"
+    assert f"the release is written to {release.path}" in caplog.text
+    assert sfumato.Release.load(release.path).card.ledger["entry"] == ledger.head
+    assert (tmp_path / f"{release.path.name}.evaluation" / "report.html").is_file()

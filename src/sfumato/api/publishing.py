@@ -258,6 +258,8 @@ def publish(
     if folder is not None:
         # The release is safe on disk before it is evaluated: that can take minutes.
         release = written(release, folder, kept=checkpoint is not None)
+        assert release.path is not None
+        evaluation_folder = evaluation_path(release.path)
         if checkpoint is not None:
             shutil.rmtree(Path(checkpoint).expanduser())
     if evaluate and inputs.held_out is not None:
@@ -310,11 +312,11 @@ def train(data: DataLike, *, epsilon: float, method: str = "auto", **options: An
 
 
 def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
-    """The release in its folder.
+    """The release in its folder, or, if that has come to exist since it was asked for, beside it.
 
     Args:
         release: Paid for.
-        folder: Not there yet.
+        folder: Was not there before.
         kept: Whether a checkpoint holds what was drawn.
 
     Raises:
@@ -322,6 +324,12 @@ def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
     """
     from sfumato.report import page
 
+    if os.path.lexists(folder):
+        other = folder.with_name(f"{folder.name[:100]}-{release.card.release_id[:12]}")
+        logging.getLogger("sfumato").warning(
+            "%s has come to exist meanwhile: the release is written to %s", folder, other
+        )
+        folder = other
     try:
         return release.save(folder, report=page)
     except InputError as error:
