@@ -68,6 +68,8 @@ def test_pictures_come_back_as_they_were(
     pixels = rng.integers(0, 256, (12, channels, 5, 4)).astype(np.uint8)
     shares = rng.dirichlet([1, 1], 12) if soft else None
     images = ImageSet.from_arrays(pixels, np.arange(12) % 2, ("cat", "dog"), soft_labels=shares)
+    with pytest.raises(InputError, match="Images become a folder"):
+        sfumato.export(stand_in(images, example), tmp_path / "pictures.csv")
     folder = sfumato.export(stand_in(images, example), tmp_path / "pictures")
     read = ImageSet.from_csv(folder, folder / "labels.csv", classes=("cat", "dog"))
     assert np.array_equal((read.images * 255).round().astype(np.uint8), pixels)

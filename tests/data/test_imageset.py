@@ -508,3 +508,38 @@ def test_images_without_soft_labels_are_saved_without(tmp_path):
 def test_soft_labels_that_are_no_shares_are_refused(wrong):
     with pytest.raises(InputError, match="soft label"):
         ImageSet.from_arrays(pixels(), np.arange(12) % 2, CLASSES, soft_labels=wrong)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_a_picture_is_turned_as_its_camera_was_held(tmp_path, mode):
+    upright = np.zeros((4, 6), np.uint8)
+    upright[0] = 255  # white at the top
+    turned = Image.fromarray(np.rot90(upright)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(tmp_path / "a.png", exif=exif)
+    found = decode(tmp_path / "a.png")
+    assert found.shape[1:] == (4, 6)
+    assert np.array_equal(found[0], upright)
+
+
+def test_an_animation_is_no_picture(tmp_path):
+    frames = [Image.fromarray(np.full((4, 5), grey, np.uint8)) for grey in (0, 90, 200)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"a\.png holds 3 pictures"):
+        decode(tmp_path / "a.png")
+
+
+def test_names_of_classes_are_texts_bytes_or_numbers_in_one_row(tmp_path):
+    def of(classes, labels=(0, 1)):
+        np.savez(tmp_path / "a.npz", images=pixels(2), labels=np.array(labels), classes=classes)
+        return ImageSet.from_npz(tmp_path / "a.npz").schema.classes
+
+    assert of(np.array([b"cat", "h\u00fchner".encode()])) == ("cat", "h\u00fchner")
+    assert of(np.array([3, 5])) == ("3", "5")
+    with pytest.raises(InputError, match=r"classes hold <U3 of shape \(1, 2\)"):
+        of(np.array([["cat", "dog"]]))
+    with pytest.raises(InputError, match="classes are not UTF-8"):
+        of(np.array([b"\xff", b"a"]))
+    with pytest.raises(InputError, match=r"Python objects.*astype\(str\)"):
+        of(np.array(["cat", "dog"]), np.array(["cat", "dog"], object))

@@ -39,6 +39,10 @@ def export(release: Release | str | Path, to: str | Path) -> Path:
     data: Any = known.data
     if known.artefact.kind == "table" and final.suffix not in (".csv", ".parquet"):
         raise InputError(f"{final} ends in {final.suffix!r}", "Give a name with .csv or .parquet.")
+    if known.artefact.kind == "images" and final.suffix in (".csv", ".parquet"):
+        raise InputError(
+            f"{final} ends in {final.suffix!r}", "Images become a folder: give a name without."
+        )
     with tempfile.TemporaryDirectory(prefix=f".{final.name[:64]}.", dir=final.parent) as scratch:
         inside = Path(scratch) / final.name
         try:

@@ -182,6 +182,11 @@ def npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
             arrays: dict[str, NDArray[Any]] = {str(name): archive[name] for name in names}
             held = ", ".join(archive.files)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise InputError(
+                f"{path} is no readable npz (it holds Python objects, which are not opened)",
+                "Save numbers and texts: labels.astype(str).",
+            ) from None
         reason = " ".join(str(error).split())[:100].replace(str(path), "it")
         raise InputError(
             f"{path} is no readable npz ({reason})", "Save it with numpy.savez."

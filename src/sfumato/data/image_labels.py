@@ -16,6 +16,25 @@ SoftLabels = NDArray[np.float32]
 _SUM = 1e-2  # how far the shares of a soft label may be from 1: float16 rounds them
 
 
+def names(classes: NDArray[Any], where: str) -> tuple[str, ...]:
+    """Names of classes from an array of texts, bytes or whole numbers.
+
+    Raises:
+        InputError: If it is none, or has another shape than (K,).
+    """
+    if classes.ndim != 1 or classes.dtype.kind not in "USiu":
+        raise InputError(
+            f"{where}: classes hold {classes.dtype} of shape {classes.shape}",
+            "Give the name of every label in one row.",
+        )
+    if classes.dtype.kind == "S":
+        try:
+            return tuple(name.decode() for name in classes)
+        except UnicodeDecodeError:
+            raise InputError(f"{where}: classes are not UTF-8", "Give them as texts.") from None
+    return tuple(str(name) for name in classes)
+
+
 def hard(labels: NDArray[Any], schema: ImageSchema) -> Labels:
     """(n,) class numbers of (n,) or (n, 1) numbers or names.
 

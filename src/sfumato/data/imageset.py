@@ -160,7 +160,7 @@ class ImageSet:
                 "Add an array 'classes' with the name of every label, or declare them in a schema "
                 "(sfumato_schema: 1, channels, height, width, classes).",
             )
-        names = tuple(str(name) for name in inside) if inside is not None else ()
+        names = image_labels.names(inside, str(path)) if inside is not None else ()
         if classes is not None and inside is not None and names != tuple(classes):
             raise InputError(f"{path} has other classes than the schema", f"They are {names}.")
         return cls.from_arrays(

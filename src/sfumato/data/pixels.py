@@ -15,6 +15,7 @@ from sfumato.errors import InputError
 
 Pixels = NDArray[Any]  # (n, c, h, w), uint8 or float32
 SUFFIXES = (".png", ".jpg", ".jpeg")
+_ORIENTATION = 0x0112  # of EXIF: how a camera was held
 
 
 class PixelSource(Protocol):
@@ -73,21 +74,25 @@ class FilePixels:
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """(c, h, w) pixels of one PNG or JPEG file.
+    """(c, h, w) pixels of one PNG or JPEG file, turned as its EXIF data say it is to be shown.
 
     Raises:
-        InputError: If the file is damaged, or of a mode that loses something as grey or RGB.
+        InputError: If the file is damaged, holds several pictures, or is of a mode that loses
+            something as grey or RGB.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             image.load()
+            _check_single(image, path)
             plain: Image.Image = image
+            if image.getexif().get(_ORIENTATION, 1) != 1:  # as viewers show it
+                plain = ImageOps.exif_transpose(image)
             if image.mode == "P" and "transparency" not in image.info:
-                plain = image.convert("RGB")
+                plain = plain.convert("RGB")
             elif image.mode == "1":
-                plain = image.convert("L")
+                plain = plain.convert("L")
             mode = plain.mode
             array: NDArray[np.uint8] = np.asarray(plain)
     except (
@@ -107,6 +112,18 @@ def decode(path: Path) -> NDArray[np.uint8]:
     raise InputError(
         f"{path} has the colour mode {mode}", "Save it as 8-bit grey or RGB without transparency."
     )
+
+
+def _check_single(image: Any, path: Path) -> None:
+    """Refuses an animation, of which all pictures but the first would be left out.
+
+    Raises:
+        InputError: If it is one.
+    """
+    if getattr(image, "is_animated", False):
+        raise InputError(
+            f"{path} holds {image.n_frames} pictures", "Save each as a file of its own."
+        )
 
 
 def in_memory(images: NDArray[Any], where: str = "images") -> Pixels:
