@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api.publishing import plan
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
 from sfumato.learn.checkpoint import StepCounter
@@ -210,3 +211,14 @@ def test_a_folder_that_comes_to_exist_meanwhile_costs_no_release(
     assert f"the release is written to {release.path}" in caplog.text
     assert sfumato.Release.load(release.path).card.ledger["entry"] == ledger.head
     assert (tmp_path / f"{release.path.name}.evaluation" / "report.html").is_file()
+
+
+def test_why_a_method_was_chosen_is_told(
+    scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"epsilon": 1.0, "delta": 1e-3, "ledger": tmp_path / "l.db"}
+    with caplog.at_level("INFO", logger="sfumato"):
+        plan(scans, method="generators.merf", **options)
+        assert not caplog.records
+        plan(scans, **options)
+    assert "--method auto takes generators.merf: with so few images" in caplog.text

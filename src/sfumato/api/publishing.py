@@ -131,6 +131,8 @@ def plan(
     account = account_of(ledger, inputs, data)
     if workspace is None or not is_paid(workspace, account):
         account.check(calibrated.guarantee)
+    if chosen:
+        logging.getLogger("sfumato").info("--method auto takes %s", chosen)
     return Plan(inputs, calibrated, account, chosen, key)
 
 
