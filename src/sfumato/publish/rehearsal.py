@@ -7,6 +7,7 @@ event accounts for. So the number of steps is fixed first, on records of noise.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +20,20 @@ _STEPS = 20
 
 
 def within(minutes: float, seconds: float, most: int) -> int:
-    """How many steps of so many seconds there is time for: at least one, at most ``most``."""
-    return max(1, min(most, int(60 * minutes / seconds)))
+    """How many steps of so many seconds there is time for: at least one, at most ``most``.
+
+    Where that is less than all of them, it is said.
+    """
+    taken = max(1, min(most, int(60 * minutes / seconds)))
+    if taken < most:
+        logging.getLogger("sfumato").warning(
+            "in %g minutes there is time for %d of %d steps, which are taken; the whole budget is "
+            "spent all the same, and would have paid for all",
+            max(minutes, 0.0),
+            taken,
+            most,
+        )
+    return taken
 
 
 def seconds(mechanism: DpSgd, trial: Callable[[DpSgd, int], object]) -> float:
