@@ -11,7 +11,7 @@ from PIL import Image
 
 import sfumato
 from sfumato.api.publishing import plan
-from sfumato.data import ImageSet
+from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError
 from sfumato.learn.checkpoint import StepCounter
 from sfumato.privacy.ledger import Ledger
@@ -219,6 +219,14 @@ def test_why_a_method_was_chosen_is_told(
     options: dict[str, Any] = {"epsilon": 1.0, "delta": 1e-3, "ledger": tmp_path / "l.db"}
     with caplog.at_level("INFO", logger="sfumato"):
         plan(scans, method="generators.merf", **options)
+        (told,) = caplog.messages
+        assert told == (
+            "published as public facts: the folders' names as classes (ill, well), images of 1 x 8 "
+            "x 8"
+        )
+        caplog.clear()
+        facts = ImageSchema(1, 8, 8, ("ill", "well"))
+        plan(scans, method="generators.merf", schema=facts, **options)
         assert not caplog.records
         plan(scans, **options)
     assert "--method auto takes generators.merf: with so few images" in caplog.text

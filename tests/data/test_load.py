@@ -186,3 +186,20 @@ def test_images_that_a_list_leaves_out_are_told_of(tmp_path, caplog):
     caplog.clear()
     load_data(tmp_path, schema=facts)
     assert not caplog.records
+
+
+def test_facts_beside_a_folder_of_images_are_its_own(tmp_path):
+    pictures(tmp_path / "scans", ["1.png", "2.png"])
+    (tmp_path / "scans" / "labels.csv").write_text("file,label\n1.png,cat\n2.png,cat\n")
+    with pytest.raises(InputError, match="needs declared classes"):
+        load_data(tmp_path / "scans")
+    ImageSchema(1, 4, 5, ("cat", "dog")).save(tmp_path / "scans.schema.yaml")
+    assert load_data(tmp_path / "scans").schema.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", [".", "../scans", "../scans/cat/.."])
+def test_the_working_folder_is_read_as_by_its_name(tmp_path, monkeypatch, name):
+    pictures(tmp_path / "scans", ["cat/1.png", "dog/1.png"])
+    ImageSchema(1, 4, 5, ("dog", "cat")).save(tmp_path / "scans.schema.yaml")
+    monkeypatch.chdir(tmp_path / "scans")
+    assert load_data(name).schema.classes == ("dog", "cat")

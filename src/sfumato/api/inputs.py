@@ -151,6 +151,18 @@ def tell_several_images(data: Data) -> None:
         )
 
 
+def tell_read_off(data: Data) -> None:
+    """Says which facts of image files are published that nobody declared but their folders."""
+    from sfumato.data import ImageSet
+
+    if isinstance(data, ImageSet) and data.from_folders:
+        shape = " x ".join(map(str, data.schema.shape))
+        named = ", ".join(data.schema.classes[:10]) + (", ..." if data.schema.classes[10:] else "")
+        logging.getLogger("sfumato").info(
+            f"published as public facts: the folders' names as classes ({named}), images of {shape}"
+        )
+
+
 def tell_same_rows(members: DataLike, non_members: DataLike) -> None:
     """Warns of members that are named as the non-members, too."""
     if is_same(members, non_members):

@@ -22,6 +22,7 @@ from sfumato.api.inputs import (
     check_public,
     how_parted,
     resolve,
+    tell_read_off,
     tell_several_images,
 )
 from sfumato.data import ImageSet
@@ -107,6 +108,8 @@ def plan(
         kept=None if workspace is None else kept_rows(workspace),
     )
     tell_several_images(inputs.members)
+    if schema is None:
+        tell_read_off(inputs.members)
     kind = inputs.members.kind
     usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
     chosen = why if method == "auto" else ""

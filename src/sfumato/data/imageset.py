@@ -52,6 +52,7 @@ class ImageSet:
         self.schema = schema
         self.labels = image_labels.hard(labels, schema)
         self.identity = identity
+        self.from_folders = False  # whether folders' names say what the classes are
         self._ordered = True
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
@@ -110,7 +111,9 @@ class ImageSet:
                 a folder is empty where no classes are declared, or the first image cannot be read.
         """
         files, labels, names = image_files.class_folders(Path(path), classes)
-        return cls._from_files(files, labels, names, None)
+        made = cls._from_files(files, labels, names, None)
+        made.from_folders = classes is None
+        return made
 
     @classmethod
     def from_csv(
@@ -327,7 +330,7 @@ class ImageSet:
         )
         schema = self.schema.with_records(None)
         made = ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows], soft)
-        made._ordered = self._ordered
+        made._ordered, made.from_folders = self._ordered, self.from_folders
         return made
 
     def shuffled(self) -> ImageSet:
@@ -352,7 +355,7 @@ class ImageSet:
         made = ImageSet(
             self._source, self.labels, schema, self.identity, self._rows, self.soft_labels
         )
-        made._ordered = self._ordered
+        made._ordered, made.from_folders = self._ordered, self.from_folders
         return made
 
     # -- out -----------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def load_data(
             address of a table, ``duckdb:///FILE?table=NAME`` or the like for any Ibis backend.
         target: Column to predict; ``label`` (or None) for images.
         schema: Public facts, or the file that holds them. By default the facts of the named data
-            set, or ``NAME.schema.yaml`` beside a file ``NAME.csv``.
+            set, or ``NAME.schema.yaml`` beside a file ``NAME.csv`` or a folder ``NAME``.
         engine: Who reads a table's files; see :meth:`Table.open`.
         unit: Column of whom a row is of; None takes the schema's.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's.
@@ -140,6 +140,7 @@ def _open(
                 return load_released(path, kind)
         if not holds_tables(path):
             _no_unit(unit)
+            facts = facts or beside(path)
             return _labelled(_image_folder(path, facts), facts)
     elif path.suffix == ".npz":
         _need_file(path)
@@ -273,6 +274,10 @@ def beside(path: Path) -> Facts | None:
     """The facts in ``NAME.schema.yaml`` beside ``NAME.csv``; None if there is no such file."""
     if "*" in path.name:  # a glob's files have the schema of their folder
         path = path.parent
+    if path.name in ("", ".."):  # "." and the like have a name elsewhere
+        path = path.resolve()
+    if not path.name:
+        return None
     file = path.with_name(_schema_name(path))
     return load_schema(file) if file.is_file() else None
 
