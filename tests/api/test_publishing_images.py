@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import sfumato
-from sfumato.api.publishing import plan
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError
 from sfumato.learn.checkpoint import StepCounter
@@ -213,20 +212,22 @@ def test_a_folder_that_comes_to_exist_meanwhile_costs_no_release(
     assert (tmp_path / f"{release.path.name}.evaluation" / "report.html").is_file()
 
 
-def test_why_a_method_was_chosen_is_told(
-    scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_why_a_method_was_chosen_and_what_folders_say_is_told(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options: dict[str, Any] = {"epsilon": 1.0, "delta": 1e-3, "ledger": tmp_path / "l.db"}
-    with caplog.at_level("INFO", logger="sfumato"):
-        plan(scans, method="generators.merf", **options)
-        (told,) = caplog.messages
-        assert told == (
-            "published as public facts: the folders' names as classes (ill, well), images of 1 x 8 "
-            "x 8"
-        )
+    def stop(*given: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    def told(**given: Any) -> str:
         caplog.clear()
-        facts = ImageSchema(1, 8, 8, ("ill", "well"))
-        plan(scans, method="generators.merf", schema=facts, **options)
-        assert not caplog.records
-        plan(scans, **options)
-    assert "--method auto takes generators.merf: with so few images" in caplog.text
+        with caplog.at_level("INFO", logger="sfumato"), pytest.raises(KeyboardInterrupt):
+            sfumato.publish(scans, ledger=tmp_path / "l.db", epsilon=1.0, delta=1e-3, **given)
+        return caplog.text
+
+    monkeypatch.setattr("sfumato.publish.generators.run.train", stop)
+    folders = "public facts: the folders' names as classes (ill, well), images of 1 x 8 x 8"
+    assert "--method auto takes generators.merf: with so few images" in told()
+    assert folders in told(method="generators.merf")
+    assert "--method auto" not in caplog.text
+    facts = ImageSchema(1, 8, 8, ("ill", "well"))
+    assert folders not in told(method="generators.merf", schema=facts)

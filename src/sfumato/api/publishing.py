@@ -107,9 +107,6 @@ def plan(
         spool=spool,
         kept=None if workspace is None else kept_rows(workspace),
     )
-    tell_several_images(inputs.members)
-    if schema is None:
-        tell_read_off(inputs.members)
     kind = inputs.members.kind
     usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
     chosen = why if method == "auto" else ""
@@ -134,8 +131,6 @@ def plan(
     account = account_of(ledger, inputs, data)
     if workspace is None or not is_paid(workspace, account):
         account.check(calibrated.guarantee)
-    if chosen:
-        logging.getLogger("sfumato").info("--method auto takes %s", chosen)
     return Plan(inputs, calibrated, account, chosen, key)
 
 
@@ -248,6 +243,12 @@ def publish(
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
+    # Nothing is refused from here on but for what the data hold: of bad input one line is said.
+    if ready.chosen:
+        logging.getLogger("sfumato").info("--method auto takes %s", ready.chosen)
+    tell_several_images(inputs.members)
+    if schema is None:
+        tell_read_off(inputs.members)
     if checkpoint is not None and getattr(ready.calibrated.run, "resumable", False):
         with shortage.unpaid():
             parted(Path(checkpoint).expanduser(), how_parted(data, holdout, seed))
