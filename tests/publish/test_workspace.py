@@ -347,6 +347,53 @@ def test_a_run_of_an_earlier_version_is_told_as_such(ready: Calibrated, tmp_path
     assert debits(ledger) == 1
 
 
+@pytest.mark.parametrize("name", ["paid.json", "seeds.json", "directions.json"])
+@pytest.mark.parametrize("content", ["", '{"run": ', "\xff"])
+def test_a_damaged_file_is_named_and_costs_nothing(
+    ready: Calibrated, tmp_path: Path, name: str, content: str
+) -> None:
+    """A disk that was full or lost power leaves such; what was drawn is not drawn again."""
+    ledger = Ledger.in_memory()
+    run(ready, tmp_path / "w", ledger, Life())
+    (tmp_path / "w" / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{name} cannot be read: the checkpoint is damaged"):
+        run(ready, tmp_path / "w", ledger, Life())
+    assert debits(ledger) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3"])
+def test_a_note_of_the_debit_that_is_none_is_damaged(
+    ready: Calibrated, tmp_path: Path, content: str
+) -> None:
+    ledger = Ledger.in_memory()
+    run(ready, tmp_path / "w", ledger, Life())
+    (tmp_path / "w" / "paid.json").write_text(content)
+    with pytest.raises(InputError, match=r"paid.json cannot be read"):
+        is_paid(tmp_path / "w", ledger)
+    with pytest.raises(InputError, match=r"paid.json cannot be read"):
+        run(ready, tmp_path / "w", ledger, Life())
+
+
+@pytest.mark.parametrize("content", ["", "3", '"xyz"'])
+def test_a_damaged_key_of_whose_rows_are_used_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "selection.json").write_text(content)
+    with pytest.raises(InputError, match=r"selection.json cannot be read"):
+        room.selected(tmp_path)
+
+
+def test_a_training_that_lost_its_checkpoint_does_not_take_its_steps_again(
+    ready: Calibrated, tmp_path: Path
+) -> None:
+    ledger, first = Ledger.in_memory(), Life()
+    run(ready, tmp_path / "w", ledger, first)
+    assert first.steps == STEPS
+    (tmp_path / "w" / "training" / "checkpoint.json").unlink()
+    second = Life()
+    with pytest.raises(InputError, match=r"checkpoint.json is missing, and steps were taken"):
+        run(ready, tmp_path / "w", ledger, second)
+    assert second.steps == 0
+
+
 def test_another_ledger_is_refused(ready: Calibrated, tmp_path: Path) -> None:
     run(ready, tmp_path / "w", Ledger.in_memory(), Life())
     other = Ledger.in_memory()

@@ -116,11 +116,23 @@ def is_whole(folder: Path) -> bool:
 
 
 def found(folder: Path | None) -> bool:
-    """Whether there is a checkpoint to continue from; an unfinished first one is removed."""
+    """Whether there is a checkpoint to continue from; an unfinished first one is removed.
+
+    Raises:
+        InputError: If there is none any more, but steps were begun: to begin anew would take them
+            twice for one debit.
+    """
     if folder is None or not folder.exists():
         return False
     if is_whole(folder):
         return True
+    file = folder / _STEPS
+    noted = file.read_bytes().split() if file.is_file() else []
+    if noted and noted[1:] != [b"0"]:
+        raise InputError(
+            f"{folder / _JSON} is missing, and steps were taken in {folder}",
+            "What was paid for them is lost: start anew, without this folder.",
+        )
     shutil.rmtree(folder)
     return False
 

@@ -26,6 +26,7 @@ from sfumato.learn import checkpoint, kept, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.augmented import check_augment
 from sfumato.learn.clipping import Clipping
+from sfumato.learn.guard import Guard
 from sfumato.learn.mechanism import Summed
 from sfumato.learn.parameters import check, laid
 from sfumato.learn.progress import Progress
@@ -144,6 +145,8 @@ class PrivateLoop:
                 "Train in one process, or give ranks=Alone().",
             )
         self._ranks.align(module, optimizer, mechanism, self._records)
+        run = self.run
+        self._guard = Guard(self, optimizer, lambda: not run.left)
         # Who pays is the leader's to say: all rehearse, or none.
         self._pays = self._ranks.once("ledger", lambda: ledger is not None)
         self._physical = physical_batch_size
@@ -164,6 +167,9 @@ class PrivateLoop:
     def backward(self) -> None:
         """One step: sets ``p.grad`` to the noisy mean gradient, of frozen parameters to None.
 
+        Until the next one, the optimiser refuses (with an ``InputError``) to step with what a
+        ``backward()`` of the caller's own put into ``p.grad``: no noise would be on it.
+
         Raises:
             BudgetError: If all steps have been taken, or the ledger refuses.
         """
@@ -176,6 +182,7 @@ class PrivateLoop:
         for name, parameter in self.module.named_parameters():
             found = gradients.get(name)  # a gradient from elsewhere would not be private
             parameter.grad = None if found is None else laid(found, parameter)
+        self._guard.laid(self.module.parameters())
 
     def __iter__(self) -> Iterator[Progress]:
         """Takes the steps that are left; between two of them the caller steps the optimiser."""

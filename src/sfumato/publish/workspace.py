@@ -138,7 +138,12 @@ def selection(workspace: Path, key: bytes | None = None) -> bytes:
 def selected(workspace: Path) -> bytes | None:
     """The key that :func:`selection` keeps there; None if it keeps none."""
     file = workspace / f"{_SELECTION}.json"
-    return bytes.fromhex(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return bytes.fromhex(_read(file))
+    except (TypeError, ValueError):
+        raise _damaged(file) from None
 
 
 def kept_rows(workspace: Path) -> Path | None:
@@ -186,7 +191,9 @@ def _kept(workspace: Path) -> dict[str, Any] | None:
     file = workspace / _PAID
     if not file.is_file():
         return None
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    values = _read(file)
+    if not isinstance(values, dict) or not values.keys() >= {"run", "release_id", "entry"}:
+        raise _damaged(file)
     return values
 
 
@@ -240,14 +247,14 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
         drawn: Whether making it draws from private data.
 
     Raises:
-        InputError: If it was being drawn when an earlier run died.
+        InputError: If it was being drawn when an earlier run died, or what was kept is damaged.
         UnwrittenError: If there is no room to draw or to keep it.
     """
     if workspace is None:
         return make()
     file, begun = workspace / f"{name}.json", workspace / f"{name}.begun"
     if file.exists():
-        value: _T = json.loads(file.read_text(encoding="utf-8"))
+        value: _T = _read(file)
         return value
     if drawn:
         try:  # made, not replaced: of two processes at once, one draws
@@ -273,6 +280,25 @@ def _lost(workspace: Path, name: str) -> InputError:
     return InputError(
         f"an earlier run died while it drew {name} from the private records",
         f"That draw is paid for and lost. Start anew, without {workspace}.",
+    )
+
+
+def _read(file: Path) -> Any:
+    """What :func:`write` wrote of JSON values.
+
+    Raises:
+        InputError: If the file is no such thing any more.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise _damaged(file) from None
+
+
+def _damaged(file: Path) -> InputError:
+    return InputError(
+        f"{file} cannot be read: the checkpoint is damaged",
+        "Restore that file, or start anew, without this folder; that is debited anew.",
     )
 
 
