@@ -19,6 +19,7 @@ from torch.utils.data import (
     IterableDataset,
     TensorDataset,
     WeightedRandomSampler,
+    default_collate,
 )
 
 from sfumato.errors import BudgetError, InputError
@@ -382,6 +383,59 @@ def test_an_augmentation_that_drops_examples_is_refused_before_anything_is_paid(
     with pytest.raises(InputError, match="the augmentation 'dropping' makes 2 examples of 3"):
         trainer(augment=dropping, ledger=ledger).fit()
     assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
+
+
+def cut_and_mixed(records: list[Any]) -> tuple[Tensor, Tensor]:
+    return mixup(*default_collate(records))
+
+
+def standardised(records: list[Any]) -> tuple[Tensor, Tensor]:
+    inputs, targets = default_collate(records)
+    return (inputs - inputs.mean(0)) / (inputs.std(0) + 1e-3), targets
+
+
+def padded_to_the_longest(records: list[Any]) -> tuple[Tensor, Tensor]:
+    words = [row[: 3 + int(target)] for row, target in records]
+    targets = torch.tensor([int(target) for _, target in records])
+    return nn.utils.rnn.pad_sequence(words, batch_first=True), targets
+
+
+class OneByOne(Dataset[Any]):
+    def __init__(self) -> None:
+        self.parts = data()
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.parts[0][row], self.parts[1][row]
+
+
+@pytest.mark.filterwarnings("ignore:the loader's batches")
+@pytest.mark.parametrize("collate", [cut_and_mixed, standardised, padded_to_the_longest])
+@pytest.mark.parametrize("tensors", [True, False])
+def test_a_collate_function_that_mixes_examples_is_refused_before_anything_is_paid(
+    collate: Any, tensors: bool
+) -> None:
+    ledger = Ledger.in_memory()
+    held = TensorDataset(*data()) if tensors else OneByOne()
+    loader = DataLoader(held, batch_size=16, collate_fn=collate)
+    one = trainer(mechanism(rate=1.0), data=loader, ledger=ledger)
+    with pytest.raises(
+        InputError, match=f"the collate function '{collate.__name__}' mixes examples"
+    ):
+        one.fit()
+    assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
+
+
+@pytest.mark.filterwarnings("ignore:the loader's batches")
+def test_a_collate_function_that_makes_each_example_by_itself_is_let_through() -> None:
+    def shaken(records: list[Any]) -> tuple[Tensor, Tensor]:
+        inputs, targets = default_collate(records)
+        return inputs + torch.randn_like(inputs), targets
+
+    loader = DataLoader(OneByOne(), batch_size=16, collate_fn=shaken)
+    trainer(mechanism(rate=1.0, steps=2), data=loader).fit()
 
 
 def test_random_changes_of_each_example_are_let_through_and_draw_what_they_would() -> None:

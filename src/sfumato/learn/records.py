@@ -80,7 +80,9 @@ class DatasetRecords:
 
     Args:
         dataset: ``dataset[i]`` is one record; it has a length.
-        collate: Makes ``(inputs, targets)`` of a list of records.
+        collate: Makes ``(inputs, targets)`` of a list of records, each by itself. It is looked at
+            when records are first fetched: one that mixes them, or pads them to the longest of a
+            batch, is refused.
     """
 
     def __init__(
@@ -94,13 +96,23 @@ class DatasetRecords:
         self._dataset = dataset
         self._length = len(dataset)
         self._collate = collate
+        self._looked = collate is default_collate  # which stacks and does nothing else
 
     def __len__(self) -> int:
         return self._length
 
     def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
-        """The rows, collated."""
-        batch = self._collate([self._dataset[int(row)] for row in rows])
+        """The rows, collated.
+
+        Raises:
+            InputError: If a batch is no inputs and targets, or the collate function mixes records.
+        """
+        records = [self._dataset[int(row)] for row in rows]
+        if not self._looked and len(records) > 1:
+            from sfumato.learn.augmented import check_collate
+
+            self._looked = check_collate(self._collate, records)
+        batch = self._collate(records)
         if not (isinstance(batch, tuple | list) and len(batch) >= 2):
             raise InputError(
                 f"a batch of the data set is a {type(batch).__name__}",
