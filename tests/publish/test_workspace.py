@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -408,6 +410,24 @@ def test_a_folder_with_something_else_in_it_is_refused(ready: Calibrated, tmp_pa
     ledger = Ledger.in_memory()
     with pytest.raises(InputError, match="is not empty and holds no run"):
         run(ready, tmp_path, ledger, Life())
+    assert debits(ledger) == 0
+
+
+def test_a_checkpoint_that_is_no_folder_or_cannot_be_written_costs_nothing(
+    ready: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.in_memory()
+    (tmp_path / "letter.txt").write_text("Dear")
+    for place in (tmp_path / "letter.txt", tmp_path / "letter.txt" / "w"):
+        with pytest.raises(InputError, match="is no folder that can be written to"):
+            run(ready, place, ledger, Life())
+
+    def read_only(*_: Any, **__: Any) -> str:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    with pytest.raises(InputError, match=r"can be written to \(Read-only file system\)"):
+        run(ready, tmp_path / "w", ledger, Life())
     assert debits(ledger) == 0
 
 

@@ -212,10 +212,24 @@ class PrivateLoop:
             folder: See :mod:`sfumato.learn.checkpoint`.
             tensors: Further tensors to keep.
             values: Further JSON values to keep.
+
+        Raises:
+            InputError: If the folder cannot be written to or belongs to another training, or the
+                optimiser cannot be kept. Where nothing was paid yet, nothing is.
+            BudgetError: If the ledger refuses.
         """
         folder = Path(folder)
-        self._debit()
+        # What can be refused for good reason is, before anything is paid.
         settings, flat = kept.packed(self.module, self.optimizer, tensors or {})
+        fresh = self._counter is None
+        self._ranks.once("hold", lambda: self._hold(folder))
+        try:
+            self._debit()
+        except BaseException:
+            if fresh and self._counter is not None:
+                self._counter.discard()
+                self._counter = None
+            raise
         state = {
             "run": self._id,
             "mechanism": self.mechanism.to_dict(),
@@ -228,11 +242,7 @@ class PrivateLoop:
             "values": dict(values or {}),
         }
 
-        def write() -> None:
-            self._hold(folder)
-            checkpoint.save(folder, state, flat)
-
-        self._ranks.once("save", write)
+        self._ranks.once("save", lambda: checkpoint.save(folder, state, flat))
 
     def resume(self, folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Continues from a checkpoint: weights, optimiser, steps taken.

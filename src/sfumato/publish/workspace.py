@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -173,11 +174,22 @@ def _begin(workspace: Path) -> None:
     check_private(workspace)
     names = (_PAID, f"{_SELECTION}.json")
     own = {_part(workspace / name).name for name in names} | {f"{_SELECTION}.json"}
-    if workspace.exists() and any(file.name not in own for file in workspace.iterdir()):
+    try:
+        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        others = any(file.name not in own for file in workspace.iterdir())
+        os.rmdir(tempfile.mkdtemp(dir=workspace))  # whether anything can be written there
+    except OSError as error:
+        if shortage.told(error) is not None:
+            raise
+        raise InputError(
+            f"the checkpoint {workspace} is no folder that can be written to "
+            f"({error.strerror or error})",
+            "Give an empty or a new folder.",
+        ) from None
+    if others:
         raise InputError(
             f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
         )
-    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def is_paid(workspace: Path, ledger: Ledger) -> bool:
