@@ -447,6 +447,29 @@ def test_a_workspace_is_paid_from_its_debit_on(ready: Calibrated, tmp_path: Path
     assert is_paid(tmp_path / "w", ledger)
 
 
+def test_a_deletion_that_is_cut_short_leaves_nothing_to_begin_anew_from(
+    ready: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, life = Ledger.in_memory(), Life()
+    run(ready, tmp_path / "w", ledger, Life())
+
+    def cut_short(folder: Path) -> None:
+        for file in (folder / "training").iterdir():
+            file.unlink()
+        (folder / "training").rmdir()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.shutil, "rmtree", cut_short)
+        with pytest.raises(Killed):
+            room.finished(tmp_path / "w")
+    with pytest.raises(InputError, match="is not empty and holds no run"):
+        run(ready, tmp_path / "w", ledger, life)
+    assert life.steps == 0
+    room.finished(tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_value_is_made_once(tmp_path: Path) -> None:
     made = []
 

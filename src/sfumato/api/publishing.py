@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from sfumato.errors import InputError, UnwrittenError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints, shortage
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import is_paid, kept_rows, selected, selection
+from sfumato.publish.workspace import finished, is_paid, kept_rows, selected, selection
 from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def publish(
         # The release is safe on disk before it is evaluated: that can take minutes.
         release = written(release, folder, kept=checkpoint is not None)
         if checkpoint is not None:
-            shutil.rmtree(Path(checkpoint).expanduser())
+            finished(Path(checkpoint).expanduser())
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 
@@ -320,13 +320,21 @@ def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
 
 @contextmanager
 def _whole(release: Release) -> Iterator[None]:
-    """Tells of a shortage after a release was written that the release itself is whole.
+    """Tells of a shortage or an interruption after a release was written that the release is whole.
 
     Raises:
         UnwrittenError: If there is no room for its evaluation.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if release.path is not None:
+            logging.getLogger("sfumato").warning(
+                "the release in %s is whole, and paid for; attack and measure it: "
+                "`sfumato attack`, `sfumato measure`",
+                release.path,
+            )
+        raise
     except Exception as error:
         lack = error.problem if isinstance(error, InputError) else shortage.told(error)
         if release.path is None or lack is None:

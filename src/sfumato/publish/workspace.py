@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -233,6 +234,21 @@ def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
 def _plain(values: Any) -> Any:
     """As it comes back from JSON."""
     return json.loads(json.dumps(values))
+
+
+def begun(workspace: Path) -> bool:
+    """Whether a run was begun in this folder, and its release is not written yet."""
+    return (workspace / _PAID).is_file()
+
+
+def finished(workspace: Path) -> None:
+    """Deletes the folder of a run whose release is written.
+
+    The note of its debit goes first: were this cut short, the rest would else begin anew on it.
+    """
+    (workspace / _PAID).unlink(missing_ok=True)
+    _sync(workspace)
+    shutil.rmtree(workspace)
 
 
 def is_kept(workspace: Path | None, name: str) -> bool:
