@@ -120,6 +120,14 @@ def resolve(
     return _bounded(Inputs(members, rest, facts, name, in_memory), key)
 
 
+def parts(data: DataLike, holdout: float | str | Path | None, seed: int) -> dict[str, Any]:
+    """How :func:`resolve` parts the data, as JSON values; the seed where it matters."""
+    share, other = _holdout(data, holdout)
+    if other is not None:
+        return {"holdout": _whole(str(other)) if isinstance(other, str | Path) else "in memory"}
+    return {"holdout": share, "seed": seed} if share else {"holdout": 0}
+
+
 def check_public(method: Any, data: DataLike) -> None:
     """Refuses private data that a setting of the method declares public.
 

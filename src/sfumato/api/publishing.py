@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING, Any
 from sfumato.api.choosing import choose
 from sfumato.api.configuring import configure
 from sfumato.api.evaluations import check_evaluation, evaluation_path, save_evaluation
-from sfumato.api.inputs import Inputs, account_of, check_public, resolve
+from sfumato.api.inputs import Inputs, account_of, check_public, parts, resolve
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, UnwrittenError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints, shortage
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import finished, is_paid, kept_rows, selected, selection
+from sfumato.publish.workspace import (
+    finished,
+    is_paid,
+    kept_rows,
+    parted,
+    selected,
+    selection,
+)
 from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
@@ -228,9 +235,11 @@ def publish(
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
-    if checkpoint is not None and ready.calibrated.per_unit:
+    if checkpoint is not None and getattr(ready.calibrated.run, "resumable", False):
         with shortage.unpaid():
-            selection(Path(checkpoint).expanduser(), ready.key)
+            parted(Path(checkpoint).expanduser(), parts(data, holdout, seed))
+            if ready.calibrated.per_unit:
+                selection(Path(checkpoint).expanduser(), ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _PAID = "paid.json"
 _SELECTION = "selection"
+_PARTED = "parted"
 _ROWS = "rows.parquet"
 
 
@@ -137,6 +138,32 @@ def selection(workspace: Path, key: bytes | None = None) -> bytes:
     return bytes.fromhex(once(workspace, _SELECTION, drawn.hex))
 
 
+def parted(workspace: Path, how: dict[str, Any]) -> None:
+    """Keeps how the data were parted into what is published from and what is held out.
+
+    Args:
+        workspace: The folder; made if it is missing.
+        how: JSON values, public.
+
+    Raises:
+        InputError: If this workspace's run parted them otherwise: rows that it was made from would
+            be held out, and judge it. Or if the folder holds something else, or would lie in a
+            release.
+    """
+    if _kept(workspace) is None:
+        _begin(workspace)
+    kept = once(workspace, _PARTED, lambda: how)
+    if kept != how:
+        raise InputError(
+            f"the run in {workspace} parted the data by {_told(kept)}, and now it is {_told(how)}",
+            "Give the seed and the holdout that it was begun with, or another folder.",
+        )
+
+
+def _told(how: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in dict(how).items())
+
+
 def selected(workspace: Path) -> bytes | None:
     """The key that :func:`selection` keeps there; None if it keeps none."""
     file = workspace / f"{_SELECTION}.json"
@@ -173,8 +200,8 @@ def _check_rows(workspace: Path, rows: Spool | None) -> None:
 def _begin(workspace: Path) -> None:
     """Makes the folder, for its owner only; what is there must be of a run that never began."""
     check_private(workspace)
-    names = (_PAID, f"{_SELECTION}.json")
-    own = {_part(workspace / name).name for name in names} | {f"{_SELECTION}.json"}
+    kept = {f"{_SELECTION}.json", f"{_PARTED}.json"}
+    own = kept | {_part(workspace / name).name for name in (_PAID, *kept)}
     try:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         others = any(file.name not in own for file in workspace.iterdir())
