@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor, nn
 from torch.utils.data import (
+    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
+    Subset,
     TensorDataset,
     WeightedRandomSampler,
     default_collate,
@@ -436,6 +438,33 @@ def test_a_collate_function_that_makes_each_example_by_itself_is_let_through() -
 
     loader = DataLoader(OneByOne(), batch_size=16, collate_fn=shaken)
     trainer(mechanism(rate=1.0, steps=2), data=loader).fit()
+
+
+def repeated() -> list[Dataset[Any]]:
+    whole = OneByOne()
+    rare = Subset(whole, [1, 2, 3])
+    return [
+        Subset(whole, [0, 1, 2, 3, 2]),
+        Subset(Subset(whole, list(range(9))), [-1, 8]),  # two names of one
+        ConcatDataset([whole, whole]),
+        ConcatDataset([whole, rare]),
+        ConcatDataset([Subset(whole, [0, 1]), rare]),
+    ]
+
+
+@pytest.mark.parametrize("data_set", repeated())
+def test_a_record_that_is_there_twice_is_refused(data_set: Dataset[Any]) -> None:
+    """Noise for one row would not hide a record that is several."""
+    with pytest.raises(InputError, match=r"records of the data set are there before"):
+        private(data_set, expected_batch_size=2)
+
+
+def test_parts_of_a_data_set_are_let_through() -> None:
+    whole, other = OneByOne(), OneByOne()
+    half = Subset(whole, range(0, ROWS, 2))  # type: ignore[arg-type]
+    rest = Subset(whole, range(1, ROWS, 2))  # type: ignore[arg-type]
+    for made in (half, ConcatDataset([half, rest]), ConcatDataset([whole, other])):
+        private(made, expected_batch_size=4)
 
 
 def test_random_changes_of_each_example_are_let_through_and_draw_what_they_would() -> None:
