@@ -17,6 +17,8 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.optimise import make_private
 from sfumato.privacy.budget import Budget
 
+pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
+
 
 def losses(outputs: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, targets, reduction="none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,7 @@ from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SeededSource
 
+pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
 ALARM = 1e-6
 ROWS = 64
 
@@ -622,6 +624,14 @@ def test_make_private_sets_noisy_mean_gradients_for_any_loop() -> None:
         source=SeededSource(0),
     )
     assert torch.equal(flat(same.fit()), flat(loop.module))
+
+
+def test_without_a_ledger_it_is_said_that_nothing_remembers_what_is_spent() -> None:
+    with pytest.warns(UserWarning, match="nothing will remember what this training spends"):
+        private(data(), expected_batch_size=16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        private(data(), expected_batch_size=16, ledger=Ledger.in_memory())
 
 
 def test_epochs_are_turned_into_steps() -> None:

@@ -164,6 +164,11 @@ class PrivateLoop:
         """What is accounted."""
         return self.run.mechanism
 
+    @property
+    def pays(self) -> bool:
+        """Whether a ledger is debited, by whichever process pays for all."""
+        return self._pays
+
     def backward(self) -> None:
         """One step: sets ``p.grad`` to the noisy mean gradient, of frozen parameters to None.
 
