@@ -284,6 +284,23 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(
     assert second.steps_taken == 3
 
 
+def test_what_an_unfinished_first_checkpoint_left_is_removed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for folder in (ours, others):
+        folder.mkdir()
+        (folder / "steps").write_text(f"{'0' * 32} {0:>20}\n")
+        (folder / "state-00000000-abc.safetensors.part").write_bytes(b"half")
+        (folder / "checkpoint.json.part").write_bytes(b"half")
+    (others / "thesis.tex").write_text("years of work")
+    assert not checkpoint.found(ours)
+    assert not ours.exists()
+    with pytest.raises(InputError, match=r"holds no checkpoint, but 'thesis.tex'"):
+        checkpoint.found(others)
+    assert len(list(others.iterdir())) == 4
+
+
 def test_one_checkpoint_is_kept_and_it_is_safetensors_and_json(tmp_path: Path) -> None:
     one = trainer(optimizer=lambda m: torch.optim.Adam(m.parameters()))
     one.fit(checkpoint=tmp_path, checkpoint_every=1)

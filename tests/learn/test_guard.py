@@ -16,6 +16,7 @@ from sfumato.errors import InputError
 from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.optimise import make_private
 from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
 
 pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
 
@@ -122,6 +123,15 @@ def test_after_the_training_the_optimiser_is_the_callers_again(forgotten: bool) 
     optimizer.zero_grad()
     module(data()[0]).sum().backward()
     optimizer.step()
+
+
+def test_inference_mode_is_named_before_anything_is_paid() -> None:
+    ledger = Ledger.in_memory()
+    loop = private(ledger=ledger)
+    with torch.inference_mode(), pytest.raises(InputError, match=r"torch.inference_mode is on"):
+        loop.backward()
+    assert not ledger.entries()
+    assert loop.run.taken == 0
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])

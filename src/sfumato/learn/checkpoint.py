@@ -139,7 +139,7 @@ def found(folder: Path | None) -> bool:
 
     Raises:
         InputError: If there is none any more, but steps were begun: to begin anew would take them
-            twice for one debit.
+            twice for one debit. Or if something else lies there, which stays as it is.
     """
     if folder is None or not folder.exists():
         return False
@@ -152,8 +152,19 @@ def found(folder: Path | None) -> bool:
             f"{folder / _JSON} is missing, and steps were taken in {folder}",
             "What was paid for them is lost: start anew, without this folder.",
         )
+    others = [part.name for part in folder.iterdir() if not _is_ours(part.name)]
+    if others:
+        raise InputError(
+            f"{folder} holds no checkpoint, but {others[0]!r}", "Give an empty or a new folder."
+        )
     shutil.rmtree(folder)
     return False
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a checkpoint that was never finished may have left a file of this name."""
+    whole = name.removesuffix(".part")
+    return whole in (_STEPS, _JSON) or (whole.startswith("state-") and ".safetensors" in whole)
 
 
 def locked(file: int) -> bool:

@@ -177,7 +177,13 @@ class PrivateLoop:
 
         Raises:
             BudgetError: If all steps have been taken, or the ledger refuses.
+            InputError: If ``torch.inference_mode`` is on. Nothing is paid or drawn.
         """
+        if torch.is_inference_mode_enabled():
+            raise InputError(
+                "torch.inference_mode is on, in which there are no gradients",
+                "Train outside of it.",
+            )
         if self._began is None:
             self._began = time.monotonic(), self.run.taken
         self._debit()
