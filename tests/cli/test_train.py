@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 
 import sfumato as package
+from sfumato import registry
 from sfumato.privacy.ledger import Ledger
 
 Command = Callable[..., Any]
@@ -48,6 +50,18 @@ def test_help_says_what_it_makes(sfumato: Command) -> None:
     for word in ("--checkpoint", "--epsilon", "--method", "model"):
         assert word in shown.out
     assert "train" in sfumato("--help").out
+
+
+def test_the_clock_is_offered_where_a_method_heeds_it(sfumato: Command) -> None:
+    """No method that gives a model does, and then the option would only ever be refused."""
+    heeding = {
+        method.gives
+        for method in registry.load("method").values()
+        if any(field.name == "max_minutes" for field in dataclasses.fields(method))
+    }
+    assert heeding
+    assert ("model" in heeding) is ("--max-minutes" in sfumato("train", "--help").out)
+    assert "--max-minutes" in sfumato("publish", "--help").out
 
 
 def test_help_keeps_what_stands_in_brackets(sfumato: Command) -> None:
@@ -94,6 +108,26 @@ def test_a_request_to_end_is_an_interruption_that_leaves_nothing_half_written(
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(("m", ".m"))]
     assert debits(tmp_path / "l.db") == 1
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_interrupted_evaluation_says_that_the_release_is_whole(
+    sfumato: Command, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is gone by then: to go on from it would be to pay anew."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfumato.measure.evaluation.evaluate", interrupted)
+    ran = sfumato(
+        *("train", people, "--epsilon", 1, "--out", tmp_path / "m"),
+        *("--ledger", tmp_path / "l.db", *QUICK, f"--checkpoint={tmp_path / 'work'}"),
+    )
+    assert ran.code == 130
+    assert "m is whole, and paid for; attack and measure it" in " ".join(ran.err.split())
+    assert "goes on from its checkpoint" not in ran.err
+    assert (tmp_path / "m" / "card.json").is_file()
+    assert not (tmp_path / "work").exists()
 
 
 def test_steps_lost_to_an_interruption_are_told_in_a_line(

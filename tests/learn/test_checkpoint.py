@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from sfumato.learn.engine import Engine
 from sfumato.learn.mechanism import DpSgd
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.trainer import PrivateTrainer
+from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SeededSource
 
@@ -282,6 +284,23 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(
     assert second.steps_taken == 3
 
 
+def test_what_an_unfinished_first_checkpoint_left_is_removed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for folder in (ours, others):
+        folder.mkdir()
+        (folder / "steps").write_text(f"{'0' * 32} {0:>20}\n")
+        (folder / "state-00000000-abc.safetensors.part").write_bytes(b"half")
+        (folder / "checkpoint.json.part").write_bytes(b"half")
+    (others / "thesis.tex").write_text("years of work")
+    assert not checkpoint.found(ours)
+    assert not ours.exists()
+    with pytest.raises(InputError, match=r"holds no checkpoint, but 'thesis.tex'"):
+        checkpoint.found(others)
+    assert len(list(others.iterdir())) == 4
+
+
 def test_one_checkpoint_is_kept_and_it_is_safetensors_and_json(tmp_path: Path) -> None:
     one = trainer(optimizer=lambda m: torch.optim.Adam(m.parameters()))
     one.fit(checkpoint=tmp_path, checkpoint_every=1)
@@ -379,6 +398,52 @@ def test_two_trainings_cannot_share_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has begun"):
         again.resume(tmp_path)
     again.close()
+
+
+def test_who_forgets_to_resume_is_told_before_a_second_debit(tmp_path: Path) -> None:
+    ledger = Ledger.in_memory()
+    first = trainer(ledger=ledger)
+    first.fit(2, checkpoint=tmp_path)
+    first.close()
+    with pytest.raises(InputError, match=r"another training. Resume it"):
+        trainer(ledger=ledger).fit(checkpoint=tmp_path)
+    assert [e.kind for e in ledger.entries()].count("debit") == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_before_the_debit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.in_memory()
+    (tmp_path / "letter.txt").write_text("Dear")
+    for place in (tmp_path / "letter.txt", tmp_path / "letter.txt" / "deeper"):
+        with pytest.raises(InputError, match="is no folder that can be written to"):
+            trainer(ledger=ledger).fit(checkpoint=place)
+
+    def read_only(*_: Any) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        with pytest.raises(InputError, match=r"written to \(Read-only file system\)"):
+            trainer(ledger=ledger).fit(checkpoint=tmp_path / "work")
+    assert not [e for e in ledger.entries() if e.kind == "debit"]
+
+
+def test_a_training_that_the_ledger_refuses_leaves_no_folder_behind(tmp_path: Path) -> None:
+    ledger = Ledger.in_memory()
+    ledger.set_ceiling(Budget(0.1, 1e-5))
+    one = trainer(ledger=ledger)
+    for _ in range(2):
+        with pytest.raises(BudgetError):
+            one.fit(checkpoint=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+    ledger.set_ceiling(Budget(100.0, 1e-4))
+    one.fit(2, checkpoint=tmp_path / "work")
+    one.close()
+    other = trainer(ledger=ledger)
+    other.resume(tmp_path / "work")
+    assert other.steps_taken == 2
+    other.close()
 
 
 def test_a_ledger_without_the_entry_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.privacy.noise import SeededSource
 
+pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
+
 ALARM = 1e-6
 ROWS, STEPS, WIDTH = 60, 8, 4000
 BUDGET = Budget(2.0, 1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor, nn
 from torch.utils.data import (
+    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
+    Subset,
     TensorDataset,
     WeightedRandomSampler,
+    default_collate,
 )
 
 from sfumato.errors import BudgetError, InputError
@@ -37,6 +41,7 @@ from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.noise import SeededSource
 
+pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
 ALARM = 1e-6
 ROWS = 64
 
@@ -384,6 +389,86 @@ def test_an_augmentation_that_drops_examples_is_refused_before_anything_is_paid(
     assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
 
 
+def cut_and_mixed(records: list[Any]) -> tuple[Tensor, Tensor]:
+    return mixup(*default_collate(records))
+
+
+def standardised(records: list[Any]) -> tuple[Tensor, Tensor]:
+    inputs, targets = default_collate(records)
+    return (inputs - inputs.mean(0)) / (inputs.std(0) + 1e-3), targets
+
+
+def padded_to_the_longest(records: list[Any]) -> tuple[Tensor, Tensor]:
+    words = [row[: 3 + int(target)] for row, target in records]
+    targets = torch.tensor([int(target) for _, target in records])
+    return nn.utils.rnn.pad_sequence(words, batch_first=True), targets
+
+
+class OneByOne(Dataset[Any]):
+    def __init__(self) -> None:
+        self.parts = data()
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.parts[0][row], self.parts[1][row]
+
+
+@pytest.mark.filterwarnings("ignore:the loader's batches")
+@pytest.mark.parametrize("collate", [cut_and_mixed, standardised, padded_to_the_longest])
+@pytest.mark.parametrize("tensors", [True, False])
+def test_a_collate_function_that_mixes_examples_is_refused_before_anything_is_paid(
+    collate: Any, tensors: bool
+) -> None:
+    ledger = Ledger.in_memory()
+    held = TensorDataset(*data()) if tensors else OneByOne()
+    loader = DataLoader(held, batch_size=16, collate_fn=collate)
+    one = trainer(mechanism(rate=1.0), data=loader, ledger=ledger)
+    with pytest.raises(
+        InputError, match=f"the collate function '{collate.__name__}' mixes examples"
+    ):
+        one.fit()
+    assert not [entry for entry in ledger.entries() if entry.kind == "debit"]
+
+
+@pytest.mark.filterwarnings("ignore:the loader's batches")
+def test_a_collate_function_that_makes_each_example_by_itself_is_let_through() -> None:
+    def shaken(records: list[Any]) -> tuple[Tensor, Tensor]:
+        inputs, targets = default_collate(records)
+        return inputs + torch.randn_like(inputs), targets
+
+    loader = DataLoader(OneByOne(), batch_size=16, collate_fn=shaken)
+    trainer(mechanism(rate=1.0, steps=2), data=loader).fit()
+
+
+def repeated() -> list[Dataset[Any]]:
+    whole = OneByOne()
+    rare = Subset(whole, [1, 2, 3])
+    return [
+        Subset(whole, [0, 1, 2, 3, 2]),
+        Subset(Subset(whole, list(range(9))), [-1, 8]),  # two names of one
+        ConcatDataset([whole, whole]),
+        ConcatDataset([whole, rare]),
+        ConcatDataset([Subset(whole, [0, 1]), rare]),
+    ]
+
+
+@pytest.mark.parametrize("data_set", repeated())
+def test_a_record_that_is_there_twice_is_refused(data_set: Dataset[Any]) -> None:
+    """Noise for one row would not hide a record that is several."""
+    with pytest.raises(InputError, match=r"records of the data set are there before"):
+        private(data_set, expected_batch_size=2)
+
+
+def test_parts_of_a_data_set_are_let_through() -> None:
+    whole, other = OneByOne(), OneByOne()
+    half = Subset(whole, range(0, ROWS, 2))  # type: ignore[arg-type]
+    rest = Subset(whole, range(1, ROWS, 2))  # type: ignore[arg-type]
+    for made in (half, ConcatDataset([half, rest]), ConcatDataset([whole, other])):
+        private(made, expected_batch_size=4)
+
+
 def test_random_changes_of_each_example_are_let_through_and_draw_what_they_would() -> None:
     def shaken(inputs: Any, targets: Tensor) -> tuple[Any, Tensor]:
         flipped = torch.where(torch.rand(len(inputs), 1) < 0.5, -inputs, inputs)
@@ -539,6 +624,14 @@ def test_make_private_sets_noisy_mean_gradients_for_any_loop() -> None:
         source=SeededSource(0),
     )
     assert torch.equal(flat(same.fit()), flat(loop.module))
+
+
+def test_without_a_ledger_it_is_said_that_nothing_remembers_what_is_spent() -> None:
+    with pytest.warns(UserWarning, match="nothing will remember what this training spends"):
+        private(data(), expected_batch_size=16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        private(data(), expected_batch_size=16, ledger=Ledger.in_memory())
 
 
 def test_epochs_are_turned_into_steps() -> None:

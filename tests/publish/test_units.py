@@ -129,6 +129,25 @@ def test_no_release_holds_a_persons_id(name: str, tmp_path: Path) -> None:
     assert not any("person with k records" in caveat for caveat in loaded.card.caveats)
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "said"),
+    [
+        ("learn.dpsgd", 1, False),  # the number of persons, which another caveat declares public
+        ("learn.dpsgd", 2, True),
+        ("learn.dpsgd replaced", 2, True),
+        ("tables.independent", 2, False),  # which counts rows with noise
+    ],
+)
+def test_where_the_number_of_rows_is_public_so_is_how_many_a_person_has(
+    name: str, rows: int, said: bool
+) -> None:
+    facts = replace(SCHEMA, rows_per_unit=rows)
+    public = facts.with_records(400) if name.startswith("learn") else facts
+    method = registry.build("method", name.split()[0], METHODS[name])
+    made = units.calibrate(method, Budget(1.0, 1e-5), public)
+    assert any("rows that were kept of a patient" in line for line in made.caveats) is said
+
+
 def check_bounded_before_counting() -> None:
     """One person with a thousand rows adds one row to what is counted.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -347,6 +349,53 @@ def test_a_run_of_an_earlier_version_is_told_as_such(ready: Calibrated, tmp_path
     assert debits(ledger) == 1
 
 
+@pytest.mark.parametrize("name", ["paid.json", "seeds.json", "directions.json"])
+@pytest.mark.parametrize("content", ["", '{"run": ', "\xff"])
+def test_a_damaged_file_is_named_and_costs_nothing(
+    ready: Calibrated, tmp_path: Path, name: str, content: str
+) -> None:
+    """A disk that was full or lost power leaves such; what was drawn is not drawn again."""
+    ledger = Ledger.in_memory()
+    run(ready, tmp_path / "w", ledger, Life())
+    (tmp_path / "w" / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"{name} cannot be read: the checkpoint is damaged"):
+        run(ready, tmp_path / "w", ledger, Life())
+    assert debits(ledger) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "3"])
+def test_a_note_of_the_debit_that_is_none_is_damaged(
+    ready: Calibrated, tmp_path: Path, content: str
+) -> None:
+    ledger = Ledger.in_memory()
+    run(ready, tmp_path / "w", ledger, Life())
+    (tmp_path / "w" / "paid.json").write_text(content)
+    with pytest.raises(InputError, match=r"paid.json cannot be read"):
+        is_paid(tmp_path / "w", ledger)
+    with pytest.raises(InputError, match=r"paid.json cannot be read"):
+        run(ready, tmp_path / "w", ledger, Life())
+
+
+@pytest.mark.parametrize("content", ["", "3", '"xyz"'])
+def test_a_damaged_key_of_whose_rows_are_used_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "selection.json").write_text(content)
+    with pytest.raises(InputError, match=r"selection.json cannot be read"):
+        room.selected(tmp_path)
+
+
+def test_a_training_that_lost_its_checkpoint_does_not_take_its_steps_again(
+    ready: Calibrated, tmp_path: Path
+) -> None:
+    ledger, first = Ledger.in_memory(), Life()
+    run(ready, tmp_path / "w", ledger, first)
+    assert first.steps == STEPS
+    (tmp_path / "w" / "training" / "checkpoint.json").unlink()
+    second = Life()
+    with pytest.raises(InputError, match=r"checkpoint.json is missing, and steps were taken"):
+        run(ready, tmp_path / "w", ledger, second)
+    assert second.steps == 0
+
+
 def test_another_ledger_is_refused(ready: Calibrated, tmp_path: Path) -> None:
     run(ready, tmp_path / "w", Ledger.in_memory(), Life())
     other = Ledger.in_memory()
@@ -364,6 +413,24 @@ def test_a_folder_with_something_else_in_it_is_refused(ready: Calibrated, tmp_pa
     assert debits(ledger) == 0
 
 
+def test_a_checkpoint_that_is_no_folder_or_cannot_be_written_costs_nothing(
+    ready: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.in_memory()
+    (tmp_path / "letter.txt").write_text("Dear")
+    for place in (tmp_path / "letter.txt", tmp_path / "letter.txt" / "w"):
+        with pytest.raises(InputError, match="is no folder that can be written to"):
+            run(ready, place, ledger, Life())
+
+    def read_only(*_: Any, **__: Any) -> str:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    with pytest.raises(InputError, match=r"can be written to \(Read-only file system\)"):
+        run(ready, tmp_path / "w", ledger, Life())
+    assert debits(ledger) == 0
+
+
 def test_a_method_that_keeps_nothing_refuses_a_workspace(ready: Calibrated, tmp_path: Path) -> None:
     ledger = Ledger.in_memory()
     forgetful = replace(ready, run=lambda data, source, progress: None)
@@ -378,6 +445,29 @@ def test_a_workspace_is_paid_from_its_debit_on(ready: Calibrated, tmp_path: Path
     assert not is_paid(tmp_path / "w", ledger)
     run(ready, tmp_path / "w", ledger, Life())
     assert is_paid(tmp_path / "w", ledger)
+
+
+def test_a_deletion_that_is_cut_short_leaves_nothing_to_begin_anew_from(
+    ready: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, life = Ledger.in_memory(), Life()
+    run(ready, tmp_path / "w", ledger, Life())
+
+    def cut_short(folder: Path) -> None:
+        for file in (folder / "training").iterdir():
+            file.unlink()
+        (folder / "training").rmdir()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.shutil, "rmtree", cut_short)
+        with pytest.raises(Killed):
+            room.finished(tmp_path / "w")
+    with pytest.raises(InputError, match="is not empty and holds no run"):
+        run(ready, tmp_path / "w", ledger, life)
+    assert life.steps == 0
+    room.finished(tmp_path / "w")
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_value_is_made_once(tmp_path: Path) -> None:

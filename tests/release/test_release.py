@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -117,6 +119,19 @@ def test_a_save_that_fails_leaves_nothing(error: BaseException, make: Make, tmp_
     with pytest.raises(expected):
         broken.save(tmp_path / "out")
     assert listing(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system may refuse what the rights of its folder promise; all is paid for by then."""
+
+    def refused(*_: Any, **__: Any) -> str:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    with pytest.raises(InputError, match=r"cannot write .*out \(Operation not permitted\)"):
+        make().save(tmp_path / "out")
 
 
 def test_a_report_that_fails_leaves_nothing(make: Make, tmp_path: Path) -> None:

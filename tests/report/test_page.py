@@ -549,6 +549,15 @@ def test_facts_stand_under_where_they_come_from(editions: dict[str, str]) -> Non
     assert "importance" not in declared
 
 
+def test_a_number_of_records_is_not_said_to_be_stated_without_a_look(make_release: Make) -> None:
+    facts = (Fact("bounds of age", {"lower": 0, "upper": 9}), Fact("records", 417))
+    said = body(page_of(make_release(facts=facts)))
+    declared, counted = said[said.index("Declared public") :].split("Stated exactly")
+    assert "1 fact, declared by the publisher without looking at the rows" in declared
+    assert "417" not in declared
+    assert "no guarantee hides it" in counted[: counted.index("417")]
+
+
 def test_a_fact_of_unknown_origin_is_not_passed_off_as_public(make_release: Make) -> None:
     said = body(page_of(make_release(facts=(Fact("bounds", [0, 1], "looked at the rows"),))))
     assert "Of unknown origin" in said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,14 @@ from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints, shortage
 from sfumato.publish.images.perturbed import order_tells_labels
 from sfumato.publish.method import Calibrated, Progress, silent
-from sfumato.publish.workspace import is_paid, kept_rows, parted, selected, selection
+from sfumato.publish.workspace import (
+    finished,
+    is_paid,
+    kept_rows,
+    parted,
+    selected,
+    selection,
+)
 from sfumato.release.release import Release, check_new, check_private
 
 if TYPE_CHECKING:
@@ -267,7 +273,7 @@ def publish(
         assert release.path is not None
         evaluation_folder = evaluation_path(release.path)
         if checkpoint is not None:
-            shutil.rmtree(Path(checkpoint).expanduser())
+            finished(Path(checkpoint).expanduser())
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 

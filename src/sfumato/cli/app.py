@@ -122,13 +122,25 @@ def run() -> None:
         # The parser catches the interruption of a command and leaves with its exit code.
         if isinstance(stop, SystemExit) and stop.code != _INTERRUPTED:
             raise
-        goes_on = any(argument.partition("=")[0] == "--checkpoint" for argument in sys.argv)
         more = "; the same command goes on from its checkpoint and pays nothing anew"
-        note(f"interrupted; what the ledger recorded stays recorded{more if goes_on else ''}")
+        note(f"interrupted; what the ledger recorded stays recorded{more if _goes_on() else ''}")
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _goes_on() -> bool:
+    """Whether there is a run in the folder of ``--checkpoint``; a finished one is deleted."""
+    from pathlib import Path
+
+    from sfumato.publish.workspace import begun
+
+    given = zip(sys.argv, [*sys.argv[1:], ""], strict=True)
+    for (name, _, value), following in ((a.partition("="), b) for a, b in given):
+        if name == "--checkpoint":
+            return begun(Path(value or following).expanduser())
+    return False
 
 
 def _escape(text: str) -> str:

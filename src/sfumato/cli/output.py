@@ -87,7 +87,7 @@ Checkpoint = Annotated[
     typer.Option(
         "--checkpoint",
         help="A private folder to go on from if this is interrupted: the same command "
-        "continues there and pays nothing anew.",
+        "continues there and pays nothing anew. For methods that keep one.",
         metavar="DIR",
     ),
 ]

@@ -17,7 +17,6 @@ from sfumato.cli.output import (
     Evaluate,
     Holdout,
     LedgerFile,
-    MaxMinutes,
     MethodName,
     Out,
     RowsPerUnit,
@@ -50,7 +49,6 @@ def train(
     rows_per_unit: RowsPerUnit = None,
     ledger: LedgerFile = None,
     checkpoint: Checkpoint = None,
-    max_minutes: MaxMinutes = None,
     evaluate: Evaluate = None,
     attack: Attacks = None,
     disclose_evaluation: DiscloseEvaluation = False,
@@ -65,4 +63,4 @@ def train(
     DIR holds the weights (safetensors), the card and the report, and may be handed over whole.
     The evaluation, computed on private records, is written beside it in DIR.evaluation.
     """
-    release("train", **locals())
+    release("train", max_minutes=None, **locals())

@@ -18,6 +18,8 @@ event stays the same).
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 _JSON = "checkpoint.json"
 _STEPS = "steps"
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
 _DAMAGED = "The checkpoint is damaged; use another, or start anew."
 
 
@@ -56,15 +59,24 @@ class StepCounter:
         count: Steps begun.
 
     Raises:
-        InputError: If the folder belongs to another training, or another process holds it.
+        InputError: If the folder belongs to another training, another process holds it, or it
+            cannot be written to.
     """
 
     def __init__(self, folder: Path, run: str, taken: int, *, resumed: bool = False) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            number = os.open(folder / _STEPS, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if error.errno not in _FORBIDDEN:
+                raise
+            raise InputError(
+                f"the checkpoint {folder} is no folder that can be written to ({error.strerror})",
+                "Give another one, or make it writable.",
+            ) from None
         self.folder = folder.resolve()
         self._run = run
         # A file object: the lock goes when the counter does, in a notebook too.
-        number = os.open(folder / _STEPS, os.O_RDWR | os.O_CREAT, 0o600)
         self._file = open(number, "r+b", buffering=0)  # noqa: SIM115  # held until it is closed
         try:
             self.begun(max(self._take(resumed), taken))
@@ -106,6 +118,13 @@ class StepCounter:
         os.fsync(self._file.fileno())
         self._file.close()
 
+    def discard(self) -> None:
+        """Takes back what a training that never began has left in the folder."""
+        (self.folder / _STEPS).unlink()
+        self._file.close()
+        with contextlib.suppress(OSError):  # something else lies there
+            self.folder.rmdir()
+
 
 def is_whole(folder: Path) -> bool:
     """Whether a checkpoint was ever finished in this folder.
@@ -116,13 +135,36 @@ def is_whole(folder: Path) -> bool:
 
 
 def found(folder: Path | None) -> bool:
-    """Whether there is a checkpoint to continue from; an unfinished first one is removed."""
+    """Whether there is a checkpoint to continue from; an unfinished first one is removed.
+
+    Raises:
+        InputError: If there is none any more, but steps were begun: to begin anew would take them
+            twice for one debit. Or if something else lies there, which stays as it is.
+    """
     if folder is None or not folder.exists():
         return False
     if is_whole(folder):
         return True
+    file = folder / _STEPS
+    noted = file.read_bytes().split() if file.is_file() else []
+    if noted and noted[1:] != [b"0"]:
+        raise InputError(
+            f"{folder / _JSON} is missing, and steps were taken in {folder}",
+            "What was paid for them is lost: start anew, without this folder.",
+        )
+    others = [part.name for part in folder.iterdir() if not _is_ours(part.name)]
+    if others:
+        raise InputError(
+            f"{folder} holds no checkpoint, but {others[0]!r}", "Give an empty or a new folder."
+        )
     shutil.rmtree(folder)
     return False
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a checkpoint that was never finished may have left a file of this name."""
+    whole = name.removesuffix(".part")
+    return whole in (_STEPS, _JSON) or (whole.startswith("state-") and ".safetensors" in whole)
 
 
 def locked(file: int) -> bool:

@@ -26,6 +26,7 @@ from sfumato.learn import checkpoint, kept, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.augmented import check_augment
 from sfumato.learn.clipping import Clipping
+from sfumato.learn.guard import Guard
 from sfumato.learn.mechanism import Summed
 from sfumato.learn.parameters import check, laid
 from sfumato.learn.progress import Progress
@@ -144,6 +145,8 @@ class PrivateLoop:
                 "Train in one process, or give ranks=Alone().",
             )
         self._ranks.align(module, optimizer, mechanism, self._records)
+        run = self.run
+        self._guard = Guard(self, optimizer, lambda: not run.left)
         # Who pays is the leader's to say: all rehearse, or none.
         self._pays = self._ranks.once("ledger", lambda: ledger is not None)
         self._physical = physical_batch_size
@@ -161,12 +164,26 @@ class PrivateLoop:
         """What is accounted."""
         return self.run.mechanism
 
+    @property
+    def pays(self) -> bool:
+        """Whether a ledger is debited, by whichever process pays for all."""
+        return self._pays
+
     def backward(self) -> None:
         """One step: sets ``p.grad`` to the noisy mean gradient, of frozen parameters to None.
 
+        Until the next one, the optimiser refuses (with an ``InputError``) to step with what a
+        ``backward()`` of the caller's own put into ``p.grad``: no noise would be on it.
+
         Raises:
             BudgetError: If all steps have been taken, or the ledger refuses.
+            InputError: If ``torch.inference_mode`` is on. Nothing is paid or drawn.
         """
+        if torch.is_inference_mode_enabled():
+            raise InputError(
+                "torch.inference_mode is on, in which there are no gradients",
+                "Train outside of it.",
+            )
         if self._began is None:
             self._began = time.monotonic(), self.run.taken
         self._debit()
@@ -176,6 +193,7 @@ class PrivateLoop:
         for name, parameter in self.module.named_parameters():
             found = gradients.get(name)  # a gradient from elsewhere would not be private
             parameter.grad = None if found is None else laid(found, parameter)
+        self._guard.laid(self.module.parameters())
 
     def __iter__(self) -> Iterator[Progress]:
         """Takes the steps that are left; between two of them the caller steps the optimiser."""
@@ -205,10 +223,24 @@ class PrivateLoop:
             folder: See :mod:`sfumato.learn.checkpoint`.
             tensors: Further tensors to keep.
             values: Further JSON values to keep.
+
+        Raises:
+            InputError: If the folder cannot be written to or belongs to another training, or the
+                optimiser cannot be kept. Where nothing was paid yet, nothing is.
+            BudgetError: If the ledger refuses.
         """
         folder = Path(folder)
-        self._debit()
+        # What can be refused for good reason is, before anything is paid.
         settings, flat = kept.packed(self.module, self.optimizer, tensors or {})
+        fresh = self._counter is None
+        self._ranks.once("hold", lambda: self._hold(folder))
+        try:
+            self._debit()
+        except BaseException:
+            if fresh and self._counter is not None:
+                self._counter.discard()
+                self._counter = None
+            raise
         state = {
             "run": self._id,
             "mechanism": self.mechanism.to_dict(),
@@ -221,11 +253,7 @@ class PrivateLoop:
             "values": dict(values or {}),
         }
 
-        def write() -> None:
-            self._hold(folder)
-            checkpoint.save(folder, state, flat)
-
-        self._ranks.once("save", write)
+        self._ranks.once("save", lambda: checkpoint.save(folder, state, flat))
 
     def resume(self, folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Continues from a checkpoint: weights, optimiser, steps taken.

@@ -189,6 +189,17 @@ class Run:
             self.clipping = mechanism.clipping
             check_joint(self.clipping, mechanism.multiplier_at(0))
 
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Refuses to be copied or pickled.
+
+        Raises:
+            InputError: Always: the copy would take the same steps once more, paid for once.
+        """
+        raise InputError(
+            "a private training was to be copied, and its copy would spend its budget once more",
+            "Copy the module, or save a checkpoint and resume from it.",
+        )
+
     @property
     def taken(self) -> int:
         """Steps begun so far: a step counts from before its noise is drawn."""

@@ -12,6 +12,7 @@ Noise that falls, or that is correlated between steps, is one parameter more: ``
 from __future__ import annotations
 
 import math
+import warnings
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,8 @@ def make_private(
         max_batch_size: Cuts larger samples; see ``TruncatedPoissonSampling``.
         physical_batch_size: Records in memory at a time.
         augment: Random changes to examples.
-        ledger: Debited before the first draw.
+        ledger: Debited before the first draw. None: nothing remembers what is spent, and a
+            warning says so.
         label: A name for the ledger.
         source: For tests.
         engine: Gives clipped sums.
@@ -109,7 +111,7 @@ def make_private(
         max_batch_size=max_batch_size,
         workload=_workload(optimizer),
     )
-    return PrivateLoop(
+    loop = PrivateLoop(
         module,
         optimizer,
         loss,
@@ -123,6 +125,13 @@ def make_private(
         engine=engine,
         ranks=ranks,
     )
+    if not loop.pays:
+        warnings.warn(
+            "no ledger was given: nothing will remember what this training spends; pass "
+            "ledger=Ledger.open(path)",
+            stacklevel=2,
+        )
+    return loop
 
 
 def _steps(steps: int | None, epochs: float | None, an_epoch: float) -> int:

@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import (
+    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    Subset,
     TensorDataset,
     default_collate,
 )
@@ -80,7 +82,9 @@ class DatasetRecords:
 
     Args:
         dataset: ``dataset[i]`` is one record; it has a length.
-        collate: Makes ``(inputs, targets)`` of a list of records.
+        collate: Makes ``(inputs, targets)`` of a list of records, each by itself. It is looked at
+            when records are first fetched: one that mixes them, or pads them to the longest of a
+            batch, is refused.
     """
 
     def __init__(
@@ -91,16 +95,27 @@ class DatasetRecords:
                 f"{type(dataset).__name__} gives its records in an order of its own",
                 "Use a data set with a length and rows by number: every step draws its records.",
             )
+        check_once(dataset)
         self._dataset = dataset
         self._length = len(dataset)
         self._collate = collate
+        self._looked = collate is default_collate  # which stacks and does nothing else
 
     def __len__(self) -> int:
         return self._length
 
     def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
-        """The rows, collated."""
-        batch = self._collate([self._dataset[int(row)] for row in rows])
+        """The rows, collated.
+
+        Raises:
+            InputError: If a batch is no inputs and targets, or the collate function mixes records.
+        """
+        records = [self._dataset[int(row)] for row in rows]
+        if not self._looked and len(records) > 1:
+            from sfumato.learn.augmented import check_collate
+
+            self._looked = check_collate(self._collate, records)
+        batch = self._collate(records)
         if not (isinstance(batch, tuple | list) and len(batch) >= 2):
             raise InputError(
                 f"a batch of the data set is a {type(batch).__name__}",
@@ -113,6 +128,37 @@ class DatasetRecords:
         else:
             inputs = _tensor(inputs, "inputs").to(device)
         return inputs, _tensor(targets, "targets").to(device)
+
+
+def check_once(dataset: Dataset[Any]) -> None:
+    """Refuses subsets and concatenations in which a record stands more than once.
+
+    What is proven is of one row; a record that is repeated, as rare classes are for balance, is
+    several. Copies that are rows of their own cannot be seen.
+
+    Raises:
+        InputError: Naming how many are repeated.
+    """
+    if not isinstance(dataset, Subset | ConcatDataset):
+        return
+    origins = _origins(dataset, {})
+    if repeated := len(origins) - len(np.unique(origins)):
+        raise InputError(
+            f"{repeated} of the {len(origins)} records of the data set are there before: noise for "
+            "one row would not hide a record that is several",
+            "Name each record once; weigh its loss where a class is rare.",
+        )
+
+
+def _origins(dataset: Any, known: dict[int, int]) -> NDArray[np.int64]:
+    """A number for each record, the same only for the same row of the same data set."""
+    if isinstance(dataset, Subset):
+        chosen = np.asarray(dataset.indices, dtype=np.int64).reshape(-1)
+        return _origins(dataset.dataset, known)[chosen]
+    if isinstance(dataset, ConcatDataset):
+        return np.concatenate([_origins(part, known) for part in dataset.datasets])
+    first = known.setdefault(id(dataset), len(known)) << 40  # rows enough for any data set
+    return np.arange(first, first + len(dataset), dtype=np.int64)
 
 
 def _tensor(value: Any, name: str) -> Tensor:

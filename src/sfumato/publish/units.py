@@ -63,7 +63,7 @@ def calibrate(method: Method, budget: Budget, facts: Any) -> Calibrated:
         plan=plan,
         caveats=(
             *(c for c in made.caveats if not isinstance(c, RecordCaveat)),
-            *_caveats(guarantee, name, rows),
+            *_caveats(guarantee, name, rows, getattr(made.facts, "records", None) is not None),
         ),
         per_unit=True,
     )
@@ -112,7 +112,8 @@ def _with_unit(made: Any, facts: Schema) -> Any:
     return replace(made, drop=facts.drop, unit=facts.unit, rows_per_unit=facts.rows_per_unit)
 
 
-def _caveats(guarantee: Guarantee, name: str, rows: int) -> tuple[str, ...]:
+def _caveats(guarantee: Guarantee, name: str, rows: int, counted: bool) -> tuple[str, ...]:
+    """What is said of persons; ``counted`` where the number of kept rows is public."""
     kept = "one row" if rows == 1 else f"at most {rows} rows"
     said = [
         f"Of each {name} {kept} went in, drawn at random; all else of them was left out, and "
@@ -124,7 +125,7 @@ def _caveats(guarantee: Guarantee, name: str, rows: int) -> tuple[str, ...]:
             f"How many rows of a {name} were kept is not hidden, nor which released rows follow "
             "each other in the data: the guarantee is for their values, all together."
         )
-    elif rows > 1 and not add_remove:
+    elif rows > 1 and (counted or not add_remove):
         said.append(
             f"The number of rows that were kept of a {name} (1 to {rows}) is not hidden, as the "
             "number of all rows is public: the guarantee is for their values, all together."

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -167,7 +169,12 @@ def parted(workspace: Path, how: Mapping[str, Any]) -> None:
 def selected(workspace: Path) -> bytes | None:
     """The key that :func:`selection` keeps there; None if it keeps none."""
     file = workspace / f"{_SELECTION}.json"
-    return bytes.fromhex(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return bytes.fromhex(_read(file))
+    except (TypeError, ValueError):
+        raise _damaged(file) from None
 
 
 def kept_rows(workspace: Path) -> Path | None:
@@ -195,13 +202,24 @@ def _check_rows(workspace: Path, rows: Spool | None) -> None:
 def _begin(workspace: Path) -> None:
     """Makes the folder, for its owner only; what is there must be of a run that never began."""
     check_private(workspace)
-    early = {f"{_SELECTION}.json", f"{_PARTED}.json"}
-    own = {_part(workspace / name).name for name in (_PAID, *early)} | early
-    if workspace.exists() and any(file.name not in own for file in workspace.iterdir()):
+    kept = {f"{_SELECTION}.json", f"{_PARTED}.json"}
+    own = kept | {_part(workspace / name).name for name in (_PAID, *kept)}
+    try:
+        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        others = any(file.name not in own for file in workspace.iterdir())
+        os.rmdir(tempfile.mkdtemp(dir=workspace))  # whether anything can be written there
+    except OSError as error:
+        if shortage.told(error) is not None:
+            raise
+        raise InputError(
+            f"the checkpoint {workspace} is no folder that can be written to "
+            f"({error.strerror or error})",
+            "Give an empty or a new folder.",
+        ) from None
+    if others:
         raise InputError(
             f"{workspace} is not empty and holds no run", "Give an empty or a new folder."
         )
-    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def is_paid(workspace: Path, ledger: Ledger) -> bool:
@@ -215,7 +233,9 @@ def _kept(workspace: Path) -> dict[str, Any] | None:
     file = workspace / _PAID
     if not file.is_file():
         return None
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    values = _read(file)
+    if not isinstance(values, dict) or not values.keys() >= {"run", "release_id", "entry"}:
+        raise _damaged(file)
     return values
 
 
@@ -245,6 +265,21 @@ def _plain(values: Any) -> Any:
     return json.loads(json.dumps(values))
 
 
+def begun(workspace: Path) -> bool:
+    """Whether a run was begun in this folder, and its release is not written yet."""
+    return (workspace / _PAID).is_file()
+
+
+def finished(workspace: Path) -> None:
+    """Deletes the folder of a run whose release is written.
+
+    The note of its debit goes first: were this cut short, the rest would else begin anew on it.
+    """
+    (workspace / _PAID).unlink(missing_ok=True)
+    _sync(workspace)
+    shutil.rmtree(workspace)
+
+
 def is_kept(workspace: Path | None, name: str) -> bool:
     """Whether :func:`once` has this value, so that nothing needs to be prepared for making it.
 
@@ -269,14 +304,14 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
         drawn: Whether making it draws from private data.
 
     Raises:
-        InputError: If it was being drawn when an earlier run died.
+        InputError: If it was being drawn when an earlier run died, or what was kept is damaged.
         UnwrittenError: If there is no room to draw or to keep it.
     """
     if workspace is None:
         return make()
     file, begun = workspace / f"{name}.json", workspace / f"{name}.begun"
     if file.exists():
-        value: _T = json.loads(file.read_text(encoding="utf-8"))
+        value: _T = _read(file)
         return value
     if drawn:
         try:  # made, not replaced: of two processes at once, one draws
@@ -302,6 +337,25 @@ def _lost(workspace: Path, name: str) -> InputError:
     return InputError(
         f"an earlier run died while it drew {name} from the private records",
         f"That draw is paid for and lost. Start anew, without {workspace}.",
+    )
+
+
+def _read(file: Path) -> Any:
+    """What :func:`write` wrote of JSON values.
+
+    Raises:
+        InputError: If the file is no such thing any more.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise _damaged(file) from None
+
+
+def _damaged(file: Path) -> InputError:
+    return InputError(
+        f"{file} cannot be read: the checkpoint is damaged",
+        "Restore that file, or start anew, without this folder; that is debited anew.",
     )
 
 

@@ -129,8 +129,9 @@ class Release:
             InputError: If the folder exists or cannot be written, or the card's time is none.
         """
         final, created = check_new(path), self.card.seconds
-        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:64]}.", dir=final.parent))
+        scratch = None
         try:
+            scratch = Path(tempfile.mkdtemp(prefix=f".{final.name[:64]}.", dir=final.parent))
             self.artefact.content.save(scratch)
             if self.artefact.tensors:
                 save_weights(scratch / WEIGHTS, self.artefact.tensors, self.artefact.architecture)
@@ -147,7 +148,8 @@ class Release:
             _flush(scratch)
             os.rename(scratch, final)
         except BaseException as error:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
             if isinstance(error, OSError):
                 raise InputError(
                     f"cannot write {final} ({error.strerror or error})", "Choose another folder."

@@ -1,4 +1,4 @@
-"""What a release rests on, as a page shows it: declared, sourced, or paid for."""
+"""What a release rests on, as a page shows it: declared, sourced, counted, or paid for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 def groups(card: Card) -> Iterator[dict[str, Any]]:
     """The facts of a card by where they come from, each group with its title and text."""
-    declared = [fact for fact in card.facts if fact.provenance == "public"]
+    counted = [f for f in card.facts if f.name == "records" and f.provenance == "public"]
+    declared = [f for f in card.facts if f.provenance == "public" and f not in counted]
     sourced = [fact for fact in card.facts if fact.provenance.startswith("public:")]
     paid = [fact for fact in card.facts if fact.provenance.startswith("ledger:")]
-    other = [f for f in card.facts if f not in declared and f not in sourced and f not in paid]
+    known = (*counted, *declared, *sourced, *paid)
+    other = [fact for fact in card.facts if fact not in known]
     entry = str(card.ledger.get("entry", ""))
     yield {
         "title": "Paid for from the budget",
@@ -43,6 +45,14 @@ def groups(card: Card) -> Iterator[dict[str, Any]]:
         "facts": _facts(declared),
         "sources": False,
     }
+    if counted:
+        yield {
+            "title": "Stated exactly",
+            "text": "How many records went in was counted, or declared, and is public: "
+            "no guarantee hides it.",
+            "facts": _facts(counted),
+            "sources": False,
+        }
     if other:
         yield {
             "title": "Of unknown origin",

@@ -50,6 +50,7 @@ def test_auto_takes_a_network_that_can_be_built(facts: Any, family: str) -> None
         (images(7), "deep-cnn", (), "7 x 7 pixels"),
         (images(9, 7), "deep-cnn", (), "9 x 7 pixels"),
         (Schema(PEOPLE.columns), "auto", (), "no target is declared"),
+        (ImageSchema(1, 28, 28, ("a",)), "auto", (), "there is one class"),
     ],
 )
 def test_a_network_that_does_not_take_the_records_is_refused(

@@ -205,11 +205,14 @@ class Matched:
 
     def _learn(self) -> None:
         """The network learns from the set as it is now."""
-        images = self.images.detach()
+        images, parameters = self.images.detach(), list(self._network.parameters())
         for _ in range(self._matching.network_steps):
             loss = functional.cross_entropy(self._network(images), self.labels)
-            self._teach.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            # Set by hand: the private loop refuses steps with what a backward pass left there.
+            for parameter, found in zip(
+                parameters, torch.autograd.grad(loss, parameters), strict=True
+            ):
+                parameter.grad = found
             self._teach.step()
 
 

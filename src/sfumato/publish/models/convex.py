@@ -84,8 +84,6 @@ class ConvexSettings:
         rows = hasattr(facts, "columns")
         network = ("table-dense" if rows else "dense") if self.network == "auto" else self.network
         made = architecture(facts, network)
-        if made["classes"] < 2:
-            raise InputError("there is one class", "Declare the classes to tell apart.")
         return {**made, "max_norm": max_norm(made) if self.max_norm is None else self.max_norm}
 
 

@@ -103,7 +103,6 @@ class InputMethod:
 
         checks.records(facts, budget)
         inner = architecture(facts, self.network, self.hidden)
-        checks.whole("the number of classes", inner["classes"], 2)
         made = {"family": "scaled", "inner": inner}
         build(made, seed=0)  # refuses networks that are not made of layers in sequence
         bound = max_norm(inner) if self.max_norm is None else self.max_norm

@@ -29,8 +29,8 @@ def architecture(
         hidden: Widths of the hidden layers of a dense network.
 
     Raises:
-        InputError: If the network does not take such records, or has no hidden layers to set:
-            before a calibration, so before anything is spent.
+        InputError: If the network does not take such records, or has no hidden layers to set, or
+            there is one class alone: before a calibration, so before anything is spent.
     """
     from sfumato.learn.architectures import build
 
@@ -49,7 +49,10 @@ def architecture(
             f"hidden is {list(hidden)!r}, but {network} has fixed layers",
             f"Leave it out, or use {' or '.join(_HIDDEN)}.",
         )
-    made = {"family": network, **values, "classes": len(classes_of(facts))}
+    classes = len(classes_of(facts))
+    if classes < 2:
+        raise InputError("there is one class", "Declare the classes to tell apart.")
+    made = {"family": network, **values, "classes": classes}
     made = {**made, "hidden": list(hidden)} if network in _HIDDEN else made
     build(made, seed=0)  # refuses images that are too small for it
     return made

@@ -1,0 +1,101 @@
+"""Keeps gradients that nobody noised out of the steps of a private training.
+
+A loop sets ``p.grad`` itself. Whoever has trained otherwise before calls ``loss.backward()`` out of
+habit, which puts the plain gradient of private records there, in place of the noisy one or on top
+of it; nothing else would show it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sfumato.errors import InputError
+
+_REMEDY = (
+    "Leave loss.backward() and zero_grad() out: the loop has set p.grad. For gradients of public "
+    "things take torch.autograd.grad and add to p.grad, or step another optimiser."
+)
+
+
+class Guard:
+    """Refuses steps of an optimiser for which a backward pass of others came to ``p.grad``.
+
+    It refuses nothing more once the owner is gone, or its last step has been taken.
+
+    Args:
+        owner: The loop that sets ``p.grad``.
+        optimizer: Of its parameters.
+        last: Whether the owner has no further step to take.
+    """
+
+    def __init__(self, owner: object, optimizer: Optimizer, last: Callable[[], bool]) -> None:
+        self._last = last
+        self._came, self._over = False, False
+        self._watched: set[int] = set()
+        self._handles: list[Any] = [optimizer.register_step_pre_hook(_asking(weakref.ref(self)))]
+        weakref.finalize(owner, _remove, self._handles)
+
+    def laid(self, parameters: Iterable[Tensor]) -> None:
+        """Notes that the owner has set the gradients of these parameters afresh."""
+        for parameter in parameters:
+            if parameter.requires_grad and id(parameter) not in self._watched:
+                self._watched.add(id(parameter))
+                watched: Any = parameter
+                seen = _seeing(weakref.ref(self))
+                self._handles.append(watched.register_post_accumulate_grad_hook(seen))
+        self._came = False
+
+    def saw(self) -> None:
+        """Notes that a backward pass put a gradient into a parameter."""
+        self._came = True
+
+    def check(self, closure: object) -> None:
+        """Looks at what the optimiser is about to step with.
+
+        Raises:
+            InputError: If a backward pass of others came in between, or is about to.
+        """
+        if self._over:
+            return
+        if closure is not None:
+            raise InputError(
+                "optimizer.step was given a closure, and no noise is on the gradients it makes",
+                _REMEDY,
+            )
+        if self._came:
+            raise InputError(
+                "a backward() of your own put gradients into the parameters of a private "
+                "training, and no noise is on them",
+                _REMEDY,
+            )
+        self._over = self._last()
+
+
+def _remove(handles: list[Any]) -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
+
+
+def _seeing(guard: weakref.ref[Guard]) -> Callable[[Tensor], None]:
+    """A hook that does not keep the guard, which knows its owner, alive."""
+
+    def hook(parameter: Tensor) -> None:
+        if (found := guard()) is not None:
+            found.saw()
+
+    return hook
+
+
+def _asking(guard: weakref.ref[Guard]) -> Callable[..., None]:
+    def hook(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if (found := guard()) is not None:
+            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+            found.check(closure)
+
+    return hook

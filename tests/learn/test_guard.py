@@ -1,0 +1,153 @@
+"""Gradients of the caller's own, in a loop whose gradients should all be noisy."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sfumato.errors import InputError
+from sfumato.learn.loop import PrivateLoop
+from sfumato.learn.optimise import make_private
+from sfumato.privacy.budget import Budget
+from sfumato.privacy.ledger import Ledger
+
+pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
+
+
+def losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def data() -> tuple[Tensor, Tensor]:
+    inputs = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    return inputs, (inputs[:, 0] > 0).long()
+
+
+def private(optimizer: Any = None, module: nn.Module | None = None, **settings: Any) -> PrivateLoop:
+    module = nn.Linear(3, 2) if module is None else module
+    optimizer = optimizer or torch.optim.SGD(module.parameters(), 0.1)
+    settings = {"expected_batch_size": 10, "steps": 3} | settings
+    return make_private(module, optimizer, data(), Budget(3.0, 1e-5), loss=losses, **settings)
+
+
+def plain(loop: PrivateLoop) -> Tensor:
+    return losses(loop.module(data()[0]), data()[1]).mean()
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_a_backward_pass_of_ones_own_is_refused_before_the_weights_move(zeroed: bool) -> None:
+    loop = private()
+    before = [p.detach().clone() for p in loop.module.parameters()]
+    loop.backward()
+    if zeroed:
+        loop.optimizer.zero_grad()
+    plain(loop).backward()  # type: ignore[no-untyped-call]
+    with pytest.raises(InputError, match=r"no noise is on them.*Leave loss.backward\(\)"):
+        loop.optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, loop.module.parameters(), strict=True))
+    loop.backward()  # sets the gradients anew
+    loop.optimizer.step()
+
+
+def test_parameters_that_are_unfrozen_later_are_watched_too() -> None:
+    loop = private()
+    loop.module.weight.requires_grad_(False)  # type: ignore[union-attr,operator]
+    loop.backward()
+    loop.module.weight.requires_grad_(True)  # type: ignore[union-attr,operator]
+    loop.backward()
+    (loop.module.weight.sum()).backward()  # type: ignore[operator,union-attr]
+    with pytest.raises(InputError, match="no noise is on them"):
+        loop.optimizer.step()
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_closure_is_refused(by_name: bool) -> None:
+    loop = private()
+    loop.backward()
+
+    def closure() -> float:
+        raise AssertionError("the closure was called")
+
+    with pytest.raises(InputError, match="was given a closure"):
+        loop.optimizer.step(closure=closure) if by_name else loop.optimizer.step(closure)
+
+
+def test_what_is_public_still_goes_into_a_step() -> None:
+    loop = private()
+    other = torch.optim.SGD(loop.module.parameters(), 0.1)
+    for _ in loop:
+        penalty = sum(p.square().sum() for p in loop.module.parameters())
+        grown = torch.autograd.grad(penalty, list(loop.module.parameters()))
+        for parameter, more in zip(loop.module.parameters(), grown, strict=True):
+            assert parameter.grad is not None
+            parameter.grad += more
+        torch.nn.utils.clip_grad_norm_(loop.module.parameters(), 1.0)
+        loop.optimizer.step()
+        other.zero_grad()
+        plain(loop).backward()  # type: ignore[no-untyped-call]
+        other.step()
+    assert loop.run.left == 0
+
+
+def test_a_scheduler_and_groups_of_parameters_are_no_closure() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    groups = [{"params": part.parameters(), "lr": 0.1} for part in module]
+    optimizer = torch.optim.AdamW(groups)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=3)
+    loop = private(optimizer, module)
+    for _ in loop:
+        optimizer.step()
+        rates.step()
+    assert loop.run.left == 0
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_after_the_training_the_optimiser_is_the_callers_again(forgotten: bool) -> None:
+    loop = private(steps=1 if not forgotten else 5)
+    module, optimizer = loop.module, loop.optimizer
+    loop.backward()
+    optimizer.step()
+    if forgotten:
+        gone = weakref.ref(loop)
+        del loop
+        assert gone() is None, "something keeps the loop alive"
+        gc.collect()
+        assert not optimizer._optimizer_step_pre_hooks
+    optimizer.zero_grad()
+    module(data()[0]).sum().backward()
+    optimizer.step()
+
+
+def test_inference_mode_is_named_before_anything_is_paid() -> None:
+    ledger = Ledger.in_memory()
+    loop = private(ledger=ledger)
+    with torch.inference_mode(), pytest.raises(InputError, match=r"torch.inference_mode is on"):
+        loop.backward()
+    assert not ledger.entries()
+    assert loop.run.taken == 0
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_training_is_not_copied_with_its_budget(copied: Any) -> None:
+    loop = private()
+    loop.backward()
+    whole = loop.run if copied is copy.copy else loop
+    with pytest.raises(InputError, match="its copy would spend its budget once more"):
+        copied(whole)
+
+
+def test_a_module_in_training_is_copied_and_pickled_without_the_guard() -> None:
+    loop = private()
+    loop.backward()
+    for copied in (copy.deepcopy(loop.module), pickle.loads(pickle.dumps(loop.module))):
+        optimizer = torch.optim.SGD(copied.parameters(), 0.1)
+        copied(data()[0]).sum().backward()
+        optimizer.step()
+    loop.optimizer.step()
