@@ -88,3 +88,14 @@ def test_importing_sfumato_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_looking_up_a_method_or_an_attack_imports_nothing_heavy() -> None:
+    """What every command does first: those that need no network do not wait for torch."""
+    heavy = "torch pandas sklearn duckdb dp_accounting"
+    code = (
+        "import sys; from sfumato.registry import load; load('method'); load('attack');"
+        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

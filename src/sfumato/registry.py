@@ -61,9 +61,17 @@ def load(kind: Kind) -> dict[str, type]:
         for room in _ROOMS[kind]:
             package = importlib.import_module(room)
             for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{room}.{module.name}")
+                if _registers(module):
+                    importlib.import_module(f"{room}.{module.name}")
         _loaded.add(kind)
     return dict(sorted(_entries[kind].items()))
+
+
+def _registers(module: pkgutil.ModuleInfo) -> bool:
+    """Whether a file names the registry at all: helpers beside it, with torch, are not imported."""
+    spec: Any = module.module_finder.find_spec(module.name, None)
+    source = spec.loader.get_source(spec.name) if hasattr(spec.loader, "get_source") else None
+    return source is None or __name__ in source
 
 
 def find(kind: Kind, name: str) -> type:

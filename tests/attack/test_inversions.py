@@ -46,9 +46,15 @@ def attack(name: str, release: Release, given: Evidence | None = None, **setting
     return found
 
 
+@cache
+def of_trained(name: str) -> Finding:
+    """An attack on the trained model."""
+    return attack(name, unproven(model(150)))
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_a_trained_model_gives_pictures_away_and_a_fresh_one_does_not(name: str) -> None:
-    leaky = attack(name, unproven(model(150)))
+    leaky = of_trained(name)
     assert leaky.better_than_chance
     fresh = attack(name, unproven(model(0)))
     assert fresh.value < leaky.value
@@ -58,14 +64,13 @@ def test_a_trained_model_gives_pictures_away_and_a_fresh_one_does_not(name: str)
 
 @pytest.mark.parametrize("name", QUICK)
 def test_pictures_are_shown_to_whoever_asks_only(name: str) -> None:
-    hidden = attack(name, unproven(model(150)))
-    assert "revealed" not in json.dumps(hidden.to_dict())
+    assert "revealed" not in json.dumps(of_trained(name).to_dict())
     shown = attack(name, unproven(model(150)), reveal=True)
     assert np.shape(shown.details["revealed"]) == (8, 1, 8, 8)
 
 
 def test_prototypes_are_told_from_people() -> None:
-    finding = attack("inversion.ascent", unproven(model(150)))
+    finding = of_trained("inversion.ascent")
     low, high = finding.details["membership_auc"][1:]
     assert low < 0.6 < high + 0.2
     assert "show a class" in finding.summary or "more than a class" in finding.summary

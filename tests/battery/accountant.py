@@ -110,10 +110,50 @@ class Parts:
             return 0.0
         return min(self.pure, float(whole.get_epsilon_for_delta(delta)))
 
+    def covers(self, less: Parts) -> bool:
+        """Whether ``less`` costs no more whatever the delta: the same draws, none further apart.
+
+        False where that cannot be seen without composing them.
+        """
+        if less.pure > self.pure or less.square > self.square:
+            return False
+        mine, others = self._distances(), less._distances()
+        return all(
+            len(far) <= len(mine.get(kind, []))
+            and all(a <= b for a, b in zip(far, mine[kind], strict=False))
+            for kind, far in others.items()
+        )
+
+    def _distances(self) -> dict[tuple[Any, ...], list[float]]:
+        """By kind of noise how far apart its draws are, the furthest first."""
+        found: dict[tuple[Any, ...], list[float]] = {}
+        for key, count in self.others:
+            kind, distance = _told_apart(key)
+            found.setdefault(kind, []).extend([distance] * count)
+        return {kind: sorted(far, reverse=True) for kind, far in found.items()}
+
     def _with(self, pure: float, key: tuple[Any, ...], count: int) -> Parts:
         if pure == 0 or count == 0:
             return self
         return replace(self, pure=self.pure + count * pure, others=(*self.others, (key, count)))
+
+
+def _told_apart(key: tuple[Any, ...]) -> tuple[tuple[Any, ...], float]:
+    """A draw's noise, and the distance in which what it costs never falls."""
+    match key:
+        case ("sampled", rate, multiplier, relation):
+            return ("sampled", rate, relation), 1 / multiplier
+        case ("direction", kappa, dimension, far, rate):
+            return ("direction", kappa, dimension, rate), far
+        case ("tilted", ratio, *rest):
+            return ("tilted", *rest), ratio
+        case ("bounded", epsilon):
+            return ("bounded",), epsilon
+        case ("response", *_):
+            return key, 0.0
+        case (kind, noise, shift):
+            return (kind, noise), shift
+    raise AssertionError(f"how {key[0]} grows with distance is not known; teach it")
 
 
 @lru_cache(maxsize=256)

@@ -42,7 +42,7 @@ def test_a_group_is_never_worse_than_the_chain_of_its_members(event: ev.DpEvent,
     assert group > accounting.epsilon(event, 1e-7 * chain, ADD)
 
 
-@pytest.mark.parametrize("size", [2, 5])
+@pytest.mark.parametrize("size", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_group_in_training_costs_at_least_the_exact_mixture(size: int) -> None:
     # Of k records each step samples Binomial(k, rate): the exact worst case is a mixture.
     from dp_accounting.pld import privacy_loss_distribution as pld

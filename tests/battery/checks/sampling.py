@@ -16,7 +16,7 @@ from sfumato.publish.method import silent
 
 ALARM = 1e-7
 """Probability with which each of the tests below rejects an honest sampler."""
-SAMPLES = 400
+SAMPLES = 150
 
 
 def rates(event: Any) -> set[float]:
@@ -44,6 +44,11 @@ def samples_of(row: MethodRow, made: Any, least: int) -> list[tuple[np.ndarray, 
 
 @check("sampled", methods=True)
 def check_sampler(row: MethodRow) -> None:
+    """Each record is sampled as it is accounted: see :func:`sampled`."""
+    sampled(row, SAMPLES)
+
+
+def sampled(row: MethodRow, least: int) -> None:
     """Each record is drawn into each sample by a coin of its own, at the rate of the event.
 
     The number drawn has the mean and the spread of a binomial (batches of one size have none), no
@@ -52,7 +57,7 @@ def check_sampler(row: MethodRow) -> None:
     """
     made = row.make(row.budget)
     (rate,) = rates(events.to_dict(row.event(made)))
-    found = samples_of(row, made, SAMPLES)
+    found = samples_of(row, made, least)
     rows = found[0][1]
     drawn = np.zeros((len(found), rows), dtype=np.int64)
     for i, (chosen, count) in enumerate(found):

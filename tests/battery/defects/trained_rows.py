@@ -16,9 +16,9 @@ from sfumato.learn.clipping import Automatic
 from sfumato.privacy.guarantee import Central
 from sfumato.publish.method import Calibrated
 from sfumato.publish.tables.augm import PublicRows, TableAugm
-from sfumato.publish.tables.first_counts import Start
 from sfumato.publish.tables.gan import TableGan
 from sfumato.publish.tables.gradient_trained import RowWork
+from sfumato.publish.tables.start import Start
 
 GAN, AUGM = "tables.gan", "tables.augm"
 

@@ -193,7 +193,7 @@ def trained_rows(
         "slow_runs": 400,
         "error": error,
         "reach": along,
-        "noise": noise_of(base, 250),
+        "noise": noise_of(base, 200, 3),
         "norms": norms,
         "identity": identity,
         "huge": HUGE,

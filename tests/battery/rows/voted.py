@@ -200,7 +200,7 @@ def _voted(
         slow_runs=3000 if plain else 100,
         error=error if plain else None,
         reach=along if plain else None,
-        noise=noise_of(base, 250, enough=3) if plain else None,
+        noise=noise_of(base, 200, enough=3) if plain else None,
         norms=norms if plain else None,
         identity=identity if plain else None,
         one_run=one_run if plain else None,

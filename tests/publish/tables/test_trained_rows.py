@@ -24,10 +24,10 @@ from sfumato.publish import constraints
 from sfumato.publish.method import Calibrated
 from sfumato.publish.tables.augm import Spoiling, TableAugm
 from sfumato.publish.tables.counted import CountedRun
-from sfumato.publish.tables.first_counts import Start
 from sfumato.publish.tables.gan import TableGan
 from sfumato.publish.tables.heads import Heads
 from sfumato.publish.tables.row_networks import Autoencoder, Critic, Generator, Made
+from sfumato.publish.tables.start import Start
 
 BUDGET = Budget(1.0, 1e-5)
 SMALL: dict[str, Any] = {"epochs": 2.0, "expected_batch_size": 20, "hidden": 6, "seed": 7}

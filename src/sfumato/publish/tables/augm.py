@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from sfumato.data import Schema
     from sfumato.publish.room import Part
-    from sfumato.publish.tables.first_counts import Start
     from sfumato.publish.tables.heads import Heads
     from sfumato.publish.tables.row_networks import Autoencoder
+    from sfumato.publish.tables.start import Start
 
 _ROWS = 1 << 13  # rows whose logits are in memory at a time
 
@@ -104,8 +104,8 @@ class TableAugm(TrainedRows):
 
     def certain(self, heads: Heads, classes: int) -> Iterator[Part]:
         """The autoencoder."""
-        from sfumato.publish.tables.first_counts import Start
         from sfumato.publish.tables.row_networks import Autoencoder
+        from sfumato.publish.tables.start import Start
 
         start = Start.uniform(classes, heads.sizes)
         yield room.network(

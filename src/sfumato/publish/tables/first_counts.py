@@ -11,15 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish import checks
-from sfumato.publish.tables.marginals import Independent
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -30,7 +24,6 @@ if TYPE_CHECKING:
     from sfumato.privacy.mechanisms import DiscreteGaussian
 
 _BRACKET = (0.05, 1e4)
-_MORE = 0.5  # added to a cell's count: no cell is impossible
 
 
 @dataclass(frozen=True)
@@ -114,35 +107,3 @@ class CountsAndSteps:
         plan = self.mechanism.to_dict()
         del plan["event"], plan["delta"], plan["neighbours"]  # the guarantee's own
         return {**plan, "counted_tables": self.tables, "counts_stddev": self.counts.stddev}
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where networks begin: the columns' distributions by class, from noisy counts alone.
-
-    Args:
-        prior: (K,) shares of the classes, with sum 1.
-        shares: (K, width) of each column's cells in each class, above 0.
-    """
-
-    prior: Tensor
-    shares: Tensor
-
-    @classmethod
-    def of(cls, noisy: list[NDArray[np.integer]]) -> Start:
-        """From (cells, classes) noisy counts of each column."""
-        estimate = Independent.fit(noisy)
-        columns = []
-        for counts in estimate.conditionals:
-            more = counts + _MORE
-            columns.append((more / more.sum(axis=0)).T)
-        prior = estimate.classes / estimate.classes.sum()
-        return cls(
-            torch.from_numpy(prior), torch.from_numpy(np.concatenate(columns, axis=1)).float()
-        )
-
-    @classmethod
-    def uniform(cls, classes: int, sizes: tuple[int, ...]) -> Start:
-        """What is known before anything was counted."""
-        shares = torch.cat([torch.full((classes, size), 1 / size) for size in sizes], dim=1)
-        return cls(torch.full((classes,), 1 / classes, dtype=torch.float64), shares)

@@ -26,9 +26,9 @@ from sfumato.registry import method
 
 if TYPE_CHECKING:
     from sfumato.publish.room import Part
-    from sfumato.publish.tables.first_counts import Start
     from sfumato.publish.tables.heads import Heads
     from sfumato.publish.tables.row_networks import Generator, Made
+    from sfumato.publish.tables.start import Start
 
 _ROWS = 1 << 13  # rows whose logits are in memory at a time
 
@@ -74,8 +74,8 @@ class TableGan(TrainedRows):
 
     def certain(self, heads: Heads, classes: int) -> Iterator[Part]:
         """Generator, critic, and the generated rows of a step."""
-        from sfumato.publish.tables.first_counts import Start
         from sfumato.publish.tables.row_networks import Critic, Generator
+        from sfumato.publish.tables.start import Start
 
         start = Start.uniform(classes, heads.sizes)
         yield room.network(

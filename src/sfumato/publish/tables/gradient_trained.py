@@ -34,8 +34,7 @@ from sfumato.publish.tables.counted import (
     features_of,
     target_of,
 )
-from sfumato.publish.tables.first_counts import CountsAndSteps, Start
-from sfumato.publish.tables.heads import Heads
+from sfumato.publish.tables.first_counts import CountsAndSteps
 from sfumato.publish.tables.marginals import spread
 from sfumato.release.release import Artefact
 
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
     from sfumato.privacy.budget import Budget
     from sfumato.privacy.noise import NoiseSource
     from sfumato.publish.room import Part
+    from sfumato.publish.tables.heads import Heads
+    from sfumato.publish.tables.start import Start
 
 WIDEST = 50_000
 """Cells of all columns together, each of which is an input of a network."""
@@ -262,6 +263,8 @@ class RowRun(CountedRun):
     @property
     def heads(self) -> Heads:
         """The cells of the features."""
+        from sfumato.publish.tables.heads import Heads
+
         return Heads(tuple(map(len, self.features)))
 
     @property
@@ -287,6 +290,7 @@ class RowRun(CountedRun):
         workspace: Path | None = None,
     ) -> Artefact:
         """Counts and trains on private rows; what it has drawn is kept in ``workspace``."""
+        from sfumato.publish.tables.start import Start
         from sfumato.publish.workspace import once
 
         method = self.method
@@ -358,6 +362,7 @@ class RowRun(CountedRun):
         import torch
 
         from sfumato.learn.noise import STREAM
+        from sfumato.publish.tables.start import Start
 
         generator = torch.Generator().manual_seed(seeds["training"])
         heads = self.heads

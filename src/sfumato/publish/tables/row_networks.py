@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sfumato.publish.tables.first_counts import Start
 from sfumato.publish.tables.heads import Heads
+from sfumato.publish.tables.start import Start
 
 
 class Generator(nn.Module):
