@@ -129,6 +129,34 @@ def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def beside(arrays: Any) -> dict[str, Any]:
+    """Our scores from the answers that the other tools get, of the same kept shadow models."""
+    own, shadows, inside = (arrays[name] for name in ("own", "shadows", "in_shadow"))
+    m, known = len(own) // 2, rmia.probabilities_of(shadows)
+    marginal = (rmia.mean_over(known, inside) + rmia.mean_over(known, ~inside)) / 2
+    others = rmia.probabilities_of(arrays["shadows_of_others"]).mean(axis=0)
+    compared = np.log(
+        rmia.probabilities_of(arrays["own_of_others"])
+        / rmia.without(others, rmia.tuned(known, inside))
+    )
+    scored = {
+        "loss": own,
+        "lira, online, each": lira.log_ratio(own[None], shadows[None], inside, each=True),
+        "lira, online, global": lira.log_ratio(own[None], shadows[None], inside, each=False),
+        "rmia, online": rmia.shares(np.log(rmia.probabilities_of(own) / marginal), compared, 1.0),
+    }
+    found = {}
+    for name, score in scored.items():
+        low = roc.at_low_fpr(score[:m], score[m:], (0.01, 0.001), 0.95, None)
+        found[name] = {"auc": round(intervals.auc(score[:m], score[m:])[0], 4)} | {
+            f"tpr_at_{point['fpr_target']:g}": [
+                round(float(v), 4) for v in (point["tpr"], *point["tpr_interval"])
+            ]
+            for point in low
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=OUT)
@@ -227,7 +255,7 @@ def main() -> None:
         ran = subprocess.run(
             [*peer, options.advanced_mia, options.rmia], capture_output=True, text=True, check=True
         )
-        keep(peers=json.loads(ran.stdout.splitlines()[-1]))
+        keep(peers=json.loads(ran.stdout.splitlines()[-1]), beside_peers=beside(np.load(arrays)))
     evidence = Evidence(train.select(inside), train.select(outside), auxiliary)
     rows = result.get("attacks", [])
     for name, (attack, settings) in ATTACKS.items():
