@@ -97,9 +97,12 @@ MILLIONS ?= 1 10
 bench-scale: $(VENV)/.core
 	$(BIN)/python benchmarks/scale.py --folder $(FOLDER) --millions $(MILLIONS)
 
-# PEER: an interpreter with adversarial-robustness-toolbox; MIA: advanced_mia.py of tensorflow-privacy 0.8.12. Left out without them.
+# PEER: an interpreter with adversarial-robustness-toolbox; MIA: advanced_mia.py of tensorflow-privacy 0.8.12; RMIA: modules/mia/attacks/rmia.py
+# of Privacy Meter (commit e384af8). Left out without them. The second attacks a model that is overfitted on purpose.
+PEERS = $(PEERED) $(if $(MIA),--advanced-mia $(MIA)) $(if $(RMIA),--rmia $(RMIA))
 bench-membership: $(VENV)/.core
-	$(BIN)/python benchmarks/membership.py --cache .cache/membership $(PEERED) $(if $(MIA),--advanced-mia $(MIA))
+	$(BIN)/python benchmarks/membership.py --cache .cache/membership $(PEERS)
+	$(BIN)/python benchmarks/membership.py --cache .cache/membership --records 4000 --epochs 25 --only loss gap entropy --out benchmarks/results/membership_overfitted.json $(PEERS)
 
 bench-s001-attack: $(VENV)/.core
 	$(BIN)/python benchmarks/s001_attack.py
@@ -107,9 +110,10 @@ bench-s001-attack: $(VENV)/.core
 bench-finetune: $(VENV)/.bench
 	$(BIN)/python benchmarks/finetune.py --cache .cache
 
-# PEER: the interpreter of an environment with sfumato, adversarial-robustness-toolbox 1.20.1 and scikit-image 0.26.
+# PEER: the interpreter of an environment with sfumato, adversarial-robustness-toolbox 1.20.1 and scikit-image 0.26; INVERTING: a copy of
+# github.com/JonasGeiping/invertinggradients (commit 1157b61).
 bench-reconstruction: $(VENV)/.core
-	$(BIN)/python benchmarks/reconstruction.py $(PEERED)
+	$(BIN)/python benchmarks/reconstruction.py $(PEERED) $(if $(INVERTING),--inverting $(INVERTING))
 	$(BIN)/python benchmarks/gradient_leakage.py
 
 bench-audit: $(VENV)/.core

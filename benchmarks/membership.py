@@ -1,7 +1,7 @@
 """Membership inference on an overfitted model, and what training its shadow models costs.
 
     SFUMATO_DATA=... python benchmarks/membership.py --cache FOLDER [--minutes 10] [--workers 2]
-        [--peer PYTHON --advanced-mia FILE]
+        [--peer PYTHON --advanced-mia FILE --rmia FILE]
 
 The first 10,000 training images of Fashion-MNIST; the attacked model is the small CNN of
 ``sfumato.measure.cnn`` trained without privacy on a random half of them, the other half are the
@@ -14,6 +14,9 @@ depend on the number of shadow models, on several attacked models (the last eigh
 in turn).
 ``peers`` are the same attacks in other tools (``membership_peer.py``, in the environment of
 ``--peer``). A run that is interrupted goes on where the cache and the result file stop.
+
+``--records 4000 --epochs 25 --only loss ... --out FILE`` attacks a model that is overfitted on
+purpose, with shadow models like it, by the attacks that are named; nothing is timed then.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ from sfumato.versions import versions
 
 OUT = Path(__file__).parent / "results" / "membership.json"
 RECORDS, AUXILIARY, SHADOWS, SEED = 10_000, 12_000, 64, 0
+POPULATION = 2000
 DATA = "fashion-mnist"
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "loss": ("loss", {}),
@@ -78,10 +82,10 @@ class Plain:
             return torch.cat([self.module(p).double().softmax(1) for p in parts]).numpy()
 
 
-def target(train: Any, folder: Path | None) -> tuple[Any, Any, Bank]:
+def target(train: Any, epochs: int, folder: Path | None) -> tuple[Any, Any, Bank]:
     """The first half's rows, the second's, and the model of the first."""
-    inside, outside = halves(RECORDS, 2, SEED + 1000)
-    recipe, seed = Recipe(epochs=EPOCHS, precision=SINGLE), SEED + 1000
+    inside, outside = halves(len(train), 2, SEED + 1000)
+    recipe, seed = Recipe(epochs=epochs, precision=SINGLE), SEED + 1000
     job = Job(train.images, labels(train), 10, inside[None], recipe, seed, folder)
     return inside, outside, job.train()
 
@@ -92,11 +96,11 @@ def labels(data: Any) -> Any:
 
 def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
     """AUC and true-positive rates of the online attacks against the number of shadow models."""
-    n, attacked = RECORDS, 8
+    n, attacked = len(train), 8
     left = len(bank) - attacked
     odds = bank.log_odds(train.images, labels(train))
     known = rmia.probabilities_of(odds)
-    population = auxiliary.head(2000)
+    population = auxiliary.head(POPULATION)
     others = rmia.probabilities_of(bank.log_odds(population.images, labels(population)))
     rows = []
     for models in (*(m for m in (4, 8, 16, 32) if m < left), left):
@@ -125,6 +129,34 @@ def by_shadows(bank: Bank, train: Any, auxiliary: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def beside(arrays: Any) -> dict[str, Any]:
+    """Our scores from the answers that the other tools get, of the same kept shadow models."""
+    own, shadows, inside = (arrays[name] for name in ("own", "shadows", "in_shadow"))
+    m, known = len(own) // 2, rmia.probabilities_of(shadows)
+    marginal = (rmia.mean_over(known, inside) + rmia.mean_over(known, ~inside)) / 2
+    others = rmia.probabilities_of(arrays["shadows_of_others"]).mean(axis=0)
+    compared = np.log(
+        rmia.probabilities_of(arrays["own_of_others"])
+        / rmia.without(others, rmia.tuned(known, inside))
+    )
+    scored = {
+        "loss": own,
+        "lira, online, each": lira.log_ratio(own[None], shadows[None], inside, each=True),
+        "lira, online, global": lira.log_ratio(own[None], shadows[None], inside, each=False),
+        "rmia, online": rmia.shares(np.log(rmia.probabilities_of(own) / marginal), compared, 1.0),
+    }
+    found = {}
+    for name, score in scored.items():
+        low = roc.at_low_fpr(score[:m], score[m:], (0.01, 0.001), 0.95, None)
+        found[name] = {"auc": round(intervals.auc(score[:m], score[m:])[0], 4)} | {
+            f"tpr_at_{point['fpr_target']:g}": [
+                round(float(v), 4) for v in (point["tpr"], *point["tpr_interval"])
+            ]
+            for point in low
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=OUT)
@@ -133,37 +165,45 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--peer", help="Interpreter with adversarial-robustness-toolbox.")
     parser.add_argument("--advanced-mia", default="", help="That file of tensorflow-privacy.")
+    parser.add_argument("--rmia", default="", help="attacks/rmia.py of Privacy Meter.")
+    parser.add_argument("--records", type=int, default=RECORDS, help="Members and others.")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="Passes of every model.")
+    parser.add_argument("--only", nargs="+", choices=ATTACKS, default=list(ATTACKS))
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
-    began = time.monotonic()
+    began, records, epochs = time.monotonic(), options.records, options.epochs
+    command = "python benchmarks/membership.py"
+    usual = (records, epochs) == (RECORDS, EPOCHS)
+    if not usual:
+        command += f" --records {records} --epochs {epochs}"
     everything = datasets.load(DATA, "train")
-    train = everything.head(RECORDS)
-    auxiliary = everything.select(np.arange(RECORDS, RECORDS + AUXILIARY))
+    train = everything.head(records)
+    auxiliary = everything.select(np.arange(records, records + AUXILIARY))
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
 
     def keep(**parts: Any) -> None:
         result.update(parts)
         result.update(
-            command="python benchmarks/membership.py",
+            command=command,
             machine={"cores": os.cpu_count(), "system": platform.platform()},
             versions=versions(),
-            data=f"{DATA}: {RECORDS} images, {AUXILIARY} auxiliary",
-            shadows_and_target=f"{cnn.CONVOLUTIONAL}, {EPOCHS} passes over {RECORDS // 2}",
+            data=f"{DATA}: {records} images, {AUXILIARY} auxiliary",
+            shadows_and_target=f"{cnn.CONVOLUTIONAL}, {epochs} passes over {records // 2}",
         )
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 
-    if result.get("bank") != options.shadows:
+    if (result.get("bank"), result.get("command", command)) != (options.shadows, command):
         result = {key: result[key] for key in ("timing", "clock") if key in result}
         result["bank"] = options.shadows
     for part in (timing, clock):
-        if part.__name__ not in result:
+        if usual and part.__name__ not in result:
             keep(**{part.__name__: part(train.images, labels(train))})
     job = Job(
         train.images,
         labels(train),
         10,
-        halves(RECORDS, options.shadows, SEED),
-        Recipe(epochs=EPOCHS),
+        halves(records, options.shadows, SEED),
+        Recipe(epochs=epochs),
         SEED,
         options.cache,
         options.workers,
@@ -200,7 +240,7 @@ def main() -> None:
     except Enough:
         print("out of time; run again to go on")
         return
-    inside, outside, model = target(train, options.cache)
+    inside, outside, model = target(train, epochs, options.cache)
     plain = Plain(train.schema, model.module(0))
     card = SimpleNamespace(guarantee=Empirical(()).to_dict())
     release: Any = SimpleNamespace(
@@ -210,19 +250,16 @@ def main() -> None:
         keep(shadows=by_shadows(bank, train, auxiliary))
     if options.peer and "peers" not in result:
         arrays = options.cache / "peer.npz"
-        for_peers(arrays, train, inside, outside, model, bank)
-        command = [options.peer, str(Path(__file__).with_name("membership_peer.py")), str(arrays)]
+        for_peers(arrays, train, auxiliary, inside, outside, model, bank)
+        peer = [options.peer, str(Path(__file__).with_name("membership_peer.py")), str(arrays)]
         ran = subprocess.run(
-            [*command, *filter(None, [options.advanced_mia])],
-            capture_output=True,
-            text=True,
-            check=True,
+            [*peer, options.advanced_mia, options.rmia], capture_output=True, text=True, check=True
         )
-        keep(peers=json.loads(ran.stdout.splitlines()[-1]))
+        keep(peers=json.loads(ran.stdout.splitlines()[-1]), beside_peers=beside(np.load(arrays)))
     evidence = Evidence(train.select(inside), train.select(outside), auxiliary)
     rows = result.get("attacks", [])
     for name, (attack, settings) in ATTACKS.items():
-        if any(row["attack"] == name for row in rows):
+        if name not in options.only or any(row["attack"] == name for row in rows):
             continue
         if time.monotonic() - began > 60 * options.minutes:
             print("out of time; run again to go on")
@@ -232,13 +269,13 @@ def main() -> None:
             settings = {
                 **settings,
                 "shadows": min(settings["shadows"], options.shadows),
-                "epochs": EPOCHS,
+                "epochs": epochs,
                 "cache": str(options.cache),
                 "workers": options.workers,
             }
         start = time.process_time()
         built = registry.build(
-            "attack", f"membership.{attack}", {**settings, "max_targets": RECORDS // 2}
+            "attack", f"membership.{attack}", {**settings, "max_targets": records // 2}
         )
         found = built(release, evidence, seed=SEED)
         rows.append(
@@ -267,9 +304,12 @@ def main() -> None:
         print(name, rows[-1]["auc"], [point["tpr"] for point in rows[-1]["tpr"]], flush=True)
 
 
-def for_peers(file: Path, train: Any, inside: Any, outside: Any, model: Bank, bank: Bank) -> None:
-    """Writes the attacked model, the targets and what the shadow models say of them."""
+def for_peers(
+    file: Path, train: Any, auxiliary: Any, inside: Any, outside: Any, model: Bank, bank: Bank
+) -> None:
+    """Writes the attacked model, the targets and what the models say of them and of others."""
     rows = np.concatenate([inside, outside])
+    population = auxiliary.head(POPULATION)
     images, truth = train.images[rows], labels(train)[rows]
     group, m = model.groups[0], len(inside)
     np.savez(
@@ -283,6 +323,8 @@ def for_peers(file: Path, train: Any, inside: Any, outside: Any, model: Bank, ba
         own=model.log_odds(images, truth)[0],
         shadows=bank.log_odds(images, truth),
         in_shadow=bank.inside[:, rows],
+        own_of_others=model.log_odds(population.images, labels(population))[0],
+        shadows_of_others=bank.log_odds(population.images, labels(population)),
         **{f"inner.{name}": w.numpy()[0] for name, w in group.weights.items()},
     )
 

@@ -1,10 +1,11 @@
 """The same attacks on the same model and data in other tools; run by benchmarks/membership.py.
 
-    python benchmarks/membership.py --cache FOLDER --peer PEER --advanced-mia FILE
+    python benchmarks/membership.py --cache FOLDER --peer PEER --advanced-mia FILE --rmia OTHER
 
 PEER is the interpreter of an environment with adversarial-robustness-toolbox 1.20.1, torch and
-scikit-learn; FILE is ``advanced_mia.py`` of tensorflow-privacy 0.8.12, which
-needs no TensorFlow. Reads the arrays that the benchmark wrote, prints figures as JSON.
+scikit-learn; FILE is ``advanced_mia.py`` of tensorflow-privacy 0.8.12, which needs no TensorFlow;
+OTHER is ``modules/mia/attacks/rmia.py`` of Privacy Meter (commit e384af8), which needs numpy and
+scikit-learn. Reads the arrays that the benchmark wrote, prints figures as JSON.
 """
 
 from __future__ import annotations
@@ -99,11 +100,7 @@ def lira(arrays: Any, package: str) -> dict[str, Any]:
     for name in ("", ".privacy", ".privacy.privacy_tests"):
         sys.modules[f"tensorflow_privacy{name}"] = types.ModuleType(f"tensorflow_privacy{name}")
     sys.modules[stub.__name__] = stub
-    spec = importlib.util.spec_from_file_location("advanced_mia", package)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded("advanced_mia", package)
     own, shadows, inside = arrays["own"], arrays["shadows"], arrays["in_shadow"]
     m, found = len(own) // 2, {}
     for name, fixed in (("each", False), ("global", True)):
@@ -118,6 +115,47 @@ def lira(arrays: Any, package: str) -> dict[str, Any]:
     return found
 
 
+def rmia(arrays: Any, package: str) -> dict[str, Any]:
+    """Privacy Meter's RMIA, which goes by models without the record, on the same answers.
+
+    The bank has pairs of models of opposite halves; as there, ``a`` is tuned on one of a pair by
+    the other models, here without the pair itself.
+    """
+    module = loaded("privacy_meter_rmia", package)
+
+    def chances(name: str) -> Any:
+        return 1 / (1 + np.exp(-np.asarray(arrays[name], np.float64).T))
+
+    own, shadows, inside = chances("own"), chances("shadows"), arrays["in_shadow"].T
+    others, of_others = chances("own_of_others"), chances("shadows_of_others")
+
+    def scored(target: Any, known: Any, a: float, models: Any, each: int | None) -> Any:
+        return module.run_rmia(
+            target, shadows[:, models], inside[:, models], known, of_others[:, models], a, each
+        )
+
+    rest = np.arange(2, shadows.shape[1])
+
+    def tuned(a: float) -> float:
+        told = scored(shadows[:, 0], of_others[:, 0], a, rest, None)
+        return float(roc_auc_score(inside[:, 0], told))
+
+    a = max(np.arange(0, 1.1, 0.1), key=tuned)
+    scores = scored(own, others, a, np.arange(shadows.shape[1]), None)
+    m = len(own) // 2
+    return {"rmia, offline": {**figures(scores[:m], scores[m:]), "a": round(float(a), 1)}}
+
+
+def loaded(name: str, file: str) -> Any:
+    """The module in a file."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     arrays = np.load(sys.argv[1])
     found: dict[str, Any] = {
@@ -128,9 +166,13 @@ def main() -> None:
         },
         "adversarial-robustness-toolbox": art(arrays),
     }
-    if len(sys.argv) > 2:
+    likelihood, relative = sys.argv[2:]
+    if likelihood:
         found["versions"]["tensorflow-privacy"] = "0.8.12"
-        found["tensorflow-privacy"] = lira(arrays, sys.argv[2])
+        found["tensorflow-privacy"] = lira(arrays, likelihood)
+    if relative:
+        found["versions"]["privacy-meter"] = "e384af8"
+        found["privacy-meter"] = rmia(arrays, relative)
     print(json.dumps(found))
 
 

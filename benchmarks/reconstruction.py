@@ -15,7 +15,8 @@ as it is there, and not repeated.
 - ``stealing``: copies of models;
 - ``reidentification``: pixelated, noisy pictures;
 - ``peer``: the same game with the adversarial robustness toolbox on the same model and records, in
-  an environment that has both (``--peer``), and scikit-image's SSIM against ours.
+  an environment that has both (``--peer``), scikit-image's SSIM against ours, and inverting
+  gradients as its authors wrote it (``--inverting FOLDER``, their sources).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from typing import Any
 import numpy as np
 import reconstruction_rote as rote
 import torch
-from reconstruction_compared import GAMES, compared
+from reconstruction_compared import GAMES, GRADIENTS, compared
 from reconstruction_targets import SEED, parts, trained, unproven
 
 from sfumato import registry
@@ -231,10 +233,14 @@ def reidentification(results: Results) -> None:
             )
 
 
-def peer(results: Results, python: str) -> None:
-    """The toolbox's attacks on the same models and records."""
-    for game in GAMES:
+def peer(results: Results, python: str | None, inverting: str | None) -> None:
+    """Other tools' attacks on the same models and records."""
+    for game in GAMES if python else ():
         results.row("peer", {"game": game}, lambda g=game: compared(g, python))
+    for game in GRADIENTS if inverting else ():
+        results.row(
+            "peer", {"game": game}, lambda g=game: compared(g, python or sys.executable, inverting)
+        )
 
 
 def main() -> None:
@@ -250,6 +256,7 @@ def main() -> None:
     }
     parser.add_argument("--part", choices=[*every, "peer"], action="append")
     parser.add_argument("--peer", help="Interpreter of an environment with sfumato and ART.")
+    parser.add_argument("--inverting", help="Sources of JonasGeiping/invertinggradients.")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Then stop.")
     asked = parser.parse_args()
@@ -258,8 +265,8 @@ def main() -> None:
     for part in asked.part or every:
         if part != "peer":
             every[part](results)
-    if asked.peer and (asked.part is None or "peer" in asked.part):
-        peer(results, asked.peer)
+    if asked.part is None or "peer" in asked.part:
+        peer(results, asked.peer, asked.inverting)
 
 
 if __name__ == "__main__":

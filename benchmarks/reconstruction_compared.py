@@ -1,4 +1,4 @@
-"""The adversarial robustness toolbox's attacks on the same models and records, judged alike."""
+"""Attacks of other tools on the same models and records, judged alike."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from reconstruction_targets import SEED, parts, trained
 
+from sfumato.attack import auxiliary
 from sfumato.attack.gradients.likeness import ssim
 from sfumato.attack.representatives import asked_classes
 from sfumato.measure import cnn
@@ -19,15 +20,19 @@ from sfumato.measure.intervals import clopper_pearson
 from sfumato.release.model import Model
 
 GAMES = ("ssim", "secrets", "inversion", "stealing")
+GRADIENTS = tuple(f"gradients, {name}" for name in ("mnist", "fashion-mnist"))
+INVERTED, ITERATIONS, RECOVERED = 20, 500, 0.5
+"""Members, steps and SSIM, as for our own attack (``gradients`` in ``reconstruction.py``)."""
 PEER = Path(__file__).parent / "reconstruction_peer.py"
 
 
-def compared(game: str, python: str) -> dict[str, Any]:
+def compared(game: str, python: str, *sources: str) -> dict[str, Any]:
     """Plays one game in the peer's environment and judges it by our measure.
 
     Args:
-        game: One of ``GAMES``.
+        game: One of ``GAMES`` or ``GRADIENTS``.
         python: Interpreter of an environment with sfumato and the toolbox.
+        sources: For ``GRADIENTS``, the folder of the authors' sources.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -35,7 +40,8 @@ def compared(game: str, python: str) -> dict[str, Any]:
         model.save(folder / "model")
         np.savez(folder / "given.npz", **given)
         began = time.perf_counter()
-        subprocess.run([python, str(PEER), game, str(folder)], check=True)
+        command = [python, str(PEER), game.partition(",")[0], str(folder), *sources]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = round(time.perf_counter() - began, 1)
         got = dict(np.load(folder / "got.npz"))
         said = json.loads((folder / "said.json").read_text())
@@ -45,7 +51,6 @@ def compared(game: str, python: str) -> dict[str, Any]:
 def _given(game: str) -> tuple[dict[str, Any], Model]:
     """What the peer is told: the same as our attack."""
     if game == "secrets":
-        from sfumato.attack import auxiliary
         from sfumato.measure import features
 
         evidence, model = parts("german-credit"), trained("german-credit", hidden=(128,))
@@ -58,6 +63,13 @@ def _given(game: str) -> tuple[dict[str, Any], Model]:
             "at": [schema.names.index(c.name) for c in _few(schema)],
             "sizes": [c.size for c in _few(schema)],
         }, model
+    if game in GRADIENTS:
+        name = game.rpartition(" ")[2]
+        model = trained(name)
+        rng = np.random.default_rng(SEED)
+        members = auxiliary.labelled(model, parts(name).members, INVERTED, rng)
+        given = {"truth": members.x, "labels": members.y, "seed": SEED, "iterations": ITERATIONS}
+        return given, model
     evidence, model = parts("mnist"), trained("mnist")
     own, members, others = (
         part for part in (evidence.auxiliary, evidence.members, evidence.non_members)
@@ -94,6 +106,12 @@ def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
     if game == "ssim":
         ours = ssim(given["blurred"], given["truth"])
         return {"largest_difference": float(np.abs(ours - got["ssim"]).max())}
+    if game in GRADIENTS:
+        alike = ssim(got["found"].astype(np.float32), given["truth"])
+        return _share(int(np.sum(alike >= RECOVERED)), len(alike)) | {
+            "ssim": {"mean": float(alike.mean()), "least": float(alike.min())},
+            "labels": float(np.mean(got["named"] == given["labels"])),
+        }
     if game == "inversion":
         judge = cnn.classifier(
             cnn.CONVOLUTIONAL, given["test"], given["test_labels"], 10, seed=SEED

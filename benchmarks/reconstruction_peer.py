@@ -1,8 +1,11 @@
 """One attack of the adversarial robustness toolbox (ART), in an environment that has it too.
 
     PEER/bin/python benchmarks/reconstruction_peer.py inversion FOLDER
+    PEER/bin/python benchmarks/reconstruction_peer.py gradients FOLDER SOURCES
 
-Reads ``given.npz`` and the model in FOLDER; writes ``got.npz`` and ``said.json`` there.
+Reads ``given.npz`` and the model in FOLDER; writes ``got.npz`` and ``said.json`` there. The toolbox
+does not invert gradients; SOURCES are those of the authors of the attack, which do (a copy of
+github.com/JonasGeiping/invertinggradients, commit 1157b61).
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ def main() -> None:
         import skimage
 
         got, said = likeness(given), {"peer": f"scikit-image {skimage.__version__}"}
+    elif game == "gradients":
+        from sfumato.release.model import Model
+
+        got = gradients(Model.load(folder / "model"), given, sys.argv[3])
+        said = {"peer": "inversefed (invertinggradients 1157b61)"}
     else:
         import art
 
@@ -47,6 +55,36 @@ def likeness(given: Any) -> dict[str, Any]:
         for one, other in pairs
     ]  # fmt: skip
     return {"ssim": found}
+
+
+def gradients(model: Any, given: Any, sources: str) -> dict[str, Any]:
+    """Inverting gradients as its authors wrote it; as many steps and first guesses as ours."""
+    import types
+
+    import torch
+
+    from sfumato.attack.gradients import exposure
+
+    for name in ("torchvision", "inversefed", "inversefed.nn"):  # what is used needs none of them
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["inversefed"].__path__ = [str(Path(sources) / "inversefed")]
+    sys.modules["inversefed.nn"].MetaMonkey = None  # type: ignore[attr-defined]
+    from inversefed.reconstruction_algorithms import GradientReconstructor
+
+    module = exposure.weights_of(model.module, "fresh", int(given["seed"]))
+    pictures = torch.from_numpy(given["truth"])
+    labels = torch.from_numpy(given["labels"])
+    torch.manual_seed(int(given["seed"]))
+    found, named = [], []
+    for picture, label in zip(pictures.split(1), labels.split(1), strict=True):
+        loss = torch.nn.functional.cross_entropy(module(picture), label)
+        sent = [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]
+        config = {"signed": True, "restarts": 2, "max_iterations": int(given["iterations"])}
+        attack = GradientReconstructor(module, (torch.zeros(1), torch.ones(1)), config)
+        got, _ = attack.reconstruct(sent, None, img_shape=tuple(picture.shape[1:]))
+        found.append(got.numpy())
+        named.append(int(sent[-2].sum(dim=-1).argmin()))  # as it does by itself
+    return {"found": np.concatenate(found), "named": named}
 
 
 def classifier(module: Any, shape: tuple[int, ...], classes: int, rate: float = 2e-3) -> Any:

@@ -129,11 +129,8 @@ def test_an_attack_that_is_judged_on_what_it_learnt_from_is_caught(
 
     monkeypatch.setattr(blind, "split_scores", careless)
 
-    def knows_nothing(members: Any, others: Any, parts: Any) -> Any:
-        rows = parts[0][1], parts[1][1]
-        return blind.Blind(np.zeros(len(rows[0])), np.zeros(len(rows[1])), rows)
-
-    monkeypatch.setattr(blind, "scores", knows_nothing)
+    # Who is without the release sees nothing, and does not share the defect.
+    monkeypatch.setattr(blind, "plain", lambda records: np.zeros((len(records), 1)))
     runs = 8
     alarms = false_alarms("privacy_loss", runs, make_people, make_release, max_training=40)
     assert alarms > binom.isf(1e-6, runs, TAIL)

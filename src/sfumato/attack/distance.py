@@ -74,7 +74,7 @@ class Distance(Settings):
             details["uncalibrated"] = {"auc": raw, "interval": list(around)}
         if away is not None:
             details["outlying"] = self._outlying(score, away, rng)
-        without = blind.scores(inside, outside, blind.halves(len(inside), len(outside), rng))
+        without = blind.scores(inside, outside, rng)
         finding = Finding(
             attack="membership.distance",
             metric="AUC",

@@ -84,7 +84,7 @@ class Domias(Settings):
             "tpr_at_fpr": roc.at_low_fpr(score[0], score[1], LOW_FPR, self.confidence, ceiling),
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
         }
-        without = blind.scores(inside, outside, blind.halves(len(inside), len(outside), rng))
+        without = blind.scores(inside, outside, rng)
         finding = Finding(
             attack="membership.domias",
             metric="AUC",

@@ -72,7 +72,7 @@ class Generator(Settings):
         gap = float(near[0].mean() - near[1].mean())
         error = float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in near)))
         reach = intervals.normal_quantile(self.confidence) * error
-        without = blind.scores(inside, outside, blind.halves(len(inside), len(outside), rng))
+        without = blind.scores(inside, outside, rng)
         finding = Finding(
             attack="feedback.generator",
             metric="AUC",

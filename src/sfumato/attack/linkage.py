@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sfumato.attack import ceilings, persons, targets
+from sfumato.attack import blind, ceilings, margin, persons, targets
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
 from sfumato.attack.settings import Settings, whole
@@ -17,6 +17,10 @@ from sfumato.registry import attack
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
     from sfumato.release.release import Release
+
+
+_LOOKED_AT = 2000
+"""Members, and as many others, that the attacker without the release looks at."""
 
 
 @attack("linkage.nearest")
@@ -101,6 +105,11 @@ class Linkage(Settings):
         _, at = published.nearest(replace(inside, values=both, labels=None))
         pointed = np.unique(order[at])
         hits, seen = int(np.sum(pointed < m)), len(pointed)
+        interval = intervals.clopper_pearson(hits, seen, self.confidence)
+        some = [features.choose(m, _LOOKED_AT, rng) for _ in range(2)]
+        without = blind.scores(inside[some[0]], outside[some[1]], rng)
+        known, tried = without.pointed(seen / (2 * m), rng)
+        around = intervals.clopper_pearson(known * tried, tried, self.confidence)
         ceiling = ceilings.of(release.card)
         details: dict[str, Any] = {
             "game": "members against hold-outs",
@@ -113,10 +122,11 @@ class Linkage(Settings):
             attack="linkage.nearest",
             metric="share of members among the nearest originals",
             value=hits / seen,
-            interval=intervals.clopper_pearson(hits, seen, self.confidence),
+            interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=0.5,
+            baseline=known,
+            margin=margin.of_figures((hits / seen, known), (interval, around), seen),
             ceiling=None if ceiling is None else max(0.5, ceiling.share(seen / m)),
             details=details,
         )

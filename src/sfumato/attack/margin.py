@@ -149,33 +149,29 @@ def of_figures(
 def of_areas(
     inside: NDArray[np.float64], outside: NDArray[np.float64], blind: Blind, confidence: float
 ) -> Margin:
-    """Of two areas under ROC curves, of which the second is of a part of the records.
+    """Of two areas under ROC curves, of which the second is a mean over parts of the records.
 
     Args:
         inside: (m,) the attack's scores of members.
         outside: (n,) and of others.
-        blind: The scores without the release, and which of the records they are of.
+        blind: What is made of the same records without the release.
         confidence: Of the interval.
 
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988, for the correlation; Donner and Zou
     for the interval.
     """
-    areas, around, spread = [], [], []
-    parts = []
-    for positives, negatives in ((inside, outside), (blind.inside, blind.outside)):
-        area, interval = intervals.auc(positives, negatives, confidence)
-        standing = intervals.placements(positives, negatives)
-        areas.append(area)
-        around.append(interval)
-        parts.append(standing)
-        spread.append(sum(float(one.var(ddof=1)) / len(one) for one in standing))
+    area, interval = intervals.auc(inside, outside, confidence)
+    whole = intervals.placements(inside, outside)
+    spread = sum(float(one.var(ddof=1)) / len(one) for one in whole) * blind.variance
     common = 0.0
-    for whole, part, rows in zip(parts[0], parts[1], blind.rows, strict=True):
+    for own, other in zip(whole, blind.standing, strict=True):
+        judged = ~np.isnan(other)
         # A mean of all and a mean of some of them vary together as one of all does.
-        common += float(np.cov(whole[rows], part)[0, 1]) / len(whole)
-    alike = common / math.sqrt(spread[0] * spread[1]) if min(spread) > 0 else 0.0
-    interval = intervals.of_difference(areas, (around[0], around[1]), min(1.0, max(-1.0, alike)))
-    return Margin(areas[0] - areas[1], interval, len(inside) + len(outside))
+        common += float(np.cov(own[judged], other[judged])[0, 1]) / len(own)
+    alike = common / math.sqrt(spread) if spread > 0 else 0.0
+    around = interval, blind.interval(confidence)
+    found = intervals.of_difference((area, blind.area), around, min(1.0, max(-1.0, alike)))
+    return Margin(area - blind.area, found, len(inside) + len(outside))
 
 
 def least(found: Callable[[float], Sequence[Margin]], confidence: float) -> Margin:

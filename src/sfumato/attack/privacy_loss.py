@@ -83,8 +83,8 @@ class PrivacyLoss(Settings):
         hits, wrong = int(np.sum(positives > 0)), int(np.sum(negatives > 0))
         m, n = len(positives), len(negatives)
         ceiling = ceilings.of(release.card)
-        without = blind.scores(inside, outside, parts)
-        own, of_others = without.inside > 0, without.outside > 0
+        without = blind.split_scores(blind.plain(inside), blind.plain(outside), parts)
+        own, of_others = without[0] > 0, without[1] > 0
         finding = Finding(
             attack="privacy_loss",
             metric="privacy loss, 2 P - 1",

@@ -192,9 +192,26 @@ def auc(
     standing, opposite = placements(positives, negatives)
     area = float(standing.mean())
     variance = float(standing.var(ddof=1) / standing.size + opposite.var(ddof=1) / opposite.size)
+    return area, of_area(area, variance, standing.size, opposite.size, confidence)
+
+
+def of_area(
+    area: float, variance: float, positives: float, negatives: float, confidence: float
+) -> Interval:
+    """The interval of an area under the ROC curve whose variance is known.
+
+    Args:
+        area: The estimate.
+        variance: Of the estimate.
+        positives: As how many independent ones the scores of members count.
+        negatives: The same of the others.
+        confidence: Of the interval.
+
+    Source: As for :func:`auc`.
+    """
     reach = normal_quantile(confidence) * math.sqrt(variance)
-    low, high = _score_interval(area, standing.size, opposite.size, confidence)
-    return area, (max(0.0, min(low, area - reach)), min(1.0, max(high, area + reach)))
+    low, high = _score_interval(area, positives, negatives, confidence)
+    return max(0.0, min(low, area - reach)), min(1.0, max(high, area + reach))
 
 
 def auc_of_persons(
@@ -268,7 +285,7 @@ def numbered(persons: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
     return at.astype(np.int64), len(names)
 
 
-def _score_interval(area: float, m: int, n: int, confidence: float) -> Interval:
+def _score_interval(area: float, m: float, n: float, confidence: float) -> Interval:
     """All areas whose own standard error would not exclude the one that was observed."""
     z = normal_quantile(confidence)
 

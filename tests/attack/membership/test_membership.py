@@ -62,13 +62,8 @@ def found(memorised: tuple[Any, Evidence], once: Callable[[str], dict[str, str]]
 @EACH
 def test_a_model_that_memorised_is_found(case: str, found: dict[str, Any]) -> None:
     finding = found[case]
-    if case == "gap":  # the floor of all attacks: on 600 people it is not told from its baseline
-        assert finding.interval[0] > finding.chance
-        assert finding.undecided
-        assert "600 people cannot tell" in finding.summary
-    else:
-        assert finding.better_than_chance
-        assert "nothing is proven to limit it" in finding.summary
+    assert finding.better_than_chance
+    assert "nothing is proven to limit it" in finding.summary
     assert finding.details["accuracy"]["members"] > finding.details["accuracy"]["non_members"]
     assert finding.attack == f"membership.{CASES[case][0]}"
     json.dumps(finding.to_dict(), allow_nan=False)
@@ -117,9 +112,12 @@ def test_guessing_is_significant_in_at_most_one_run_of_a_hundred(
 
     def guess(shift: float) -> Any:
         inside, outside = rng.normal(shift, 1, m), rng.normal(0, 1, m)
-        parts = blind.halves(m, m, rng)
-        rows = (parts[0][1], parts[1][1])
-        luck = blind.Blind(*(rng.normal(0, 1, len(some)) for some in rows), rows)
+        rounds = []
+        for _ in range(blind.ROUNDS):
+            parts = blind.halves(m, m, rng)
+            rows = (parts[0][1], parts[1][1])
+            rounds.append(blind.Round(*(rng.normal(0, 1, len(some)) for some in rows), rows))
+        luck = blind.Blind(tuple(rounds), (m, m))
         return finding(settings, game, inside, outside, attack="guess", how="luck", baseline=luck)
 
     alarms = sum(guess(0.0).better_than_chance for _ in range(1000))

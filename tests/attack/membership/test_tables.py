@@ -84,11 +84,7 @@ def test_a_model_that_learnt_rows_by_heart_is_found(
     name: str, settings: dict[str, Any], memorised: tuple[Any, Evidence]
 ) -> None:
     finding = registry.build("attack", f"membership.{name}", settings)(*memorised, seed=2)
-    if name == "label_only":  # an AUC of 0.65, and 400 people do not tell it from the baseline
-        assert finding.undecided
-        assert finding.interval[0] > 0.58
-    else:
-        assert finding.better_than_chance
+    assert finding.better_than_chance
     assert finding.breaks_guarantee  # the card claims a noise multiplier of 4
     if settings:
         assert finding.details["shadow_family"] == settings.get("family", cnn.DENSE)

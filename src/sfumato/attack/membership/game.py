@@ -118,8 +118,7 @@ class Game:
 
     def baseline(self) -> Blind:
         """What an attacker without the model makes of the same targets."""
-        inside, outside = self.members.records, self.others.records
-        return blind.scores(inside, outside, blind.halves(len(inside), len(outside), self.rng))
+        return blind.scores(self.members.records, self.others.records, self.rng)
 
 
 def play(
