@@ -28,7 +28,7 @@ CVAE: dict[str, Any] = {
 def scans(tmp_path: Path) -> Path:
     """Sixty small pictures in two classes."""
     rng = np.random.default_rng(0)
-    for number in range(60):
+    for number in range(120):
         folder = tmp_path / "scans" / ("ill", "well")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
@@ -58,8 +58,8 @@ def test_the_order_of_pictures_does_not_tell_the_labels_that_are_paid_for(
 ) -> None:
     """One folder a class is read class by class: there a picture's place is its label.
 
-    False alarm: that 60 shuffled pictures stand as they were has a chance of 1 in 60!; that their
-    labels do, of 1 in 10^17.
+    False alarm: that some 70 shuffled pictures stand as they were, or their labels do, has a chance
+    below 1 in 10^17.
     """
     settings = {"label_share": 0.1, "pixels": 1}
     release = sfumato.publish(
@@ -92,7 +92,7 @@ def test_where_labels_are_public_pictures_keep_their_order(scans: Path) -> None:
     release = sfumato.publish(
         scans, epsilon=1.0, method="images.pixelate", holdout=0, ledger=Ledger.in_memory()
     )
-    assert np.array_equal(release.data.labels, np.repeat([0, 1], 30))
+    assert np.array_equal(release.data.labels, np.repeat([0, 1], 60))
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, *given: Any, **options: Any) -> None:
@@ -107,38 +107,21 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, *given: Any, **options: Any) ->
             sfumato.publish(*given, **options)
 
 
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"seed": 1}, "was begun with seed 0, and 1 is given"),
-        ({"holdout": 0.25}, "was begun with holdout '0.2', and '0.25' is given"),
-    ],
-)
 def test_an_interrupted_run_goes_on_with_the_pictures_that_it_was_begun_with(
-    changed: dict[str, Any], told: str, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else pictures that it was trained on are held out, and judged as if it had not seen them."""
     ledger = Ledger.in_memory()
     options: dict[str, Any] = {**CVAE, "ledger": ledger, "checkpoint": tmp_path / "kept"}
     interrupted(monkeypatch, scans, **options)
     assert len(ledger.entries()) == 1
-    with pytest.raises(InputError, match=told):
-        sfumato.publish(scans, **options, **changed)
+    with pytest.raises(InputError, match=r"was begun with holdout '0\.2', and '0\.25' is given"):
+        sfumato.publish(scans, **options, holdout=0.25)
     assert len(ledger.entries()) == 1
-    release = sfumato.publish(scans, out=tmp_path / "out", holdout="0.20", **options)
+    release = sfumato.publish(scans, out=tmp_path / "out", holdout="0.20", seed=3, **options)
     assert len(ledger.entries()) == 1
     assert release.card.ledger["entry"] == ledger.entries()[0].hash
     assert not (tmp_path / "kept").exists()
-
-
-def test_where_nothing_is_held_out_by_the_seed_it_may_change(
-    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options: dict[str, Any] = {**CVAE, "checkpoint": tmp_path / "kept", "holdout": 0}
-    options["ledger"] = Ledger.in_memory()
-    interrupted(monkeypatch, scans, **options)
-    sfumato.publish(scans, out=tmp_path / "out", seed=3, **options)
-    assert len(options["ledger"].entries()) == 1
 
 
 def test_a_run_that_was_never_paid_for_leaves_the_choice_open(
@@ -162,7 +145,7 @@ def test_a_person_in_several_pictures_is_told_of(
 ) -> None:
     known = ImageSet.from_folder(scans)
     settings: dict[str, Any] = {"epsilon": 1.0, "method": "images.pixelate", "holdout": 0}
-    for whose, told in ((np.arange(60), False), (np.arange(60) // 3, True)):
+    for whose, told in ((np.arange(120), False), (np.arange(120) // 3, True)):
         private = ImageSet.from_arrays(known.images, known.labels, ("a", "b"), identity=whose)
         caplog.clear()
         sfumato.publish(private, ledger=Ledger.in_memory(), **settings)

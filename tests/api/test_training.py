@@ -117,11 +117,7 @@ def test_a_checkpoint_in_memory_is_kept_and_gives_the_same_release(
 
 @pytest.mark.parametrize(
     ("begun", "now"),
-    [
-        ({"seed": 0}, {"seed": 1}),
-        ({"holdout": 0.5, "seed": 2}, {"holdout": 0.5, "seed": 3}),
-        ({"holdout": 0.2}, {"holdout": 0.2002}),  # as many rows
-    ],
+    [({"holdout": 0.5}, {"holdout": 0.2}), ({"holdout": 0.2}, {"holdout": 0.2002})],
 )
 def test_a_run_goes_on_with_the_rows_that_it_was_begun_with(
     begun: dict[str, Any], now: dict[str, Any], people: Any, tmp_path: Path
@@ -129,14 +125,15 @@ def test_a_run_goes_on_with_the_rows_that_it_was_begun_with(
     """Rows that it was made from would be held out, and show no leak."""
     ledger = Ledger.in_memory()
 
-    def train(parting: dict[str, Any]) -> sfumato.Release:
+    def train(**parting: Any) -> sfumato.Release:
         kept = tmp_path / "kept"
         return sfumato.train(
             people, epsilon=1.0, settings=QUICK, ledger=ledger, checkpoint=kept, **parting
         )
 
-    first = train(begun)
-    with pytest.raises(InputError, match=r"was begun with (holdout|seed) .*, and .* is given"):
-        train(now)
+    first = train(**begun)
+    with pytest.raises(InputError, match=r"was begun with holdout .*, and .* is given"):
+        train(**now)
     assert len(ledger.entries()) == 1
-    assert train(begun).card.release_id == first.card.release_id
+    again = train(**begun, seed=1)  # of attacks alone
+    assert again.card.release_id == first.card.release_id

@@ -121,7 +121,14 @@ def test_an_interrupted_evaluation_says_that_the_release_is_whole(
     monkeypatch.setattr("sfumato.measure.evaluation.evaluate", interrupted)
     ran = sfumato(
         *("train", people, "--epsilon", 1, "--out", tmp_path / "m"),
-        *("--ledger", tmp_path / "l.db", *QUICK, f"--checkpoint={tmp_path / 'work'}"),
+        *(
+            "--ledger",
+            tmp_path / "l.db",
+            "--holdout",
+            0.5,
+            *QUICK,
+            f"--checkpoint={tmp_path / 'work'}",
+        ),
     )
     assert ran.code == 130
     assert "m is whole, and paid for; attack and measure it" in " ".join(ran.err.split())

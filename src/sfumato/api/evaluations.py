@@ -38,11 +38,18 @@ def check_evaluation(inputs: Inputs, attacks: Sequence[str] | None, gives: str) 
         InputError: If an attack is unknown or does not fit, or rows are missing or too few.
     """
     from sfumato.attack import suite
-    from sfumato.attack.evidence import Evidence
+    from sfumato.attack.evidence import MINIMUM, Evidence
+    from sfumato.attack.persons import count
 
     if inputs.held_out is None:
         raise InputError("an evaluation needs rows that were held out", "Give a holdout above 0.")
     if suite.chosen(gives, attacks):
+        held_out = count(inputs.held_out)
+        if held_out < MINIMUM:
+            raise InputError(
+                f"{held_out} non-members are too few to attack with: who is held out is drawn",
+                f"Give at least {MINIMUM} by a larger holdout, such as 0.5, or do not evaluate.",
+            )
         suite.planned(gives, Evidence(inputs.members, inputs.held_out), attacks)
 
 

@@ -60,6 +60,7 @@ def resolve(
     key: bytes | None = None,
     spool: str | Path | None = None,
     kept: Path | None = None,
+    exact: bool = True,
 ) -> Inputs:
     """Loads and checks what was named; reads private rows, keeps nothing of them.
 
@@ -76,6 +77,8 @@ def resolve(
         key: Secret, of which rows of each person are used; None draws one.
         spool: Where rows in no lasting order are copied to; see :meth:`sfumato.data.Table.open`.
         kept: The copy that an interrupted run kept, which is read in place of ``data``.
+        exact: Whether a share is held out to the row. What is released needs coins: an exact share
+            would let one record more send another one to the other side.
 
     Where there is a unit, persons are parted, not rows, and both parts are bounded.
 
@@ -118,7 +121,7 @@ def resolve(
         return _bounded(Inputs(whole, held_out, facts, name, in_memory), key)
     if share == 0:
         return _bounded(Inputs(whole, None, facts, name, in_memory), key)
-    members, rest = whole.split(share, seed)
+    members, rest = whole.split(share, seed, exact=exact)
     return _bounded(Inputs(members, rest, facts, name, in_memory), key)
 
 
@@ -186,13 +189,19 @@ def tell_shared_records(members: Data, non_members: Data) -> None:
         )
 
 
-def how_parted(
-    data: DataLike, holdout: float | str | Path | None, seed: int
-) -> dict[str, str | int | None]:
-    """The public choices that say which records are held out, by the names of their options."""
+def how_parted(data: DataLike, holdout: float | str | Path | None) -> dict[str, str]:
+    """What is held out, by the name of its option: a share, or a place."""
     share, other = _holdout(data, holdout)
-    named = f"{share:g}" if other is None else _whole(str(other))
-    return {"holdout": named, "seed": seed if share else None}
+    return {"holdout": f"{share:g}" if other is None else _whole(str(other))}
+
+
+def coins_of(key: bytes) -> int:
+    """The seed of the coins by which records are held out, from a run's secret key.
+
+    Who knew it and the records' order would know which of them a release was made from, and one
+    record more in the middle would be seen by all those behind it that changed sides.
+    """
+    return int.from_bytes(hashlib.sha256(b"held out" + key).digest()[:4], "big")
 
 
 def check_outside(data: DataLike, *written: Path) -> None:

@@ -19,6 +19,7 @@ from sfumato.api.inputs import (
     account_of,
     check_outside,
     check_public,
+    coins_of,
     how_parted,
     resolve,
     tell_read_off,
@@ -76,7 +77,6 @@ def plan(
     settings: Mapping[str, Any] | None = None,
     holdout: float | str | Path | None = None,
     ledger: Ledger | str | Path | None = None,
-    seed: int = 0,
     device: str = "auto",
     gives: str = "data",
     checkpoint: str | Path | None = None,
@@ -87,7 +87,7 @@ def plan(
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
-    Takes the arguments of :func:`publish`.
+    Takes the arguments of :func:`publish` that matter before.
 
     Raises:
         InputError: If anything named is unknown, missing or out of range.
@@ -105,13 +105,14 @@ def plan(
         target=target,
         schema=schema,
         holdout=holdout,
-        seed=seed,
+        seed=coins_of(key),
         engine=engine,
         unit=unit,
         rows_per_unit=rows_per_unit,
         key=key,
         spool=spool,
         kept=None if workspace is None else kept_rows(workspace),
+        exact=False,
     )
     kind = inputs.members.kind
     usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
@@ -184,7 +185,7 @@ def publish(
         attacks: Names of the attacks; None runs all that fit.
         disclose_evaluation: Declares the evaluation public and writes it into the release. It is
             computed on private rows and covered by no guarantee.
-        seed: Of the split, the attacks and the evaluation; never of privacy noise.
+        seed: Of the attacks and the evaluation; never of privacy noise, nor of who is held out.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         gives: ``"data"``, or ``"model"`` for what :func:`train` publishes.
         checkpoint: A private folder to go on from if the work is interrupted: the same call
@@ -233,7 +234,6 @@ def publish(
         settings=settings,
         holdout=holdout,
         ledger=ledger,
-        seed=seed,
         device=device,
         gives=gives,
         checkpoint=checkpoint,
@@ -257,9 +257,8 @@ def publish(
         tell_read_off(inputs.members)
     if checkpoint is not None and getattr(ready.calibrated.run, "resumable", False):
         with shortage.unpaid():
-            parted(Path(checkpoint).expanduser(), how_parted(data, holdout, seed))
-            if ready.calibrated.per_unit:
-                selection(Path(checkpoint).expanduser(), ready.key)
+            parted(Path(checkpoint).expanduser(), how_parted(data, holdout))
+            selection(Path(checkpoint).expanduser(), ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,

@@ -122,9 +122,7 @@ Attacks = Annotated[
         help="An attack, NAME or NAME\\[key=value,...]; repeat it. Default: the quick ones.",
     ),
 ]
-Seed = Annotated[
-    int, typer.Option("--seed", help="Of splits, attacks and models; never of privacy noise.")
-]
+Seed = Annotated[int, typer.Option("--seed", help="Of attacks and models; never of privacy noise.")]
 Engine = Annotated[
     str,
     typer.Option(

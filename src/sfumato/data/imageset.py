@@ -268,7 +268,7 @@ class ImageSet:
         if isinstance(self._source, FilePixels):
             self._decode_all()
 
-    def split(self, fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    def split(self, fraction: float, seed: int, *, exact: bool = True) -> tuple[ImageSet, ImageSet]:
         """Parts the images by a hash of their number; the same seed gives the same parts.
 
         Where it is known whom they show, by a hash of the person's: all of one are on one side.
@@ -276,6 +276,8 @@ class ImageSet:
         Args:
             fraction: Of the images to hold out, in (0, 1).
             seed: Of the hash.
+            exact: Whether exactly this fraction is held out; otherwise each image by a coin of its
+                own. Persons are always parted by coins.
 
         Returns:
             The rest and the held-out part; ``records`` is no longer declared in either.
@@ -285,7 +287,7 @@ class ImageSet:
         """
         if self.identity is None:
             low = row_hashes(seed, 0, len(self)) < np.uint64(
-                split_threshold(seed, len(self), fraction)
+                split_threshold(seed, len(self), fraction, exact=exact)
             )
         else:
             # By the person's name alone, so that one person more moves nobody else.

@@ -66,7 +66,12 @@ def gathered(batches: Iterable[Codes], schema: Schema, picked: NDArray[np.int64]
 
 
 def halves(
-    source: Source | None, codes: Codes | None, total: int, fraction: float, seed: int
+    source: Source | None,
+    codes: Codes | None,
+    total: int,
+    fraction: float,
+    seed: int,
+    exact: bool = True,
 ) -> tuple[tuple[Source | None, Codes | None], tuple[Source | None, Codes | None]]:
     """The rest and the held-out rows of a table in order, by a hash of their number.
 
@@ -76,11 +81,12 @@ def halves(
         total: How many rows there are.
         fraction: Of the rows to hold out, in (0, 1).
         seed: Of the hash.
+        exact: See :func:`sfumato.data.subsets.split_threshold`.
 
     Raises:
         InputError: If a part would be empty.
     """
-    threshold = subsets.split_threshold(seed, total, fraction)
+    threshold = subsets.split_threshold(seed, total, fraction, exact=exact)
     if codes is not None:
         low = subsets.row_hashes(seed, 0, total) < np.uint64(threshold)
         rest, held = ({n: c[k] for n, c in codes.items()} for k in (~low, low))

@@ -83,6 +83,10 @@ class Head:
                 return
 
 
+_EXACT = 10_000_000
+"""Rows of which the hashes are looked at."""
+
+
 def row_hashes(seed: int, start: int, count: int) -> NDArray[np.uint64]:
     """(count,) hashes of row numbers, the same on every machine (SplitMix64's finaliser).
 
@@ -99,24 +103,30 @@ def row_hashes(seed: int, start: int, count: int) -> NDArray[np.uint64]:
     return z
 
 
-def split_threshold(seed: int, rows: int, fraction: float) -> int:
+def split_threshold(seed: int, rows: int, fraction: float, *, exact: bool = True) -> int:
     """The hash below which a row is held out.
 
-    Exactly ``round(fraction * rows)`` rows fall below it for tables of up to 10 million rows,
-    about as many for larger ones (whose hashes are not sorted).
+    Args:
+        seed: Of the hashes.
+        rows: How many there are.
+        fraction: Of the rows to hold out.
+        exact: Whether exactly ``round(fraction * rows)`` rows of up to 10 million shall fall below
+            it; otherwise, and of more rows, each does by a coin of its own.
 
     Raises:
         InputError: If one of the two parts would be empty.
     """
     if not 0 < fraction < 1:
         raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
+    hashes = row_hashes(seed, 0, min(rows, _EXACT))
+    threshold = int(fraction * 2**64)
     held_out = round(fraction * rows)
-    if not 0 < held_out < rows:
+    if exact and 0 < held_out < rows <= _EXACT:
+        threshold = int(np.partition(hashes, held_out)[held_out])
+    low = hashes < np.uint64(threshold)
+    if low.all() or not low.any() or (exact and not 0 < held_out < rows):
         raise InputError(
             f"holding out {fraction:g} of {rows} rows leaves one part empty",
             "Give more rows or another fraction.",
         )
-    if rows > 10_000_000:
-        return int(fraction * 2**64)
-    hashes = row_hashes(seed, 0, rows)
-    return int(np.partition(hashes, held_out)[held_out])
+    return threshold

@@ -1,0 +1,95 @@
+"""Who is held out: by coins that nobody knows, so that one record moves no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+import sfumato
+from sfumato.api.inputs import coins_of
+from sfumato.api.publishing import plan
+from sfumato.data import Categorical, ImageSet, Schema, Table
+from sfumato.privacy.ledger import Ledger
+
+ROWS = 400
+SCHEMA = Schema(
+    (Categorical("who", tuple(map(str, range(1000)))), Categorical("t", ("x", "y"))), "t"
+)
+
+
+def table(rows: int) -> Table:
+    """Rows of which each is somebody else."""
+    who = [str(i) for i in range(rows)]
+    return Table.from_pandas(pd.DataFrame({"who": who, "t": ["x", "y"] * (rows // 2)}), SCHEMA)
+
+
+def members() -> set[int]:
+    """Who the release would be made from."""
+    ready = plan(table(ROWS), epsilon=1.0, method="tables.independent", ledger=Ledger.in_memory())
+    return set(ready.inputs.members.codes()["who"].tolist())
+
+
+def test_nobody_can_tell_by_a_seed_who_is_held_out() -> None:
+    once, again = members(), members()
+    # Of 400 coins with heads for a fifth, alike with probability 0.68^400.
+    assert once != again
+    assert binom.cdf(len(once), ROWS, 0.8) > 1e-9
+    assert binom.sf(len(once), ROWS, 0.8) > 1e-9
+
+
+def test_how_many_are_held_out_is_as_random_as_coins_are() -> None:
+    """Planted: an exact share, by which one row more sends another to the other side."""
+    sizes = [len(members()) for _ in range(12)]
+    assert len(set(sizes)) > 1
+    exact = [table(ROWS).split(0.2, seed)[1].num_rows for seed in range(12)]
+    assert set(exact) == {80}
+
+
+@pytest.mark.parametrize("kind", ["rows", "images"])
+def test_a_record_more_at_the_end_changes_no_other_records_side(kind: str) -> None:
+    def held(rows: int, exact: bool) -> set[int]:
+        if kind == "rows":
+            return set(table(rows).split(0.2, 5, exact=exact)[1].codes()["who"].tolist())
+        shades = np.arange(rows, dtype=np.float32).reshape(-1, 1, 1, 1) / 1000
+        images = ImageSet.from_arrays(shades, np.zeros(rows, np.int64), ("a", "b"))
+        out = images.split(0.2, 5, exact=exact)[1].images.ravel()
+        return set(np.rint(out * 1000).astype(int).tolist())
+
+    moved = {True: 0, False: 0}
+    for exact in moved:
+        for rows in range(100, 140, 2):
+            before, after = held(rows, exact), held(rows + 2, exact)
+            moved[exact] += len((before ^ after) - {rows, rows + 1})
+    assert moved[False] == 0
+    assert moved[True] > 0
+
+
+def test_a_run_that_goes_on_holds_out_the_same(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    rng = np.random.default_rng(0)
+    images = ImageSet.from_arrays(
+        rng.random((60, 1, 4, 4), dtype=np.float32), np.arange(60) % 2, ("a", "b")
+    )
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {
+        "epsilon": 1.0,
+        "method": "learn.dpsgd",
+        "settings": {"epochs": 1.0, "expected_batch_size": 10},
+        "ledger": ledger,
+        "checkpoint": kept,
+    }
+    sfumato.train(images, **options)
+    parts = [
+        plan(images, gives="model", **options).inputs.members.images.tobytes() for _ in range(2)
+    ]
+    assert parts[0] == parts[1]
+    assert len(ledger.entries()) == 1
+
+
+def test_the_coins_do_not_show_the_key() -> None:
+    assert len({coins_of(bytes([i]) * 32) for i in range(50)}) == 50
