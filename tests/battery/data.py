@@ -90,14 +90,15 @@ def replace_picture(data: ImageSet, rng: np.random.Generator) -> ImageSet:
 
 
 def add_or_remove_picture(data: ImageSet, rng: np.random.Generator) -> ImageSet:
-    """A neighbour under add/remove: one image and its label gone, or more."""
+    """A neighbour under add/remove: one image and its label gone, or one more at any place."""
     if rng.random() < 0.5:
         gone = int(rng.integers(len(data)))
         return data.select(np.delete(np.arange(len(data)), gone))
     shape = (1, *data.schema.shape)
     more = rng.random(shape) if rng.random() < 0.5 else np.full(shape, float(rng.integers(2)))
-    images = np.concatenate([data.images, more.astype(np.float32)])
-    labels = np.append(data.labels, rng.integers(len(data.schema.classes)))
+    label, at = rng.integers(len(data.schema.classes)), int(rng.integers(len(data) + 1))
+    images = np.insert(data.images, at, more.astype(np.float32)[0], axis=0)
+    labels = np.insert(data.labels, at, label)
     return ImageSet.from_arrays(images, labels, data.schema.classes)
 
 

@@ -147,6 +147,7 @@ class MethodRow(Row):
         sampled: Whether steps see samples of the records.
         least: The part of the claim that some of the neighbours tried must cost, for a check of
             neighbours to have been one.
+        examples: How many neighbours are tried.
         batched: ``(made, source)``: reports on equal records by batch, (batches, n) numbers.
         public_audit: How it is audited from outside; None where the audits of its sums say more.
     """
@@ -163,6 +164,7 @@ class MethodRow(Row):
     adaptive: bool = False
     sampled: bool = False
     least: float = 0.5
+    examples: int = 25
     batched: Callable[[Calibrated, NoiseSource], Array] | None = None
     public_audit: PublicAudit | None = None
 

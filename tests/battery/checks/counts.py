@@ -15,13 +15,11 @@ from battery.row import MethodRow
 from sfumato.privacy.noise import SeededSource
 from sfumato.publish.method import silent
 
-EXAMPLES = 12
-
 
 @check("neighbour", methods=True)
 def check_realised_loss(row: MethodRow) -> float:
     """No neighbour costs more than is paid for: see :func:`dearest`."""
-    return dearest(row, EXAMPLES)
+    return dearest(row, row.examples)
 
 
 def dearest(row: MethodRow, examples: int) -> float:

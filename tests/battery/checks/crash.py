@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import CO_GENERATOR
@@ -131,8 +132,9 @@ def bomb(at: int | None) -> Iterator[Callable[[], int]]:
 
     def trace(frame: FrameType, event: str, argument: object) -> None:
         nonlocal calls
-        # A generator is also "called" when it is thrown away, where Python swallows what is raised.
-        if frame.f_code.co_flags & CO_GENERATOR:
+        # A generator is also "called" when it is thrown away, and so is what tidies up after an
+        # object: there Python swallows what is raised.
+        if frame.f_code.co_flags & CO_GENERATOR or _tidies(frame):
             return
         if event == "call" and f"{_SEP}sfumato{_SEP}" in frame.f_code.co_filename:
             calls += 1
@@ -145,6 +147,11 @@ def bomb(at: int | None) -> Iterator[Callable[[], int]]:
         yield lambda: calls
     finally:
         sys.settrace(before)
+
+
+def _tidies(frame: FrameType) -> bool:
+    """Whether a function was called because an object is gone."""
+    return frame.f_back is not None and frame.f_back.f_code.co_filename == weakref.__file__
 
 
 _SEP = "/" if "/" in __file__ else "\\"
