@@ -21,6 +21,8 @@ SHOWN = {
     "several_rows_a_person.py": "differ by one patient",
     "attack_anything.py": "nothing is proven to limit it",
 }
+LONG = {"predict_a_number.py", "table_without_a_target.py"}
+"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in the column they name."""
 RELEASES_NOTHING = {"attack_anything.py"}
 ELSEWHERE = {"demo.py", "torchrun.py"}
 """Run by ``make demo``, and with several processes by the tests of distributed training."""
@@ -30,7 +32,9 @@ def test_every_example_is_run_by_somebody() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*SHOWN, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in SHOWN]
+)
 def test_the_example_runs_as_it_stands(name: str, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, EXAMPLES / name, tmp_path],

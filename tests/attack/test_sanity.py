@@ -96,10 +96,8 @@ def false_alarms(name: str, runs: int, make_people: Any, make_release: Any, **ow
 
 
 SLOW = {"privacy_loss": 20, "attribute.inference": 15}  # each trains forests
-
-
-GUESSED = [pytest.param(n, SLOW.get(n, 150), id=n) for n in ALL]
-MORE = [pytest.param(n, 150, id=f"{n}, more", marks=pytest.mark.slow) for n in SLOW]
+GUESSED = [pytest.param(n, SLOW.get(n, 50), id=n) for n in ALL]
+MORE = [pytest.param(n, 150, id=f"{n}, more", marks=pytest.mark.slow) for n in ALL]
 
 
 @pytest.mark.parametrize(("name", "runs"), GUESSED + MORE)
