@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-shapes bench-finetune bench-adaptive \
-	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory bench-selection bench-choosing clean
+	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory bench-selection bench-choosing bench-false-alarms clean
 
 demo: $(VENV)/.core
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py demo-output
@@ -125,6 +125,10 @@ bench-selection: $(VENV)/.core
 # From how many rows, at which epsilon, auto's method for tables is ahead.
 bench-choosing: $(VENV)/.core
 	$(BIN)/python benchmarks/choosing.py
+
+# About 25 minutes on one core; it goes on where it stopped.
+bench-false-alarms: $(VENV)/.core
+	$(BIN)/python benchmarks/false_alarms.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
