@@ -80,22 +80,19 @@ def test_the_floor_test_sees_an_upward_import() -> None:
     assert not upward("publish", "from sfumato.privacy import budget")
 
 
+def imported(code: str, heavy: str) -> str:
+    """Which of these a fresh interpreter has loaded after some code."""
+    told = f"import sys; {code}; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
+
+
 def test_importing_sfumato_imports_nothing_heavy() -> None:
     heavy = "torch numpy pandas sklearn scipy pyarrow ibis duckdb matplotlib dp_accounting opendp"
-    code = (
-        "import sys, sfumato, sfumato.cli.app; "
-        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+    assert imported("import sfumato, sfumato.cli.app", heavy) == "[]"
 
 
 def test_looking_up_a_method_or_an_attack_imports_nothing_heavy() -> None:
     """What every command does first: those that need no network do not wait for torch."""
-    heavy = "torch pandas sklearn duckdb dp_accounting"
-    code = (
-        "import sys; from sfumato.registry import load; load('method'); load('attack');"
-        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+    code = "from sfumato.registry import load; load('method'); load('attack')"
+    assert imported(code, "torch pandas sklearn duckdb dp_accounting") == "[]"
