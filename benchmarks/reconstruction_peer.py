@@ -68,7 +68,7 @@ def gradients(model: Any, given: Any, sources: str) -> dict[str, Any]:
     for name in ("torchvision", "inversefed", "inversefed.nn"):  # what is used needs none of them
         sys.modules[name] = types.ModuleType(name)
     sys.modules["inversefed"].__path__ = [str(Path(sources) / "inversefed")]
-    sys.modules["inversefed.nn"].MetaMonkey = None  # type: ignore[attr-defined]
+    sys.modules["inversefed.nn"].MetaMonkey = None
     from inversefed.reconstruction_algorithms import GradientReconstructor
 
     module = exposure.weights_of(model.module, "fresh", int(given["seed"]))

@@ -14,9 +14,10 @@ import sfumato
 from sfumato.api.inputs import coins_of
 from sfumato.api.publishing import plan
 from sfumato.data import Categorical, ImageSet, Schema, Table
+from sfumato.data.subsets import row_hashes
 from sfumato.privacy.ledger import Ledger
 
-ROWS = 400
+ROWS, KEY = 400, b"nobody knows"
 SCHEMA = Schema(
     (Categorical("who", tuple(map(str, range(1000)))), Categorical("t", ("x", "y"))), "t"
 )
@@ -52,21 +53,21 @@ def test_how_many_are_held_out_is_as_random_as_coins_are() -> None:
 
 @pytest.mark.parametrize("kind", ["rows", "images"])
 def test_a_record_more_at_the_end_changes_no_other_records_side(kind: str) -> None:
-    def held(rows: int, exact: bool) -> set[int]:
+    def held(rows: int, seed: int | bytes) -> set[int]:
         if kind == "rows":
-            return set(table(rows).split(0.2, 5, exact=exact)[1].codes()["who"].tolist())
+            return set(table(rows).split(0.2, seed)[1].codes()["who"].tolist())
         shades = np.arange(rows, dtype=np.float32).reshape(-1, 1, 1, 1) / 1000
         images = ImageSet.from_arrays(shades, np.zeros(rows, np.int64), ("a", "b"))
-        out = images.split(0.2, 5, exact=exact)[1].images.ravel()
+        out = images.split(0.2, seed)[1].images.ravel()
         return set(np.rint(out * 1000).astype(int).tolist())
 
-    moved = {True: 0, False: 0}
-    for exact in moved:
+    moved = {5: 0, KEY: 0}
+    for seed in moved:
         for rows in range(100, 140, 2):
-            before, after = held(rows, exact), held(rows + 2, exact)
-            moved[exact] += len((before ^ after) - {rows, rows + 1})
-    assert moved[False] == 0
-    assert moved[True] > 0
+            before, after = held(rows, seed), held(rows + 2, seed)
+            moved[seed] += len((before ^ after) - {rows, rows + 1})
+    assert moved[KEY] == 0
+    assert moved[5] > 0  # an exact share
 
 
 def test_a_run_that_goes_on_holds_out_the_same(tmp_path: Path) -> None:
@@ -91,5 +92,16 @@ def test_a_run_that_goes_on_holds_out_the_same(tmp_path: Path) -> None:
     assert len(ledger.entries()) == 1
 
 
-def test_the_coins_do_not_show_the_key() -> None:
+def test_every_run_and_every_row_has_a_coin_of_its_own() -> None:
     assert len({coins_of(bytes([i]) * 32) for i in range(50)}) == 50
+    coins = row_hashes(KEY, 0, 200_000)
+    assert len(set(coins.tolist())) == 200_000
+    bits = (coins[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
+    assert np.abs(bits.mean(axis=0) - 0.5).max() * 2 * np.sqrt(len(coins)) < 6.5
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (65_535, 2), (65_536, 1), (70_000, 70_000)])
+def test_coins_are_the_same_in_whatever_pieces_they_are_read(start: int, count: int) -> None:
+    whole = row_hashes(KEY, 0, 150_000)
+    np.testing.assert_array_equal(row_hashes(KEY, start, count), whole[start : start + count])
+    assert len(row_hashes(KEY, start, 0)) == 0

@@ -163,7 +163,7 @@ def test_holders_have_the_columns_they_are_given(make_people: Any, make_release:
     assert finding.details["holders"][1] == ["town", "job", "degree", "owner"]
     assert finding.records.rows.tolist() == list(range(80))
     with pytest.raises(InputError, match="both holders have 'age'"):
-        attack(ALL[1], None, None, first=("age",), second=("age",))  # type: ignore[arg-type]
+        attack(ALL[1], None, None, first=("age",), second=("age",))
 
 
 def test_equals_do_not_meet_by_their_order(make_release: Any) -> None:

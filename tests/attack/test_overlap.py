@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sfumato.api.inputs import tell_shared_records
+from sfumato.api.telling import tell_shared_records
 from sfumato.attack.overlap import shared
 from sfumato.data import Categorical, ImageSet, Schema, Table
 

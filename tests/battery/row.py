@@ -174,7 +174,7 @@ class MethodRow(Row):
 
     def delta(self, made: Calibrated) -> float:
         """The guarantee's own."""
-        return made.guarantee.delta  # type: ignore[union-attr]
+        return made.guarantee.delta
 
     def run(self, made: Calibrated, data: Any, seed: int = 0) -> Artefact:
         """One run with seeded noise."""

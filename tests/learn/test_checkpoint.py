@@ -187,11 +187,11 @@ def test_noise_and_samples_are_fresh_after_a_resumption(tmp_path: Path) -> None:
     for _ in range(2):
         copy = trainer()
         copy.resume(tmp_path)
-        copy._loop._counter.begun(2)  # type: ignore[union-attr]
+        copy._loop._counter.begun(2)
         copy._loop.backward()
         copy._loop._counter.begun(2)  # type: ignore[union-attr]  # as if it had not been taken
         copy.close()
-        found.append(torch.cat([p.grad.ravel() for p in copy.module.parameters()]))  # type: ignore[union-attr]
+        found.append(torch.cat([p.grad.ravel() for p in copy.module.parameters()]))
     assert not (found[0] == found[1]).any()
 
 
@@ -456,7 +456,7 @@ def test_a_ledger_without_the_entry_is_refused(tmp_path: Path) -> None:
 
 def test_an_optimiser_that_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     class Odd(torch.optim.SGD):
-        def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        def step(self, closure: Any = None) -> Any:
             super().step(closure)
             self.state[self.param_groups[0]["params"][0]]["rule"] = object()
 

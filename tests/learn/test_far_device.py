@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.learn.far import Far, far_device, moved
 from torch import Tensor, nn
 
-from learn.far import Far, far_device, moved
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Automatic, Clipping, Flat
 from sfumato.learn.correlated import CorrelatedNoise

@@ -48,7 +48,7 @@ def test_a_backward_pass_of_ones_own_is_refused_before_the_weights_move(zeroed: 
     loop.backward()
     if zeroed:
         loop.optimizer.zero_grad()
-    plain(loop).backward()  # type: ignore[no-untyped-call]
+    plain(loop).backward()
     with pytest.raises(InputError, match=r"no noise is on them.*Leave loss.backward\(\)"):
         loop.optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(before, loop.module.parameters(), strict=True))
@@ -58,11 +58,11 @@ def test_a_backward_pass_of_ones_own_is_refused_before_the_weights_move(zeroed: 
 
 def test_parameters_that_are_unfrozen_later_are_watched_too() -> None:
     loop = private()
-    loop.module.weight.requires_grad_(False)  # type: ignore[union-attr,operator]
+    loop.module.weight.requires_grad_(False)
     loop.backward()
-    loop.module.weight.requires_grad_(True)  # type: ignore[union-attr,operator]
+    loop.module.weight.requires_grad_(True)
     loop.backward()
-    (loop.module.weight.sum()).backward()  # type: ignore[operator,union-attr]
+    (loop.module.weight.sum()).backward()
     with pytest.raises(InputError, match="no noise is on them"):
         loop.optimizer.step()
 
@@ -91,7 +91,7 @@ def test_what_is_public_still_goes_into_a_step() -> None:
         torch.nn.utils.clip_grad_norm_(loop.module.parameters(), 1.0)
         loop.optimizer.step()
         other.zero_grad()
-        plain(loop).backward()  # type: ignore[no-untyped-call]
+        plain(loop).backward()
         other.step()
     assert loop.run.left == 0
 

@@ -107,7 +107,7 @@ def test_banded_noise_is_white_once_its_matrix_is_applied() -> None:
     noise = rows(loop)
     c = made.coefficients
     white = torch.stack(
-        [sum(c[j] * noise[t - j] for j in range(min(t + 1, len(c)))) for t in range(STEPS)]  # type: ignore[misc]
+        [sum(c[j] * noise[t - j] for j in range(min(t + 1, len(c)))) for t in range(STEPS)]
     )
     norm = float(torch.tensor(c).double().norm())
     assert_spread(white, 0.5 * made.noise_multiplier * norm)

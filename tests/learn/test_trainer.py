@@ -463,8 +463,8 @@ def test_a_record_that_is_there_twice_is_refused(data_set: Dataset[Any]) -> None
 
 def test_parts_of_a_data_set_are_let_through() -> None:
     whole, other = OneByOne(), OneByOne()
-    half = Subset(whole, range(0, ROWS, 2))  # type: ignore[arg-type]
-    rest = Subset(whole, range(1, ROWS, 2))  # type: ignore[arg-type]
+    half = Subset(whole, range(0, ROWS, 2))
+    rest = Subset(whole, range(1, ROWS, 2))
     for made in (half, ConcatDataset([half, rest]), ConcatDataset([whole, other])):
         private(made, expected_batch_size=4)
 
@@ -536,7 +536,7 @@ def test_several_inputs_are_fetched_together() -> None:
             self.layer = nn.Linear(6, 2)
 
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
-            return self.layer(a + b)  # type: ignore[no-any-return]
+            return self.layer(a + b)
 
     inputs, targets = data()
     found = []
@@ -706,7 +706,7 @@ def test_a_mean_over_the_batch_is_no_loss_of_an_example() -> None:
 
 def test_gradients_keep_the_type_and_layout_of_their_parameters() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 2))
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = module.to(memory_format=torch.channels_last)
     images = torch.randn(ROWS, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     loop = PrivateLoop(
         module,

@@ -44,11 +44,11 @@ def test_a_release_is_the_same_after_a_round_trip(kind: str, make: Make, tmp_pat
     assert (tmp_path / "out" / "report.html").read_text() == f"report of {'0123456789abcdef' * 2}"
     assert back.artefact.kind == kind
     if kind == "table":
-        codes, before = back.data.codes(), release.data.codes()  # type: ignore[union-attr]
+        codes, before = back.data.codes(), release.data.codes()
         assert all(np.array_equal(codes[name], before[name]) for name in before)
     else:
-        assert np.array_equal(back.data.images, release.data.images)  # type: ignore[union-attr]
-        assert np.array_equal(back.data.labels, release.data.labels)  # type: ignore[union-attr]
+        assert np.array_equal(back.data.images, release.data.images)
+        assert np.array_equal(back.data.labels, release.data.labels)
     assert np.array_equal(
         back.artefact.tensors["layer.weight"], release.artefact.tensors["layer.weight"]
     )
@@ -114,7 +114,7 @@ class Failing:
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt(), OSError(28, "No space")])
 def test_a_save_that_fails_leaves_nothing(error: BaseException, make: Make, tmp_path: Path) -> None:
-    broken = replace(make(), artefact=Artefact(Failing(error)))  # type: ignore[arg-type]
+    broken = replace(make(), artefact=Artefact(Failing(error)))
     expected = InputError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
         broken.save(tmp_path / "out")

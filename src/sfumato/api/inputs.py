@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from sfumato.errors import InputError
 
@@ -53,14 +50,13 @@ def resolve(
     target: str | None,
     schema: SchemaLike | None,
     holdout: float | str | Path | None,
-    seed: int,
+    seed: int | bytes,
     engine: str = "auto",
     unit: str | None = None,
     rows_per_unit: int | None = None,
     key: bytes | None = None,
     spool: str | Path | None = None,
     kept: Path | None = None,
-    exact: bool = True,
 ) -> Inputs:
     """Loads and checks what was named; reads private rows, keeps nothing of them.
 
@@ -70,15 +66,14 @@ def resolve(
         schema: The public facts; bundled data sets bring their own.
         holdout: A share of the rows, another file, 0 for none; None takes the data set's own
             test part, or a fifth of the rows.
-        seed: Of the split.
+        seed: Of the split. A secret key for what is released: with an exact share, or a seed that
+            others know, one record more could send others to the other side.
         engine: Who reads a table's files; see :meth:`sfumato.data.Table.open`.
         unit: Column of whom a row is of; None takes the schema's.
         rows_per_unit: How many rows of a person are used at most; None takes the schema's.
         key: Secret, of which rows of each person are used; None draws one.
         spool: Where rows in no lasting order are copied to; see :meth:`sfumato.data.Table.open`.
         kept: The copy that an interrupted run kept, which is read in place of ``data``.
-        exact: Whether a share is held out to the row. What is released needs coins: an exact share
-            would let one record more send another one to the other side.
 
     Where there is a unit, persons are parted, not rows, and both parts are bounded.
 
@@ -121,7 +116,7 @@ def resolve(
         return _bounded(Inputs(whole, held_out, facts, name, in_memory), key)
     if share == 0:
         return _bounded(Inputs(whole, None, facts, name, in_memory), key)
-    members, rest = whole.split(share, seed, exact=exact)
+    members, rest = whole.split(share, seed)
     return _bounded(Inputs(members, rest, facts, name, in_memory), key)
 
 
@@ -141,67 +136,19 @@ def check_public(method: Any, data: DataLike) -> None:
         )
 
 
-def tell_several_images(data: Data) -> None:
-    """Warns where images are known to show a person several times: one image is protected."""
-    from sfumato.data import ImageSet
-
-    whose = data.whose() if isinstance(data, ImageSet) else None
-    most = 1 if whose is None else int(np.bincount(whose).max())
-    if most > 1:
-        logging.getLogger("sfumato").warning(
-            f"up to {most} images show the same person, and the guarantee is for one image: who is "
-            "in several is protected less; keep one of each person"
-        )
-
-
-def tell_read_off(data: Data) -> None:
-    """Says which facts of image files are published that nobody declared but their folders."""
-    from sfumato.data import ImageSet
-
-    if isinstance(data, ImageSet) and data.from_folders:
-        shape = " x ".join(map(str, data.schema.shape))
-        named = ", ".join(data.schema.classes[:10]) + (", ..." if data.schema.classes[10:] else "")
-        logging.getLogger("sfumato").info(
-            f"published as public facts: the folders' names as classes ({named}), images of {shape}"
-        )
-
-
-def tell_same_rows(members: DataLike, non_members: DataLike) -> None:
-    """Warns of members that are named as the non-members, too."""
-    if is_same(members, non_members):
-        logging.getLogger("sfumato").warning(
-            "the members are the non-members, too: nothing can tell them apart, and what is found "
-            "means nothing; name rows that were left out, such as those held out"
-        )
-
-
-def tell_shared_records(members: Data, non_members: Data) -> None:
-    """Warns of records that are on both sides, whatever the files are called."""
-    from sfumato.attack.overlap import shared
-
-    found = shared(members, non_members) if members.kind == non_members.kind else None
-    if found is not None:
-        equal, of = found
-        logging.getLogger("sfumato").warning(
-            f"{equal} of {of} non-members that were compared equal a member in every value, more "
-            "than in two parts of one source: what is told of these cannot be seen, and a leak "
-            "looks smaller than it is; name rows that were left out"
-        )
-
-
 def how_parted(data: DataLike, holdout: float | str | Path | None) -> dict[str, str]:
     """What is held out, by the name of its option: a share, or a place."""
     share, other = _holdout(data, holdout)
     return {"holdout": f"{share:g}" if other is None else _whole(str(other))}
 
 
-def coins_of(key: bytes) -> int:
-    """The seed of the coins by which records are held out, from a run's secret key.
+def coins_of(key: bytes) -> bytes:
+    """The key of the coins by which records are held out, from a run's secret key.
 
     Who knew it and the records' order would know which of them a release was made from, and one
     record more in the middle would be seen by all those behind it that changed sides.
     """
-    return int.from_bytes(hashlib.sha256(b"held out" + key).digest()[:4], "big")
+    return hashlib.sha256(b"coins" + key).digest()
 
 
 def check_outside(data: DataLike, *written: Path) -> None:

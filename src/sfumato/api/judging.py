@@ -10,10 +10,9 @@ from sfumato.api.attacking import Prepared
 from sfumato.api.inputs import (
     is_same,
     load,
-    tell_same_rows,
-    tell_shared_records,
     validate,
 )
+from sfumato.api.telling import tell_same_rows, tell_shared_records
 from sfumato.data import ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError

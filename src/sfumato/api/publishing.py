@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,12 @@ from sfumato.api.inputs import (
     coins_of,
     how_parted,
     resolve,
-    tell_read_off,
-    tell_several_images,
 )
+from sfumato.api.telling import tell_read_off, tell_several_images
+from sfumato.api.writing import check_beside, whole, written
 from sfumato.data import ImageSet
 from sfumato.data.persons import KEY_BYTES
-from sfumato.errors import InputError, UnwrittenError
+from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints, shortage
 from sfumato.publish.images.perturbed import order_tells_labels
@@ -56,7 +55,7 @@ class Plan:
         calibrated: The run, which knows its guarantee.
         ledger: Takes the debit.
         chosen: Why this method, where the caller left the choice open.
-        key: Secret, of which rows of each person are used, where there is a unit.
+        key: Secret, of who is held out, and which rows of each person are used.
     """
 
     inputs: Inputs
@@ -87,7 +86,7 @@ def plan(
 ) -> Plan:
     """Checks everything that :func:`publish` needs and spends nothing.
 
-    Takes the arguments of :func:`publish` that matter before.
+    Takes the arguments of :func:`publish` that matter until then.
 
     Raises:
         InputError: If anything named is unknown, missing or out of range.
@@ -112,7 +111,6 @@ def plan(
         key=key,
         spool=spool,
         kept=None if workspace is None else kept_rows(workspace),
-        exact=False,
     )
     kind = inputs.members.kind
     usual, why = choose(gives, kind, inputs.facts, records=len(inputs.members), epsilon=epsilon)
@@ -223,7 +221,7 @@ def publish(
         check_private(evaluation_path(folder))
         evaluation_folder = check_new(evaluation_path(folder))
         if checkpoint is not None:
-            _check_beside(folder, Path(checkpoint).expanduser())
+            check_beside(folder, Path(checkpoint).expanduser())
     ready = plan(
         data,
         epsilon=epsilon,
@@ -276,7 +274,7 @@ def publish(
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 
-        with _whole(release):
+        with whole(release):
             evaluation = judge(
                 release,
                 inputs.members,
@@ -288,12 +286,12 @@ def publish(
                 progress=progress,
             )
         if evaluation_folder is not None:
-            with _whole(release):
+            with whole(release):
                 save_evaluation(release, evaluation, evaluation_folder)
         if disclose_evaluation and folder is not None:
             from sfumato.report import page
 
-            with _whole(release):
+            with whole(release):
                 shown = page(release, evaluation, disclosed=True)
                 release.disclose(evaluation.to_json(), shown)
         release = replace(release, evaluation=evaluation)
@@ -320,77 +318,6 @@ def train(data: DataLike, *, epsilon: float, method: str = "auto", **options: An
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
     return publish(data, epsilon=epsilon, method=method, gives="model", **options)
-
-
-def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
-    """The release in its folder, or, if that has come to exist since it was asked for, beside it.
-
-    Args:
-        release: Paid for.
-        folder: Was not there before.
-        kept: Whether a checkpoint holds what was drawn.
-
-    Raises:
-        UnwrittenError: If it cannot be written.
-    """
-    from sfumato.report import page
-
-    if os.path.lexists(folder):
-        other = folder.with_name(f"{folder.name[:100]}-{release.card.release_id[:12]}")
-        logging.getLogger("sfumato").warning(
-            "%s has come to exist meanwhile: the release is written to %s", folder, other
-        )
-        folder = other
-    try:
-        return release.save(folder, report=page)
-    except InputError as error:
-        again = (
-            "Make room: the same command goes on from its checkpoint and pays nothing anew."
-            if kept
-            else "Make room; publishing anew is debited anew."
-        )
-        entry = release.card.ledger["sequence"]
-        raise UnwrittenError(
-            f"{error.problem}, and the release is paid for (ledger entry {entry})", again
-        ) from None
-
-
-@contextmanager
-def _whole(release: Release) -> Iterator[None]:
-    """Tells, whatever goes wrong after a release was written, that the release itself is whole.
-
-    Raises:
-        UnwrittenError: If there is no room for its evaluation.
-    """
-    whole = f"the release in {release.path} is whole, and paid for"
-    try:
-        yield
-    except BaseException as error:
-        lack = error.problem if isinstance(error, InputError) else shortage.told(error)
-        if release.path is not None and lack is not None:
-            raise UnwrittenError(
-                f"{lack}; {whole}",
-                "Make room, then attack and measure it: `sfumato attack`, `sfumato measure`.",
-            ) from None
-        if release.path is not None:
-            logging.getLogger("sfumato").warning(
-                "%s; attack and measure it by `sfumato attack` and `sfumato measure`", whole
-            )
-        raise
-
-
-def _check_beside(folder: Path, checkpoint: Path) -> None:
-    """Refuses a checkpoint in the release's way, or a release in what is deleted afterwards.
-
-    Raises:
-        InputError: If one of the two is the other or lies in it.
-    """
-    out, kept = folder.resolve(), checkpoint.resolve()
-    if out.is_relative_to(kept) or kept.is_relative_to(out):
-        raise InputError(
-            f"the release {folder} and its checkpoint {checkpoint} lie in one another",
-            "Give two folders, neither in the other.",
-        )
 
 
 def one_process() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sfumato.api.inputs import account_of, check_outside, resolve
-from sfumato.api.publishing import one_process, written
+from sfumato.api.publishing import one_process
 from sfumato.api.variants import Variant
+from sfumato.api.writing import written
 from sfumato.attack.feedback import Generator
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget

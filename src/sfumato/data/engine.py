@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sfumato.data.axes import Axis
 from sfumato.data.expressions import Rows
 from sfumato.data.sources import ROWS
+from sfumato.data.subsets import Seed, spelt
 from sfumato.errors import InputError, SfumatoError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class EngineSource:
         """Refuses values that contradict the schema; see :meth:`Rows.check`."""
         self._rows(tokens).check(schema)
 
-    def part(self, seed: int, start: float, end: float) -> EngineSource:
+    def part(self, seed: Seed, start: float, end: float) -> EngineSource:
         """The rows whose values, hashed by the engine, fall in a part of [0, 1).
 
         Rows have no place in such a table, so equal rows fall in the same part.
@@ -120,7 +121,7 @@ class EngineSource:
                 "Give --holdout another table, or --holdout 0.",
             )
         words = [self.table[name].cast("string").fill_null("") for name in self.names]
-        text = ibis.literal(f"{seed}")
+        text = ibis.literal(spelt(seed))
         for word in words:
             text = text + "\x1f" + word
         steps = 1 << 20

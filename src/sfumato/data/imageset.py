@@ -14,7 +14,7 @@ from sfumato.data import image_files, image_labels, persons, pixels
 from sfumato.data.image_labels import Labels
 from sfumato.data.image_schema import ImageSchema
 from sfumato.data.pixels import FilePixels, MemoryPixels, PixelSource
-from sfumato.data.subsets import row_hashes, split_threshold
+from sfumato.data.subsets import Seed, row_hashes, split_threshold
 from sfumato.errors import InputError
 
 Images = NDArray[np.float32]
@@ -268,16 +268,15 @@ class ImageSet:
         if isinstance(self._source, FilePixels):
             self._decode_all()
 
-    def split(self, fraction: float, seed: int, *, exact: bool = True) -> tuple[ImageSet, ImageSet]:
+    def split(self, fraction: float, seed: Seed) -> tuple[ImageSet, ImageSet]:
         """Parts the images by a hash of their number; the same seed gives the same parts.
 
         Where it is known whom they show, by a hash of the person's: all of one are on one side.
 
         Args:
             fraction: Of the images to hold out, in (0, 1).
-            seed: Of the hash.
-            exact: Whether exactly this fraction is held out; otherwise each image by a coin of its
-                own. Persons are always parted by coins.
+            seed: Of the hash. A number holds out exactly this fraction (not of persons); a secret
+                key decides by a coin for each image or person.
 
         Returns:
             The rest and the held-out part; ``records`` is no longer declared in either.
@@ -287,7 +286,7 @@ class ImageSet:
         """
         if self.identity is None:
             low = row_hashes(seed, 0, len(self)) < np.uint64(
-                split_threshold(seed, len(self), fraction, exact=exact)
+                split_threshold(seed, len(self), fraction)
             )
         else:
             # By the person's name alone, so that one person more moves nobody else.

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Codes = dict[str, NDArray[Any]]
 
 
-def held_out(source: EngineSource, fraction: float, seed: int) -> tuple[EngineSource, EngineSource]:
+def held_out(
+    source: EngineSource, fraction: float, seed: subsets.Seed
+) -> tuple[EngineSource, EngineSource]:
     """The rest and the held-out part of rows that have no place, by a hash of their values.
 
     Raises:
@@ -70,8 +72,7 @@ def halves(
     codes: Codes | None,
     total: int,
     fraction: float,
-    seed: int,
-    exact: bool = True,
+    seed: subsets.Seed,
 ) -> tuple[tuple[Source | None, Codes | None], tuple[Source | None, Codes | None]]:
     """The rest and the held-out rows of a table in order, by a hash of their number.
 
@@ -80,13 +81,12 @@ def halves(
         codes: Of all rows, if they are.
         total: How many rows there are.
         fraction: Of the rows to hold out, in (0, 1).
-        seed: Of the hash.
-        exact: See :func:`sfumato.data.subsets.split_threshold`.
+        seed: Of the hash; see :func:`sfumato.data.subsets.split_threshold`.
 
     Raises:
         InputError: If a part would be empty.
     """
-    threshold = subsets.split_threshold(seed, total, fraction, exact=exact)
+    threshold = subsets.split_threshold(seed, total, fraction)
     if codes is not None:
         low = subsets.row_hashes(seed, 0, total) < np.uint64(threshold)
         rest, held = ({n: c[k] for n, c in codes.items()} for k in (~low, low))

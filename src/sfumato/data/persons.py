@@ -25,7 +25,7 @@ from sfumato.data.arrays import refuse_nested
 from sfumato.data.engine import EngineSource
 from sfumato.data.sources import ROWS, Source
 from sfumato.data.spool import Spool
-from sfumato.data.subsets import Head, Subset
+from sfumato.data.subsets import Head, Seed, Subset, spelt
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def bound(source: Source, unit: str, rows: int, key: bytes) -> Kept:
         return _collected(source, stream(ROWS))
 
 
-def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kept, Kept]:
+def held_out(source: Source, unit: str, seed: Seed, fraction: float) -> tuple[Kept, Kept]:
     """Parts rows by person: the same person is never on both sides.
 
     A person's side follows from their id and the seed alone, never from how many there are or
@@ -141,12 +141,12 @@ def held_out(source: Source, unit: str, seed: int, fraction: float) -> tuple[Kep
     return Kept.of(source, ~out), Kept.of(source, out)
 
 
-def below(persons: NDArray[Any], seed: int, fraction: float) -> NDArray[np.bool_]:
+def below(persons: NDArray[Any], seed: Seed, fraction: float) -> NDArray[np.bool_]:
     """(n,) whether persons (n,) are held out, by a hash of their id."""
     from pandas.util import hash_array
 
     # SipHash, the same on every machine; its key is of 16 letters.
-    key = hashlib.sha256(f"sfumato held out {seed}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"sfumato held out {spelt(seed)}".encode()).hexdigest()[:16]
     hashes = hash_array(persons.astype(object), hash_key=key, categorize=False)
     return np.asarray(hashes < np.uint64(fraction * 2**64))
 

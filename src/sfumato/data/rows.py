@@ -15,7 +15,7 @@ from sfumato.data.impossible import check_rows
 from sfumato.data.passes import Passes
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
-from sfumato.data.subsets import Head, row_hashes, split_threshold
+from sfumato.data.subsets import Head, Seed, row_hashes, split_threshold
 from sfumato.errors import InputError
 
 Codes = NDArray[np.int64]
@@ -92,14 +92,13 @@ class Rows:
             codes = {name: values[mask] for name, values in codes.items()}
         return Rows(self.schema.with_records(None), some, codes)
 
-    def parted(self, fraction: float, seed: int, exact: bool = True) -> tuple[Rows, Rows]:
+    def parted(self, fraction: float, seed: Seed) -> tuple[Rows, Rows]:
         """The rest and a held-out part; the same seed gives the same parts.
 
         Args:
             fraction: Of the rows to hold out, in (0, 1).
             seed: Of a hash of the person where there are persons, of the values where rows come in
                 no order, else of the row's number.
-            exact: See :func:`sfumato.data.subsets.split_threshold`; persons are parted by coins.
 
         Raises:
             InputError: If a part would be empty, or the fraction is no share.
@@ -109,16 +108,16 @@ class Rows:
             assert self.source is not None
             those, others = persons.held_out(self.source, schema.unit, seed, fraction)
             return self.kept(those), self.kept(others)
-        by_person = self._by_person(fraction, seed, exact)
+        by_person = self._by_person(fraction, seed)
         if by_person is not None:
             return by_person
         if isinstance(self.source, EngineSource) and not self.source.ordered:
             rest, held_out = parts.held_out(self.source, fraction, seed)
             return Rows(schema, rest, None), Rows(schema, held_out, None)
-        one, other = parts.halves(self.source, self.known, self.number, fraction, seed, exact)
+        one, other = parts.halves(self.source, self.known, self.number, fraction, seed)
         return Rows(schema, *one), Rows(schema, *other)
 
-    def _by_person(self, fraction: float, seed: int, exact: bool) -> tuple[Rows, Rows] | None:
+    def _by_person(self, fraction: float, seed: Seed) -> tuple[Rows, Rows] | None:
         """The rest and the held-out part, all rows of a person in one; None where persons are not
         known, or known by the rows' source.
 
@@ -129,7 +128,7 @@ class Rows:
             return None
         people = int(self._whose.max()) + 1
         low = row_hashes(seed, 0, people)[self._whose]
-        held = low < np.uint64(split_threshold(seed, people, fraction, exact=exact))
+        held = low < np.uint64(split_threshold(seed, people, fraction))
         if held.all() or not held.any():
             raise InputError("a part would have no rows", "Give more persons, or another seed.")
         rest, out = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+Seed = int | bytes
+"""A number, which others may know, or a secret key: of coins that nobody can guess."""
+
+
 @dataclass(frozen=True)
 class Subset:
     """The rows of a source whose public row number hashes below a threshold, or the others."""
 
     source: Source
-    seed: int
+    seed: Seed
     threshold: int
     below: bool
 
@@ -85,13 +90,23 @@ class Head:
 
 _EXACT = 10_000_000
 """Rows of which the hashes are looked at."""
+_BLOCK = 1 << 16
+"""Rows whose coins are one stream."""
 
 
-def row_hashes(seed: int, start: int, count: int) -> NDArray[np.uint64]:
-    """(count,) hashes of row numbers, the same on every machine (SplitMix64's finaliser).
+def spelt(seed: Seed) -> str:
+    """A seed in letters, for hashes of others."""
+    return seed.hex() if isinstance(seed, bytes) else str(seed)
 
-    A function of the seed and the row's place alone, never of its values.
+
+def row_hashes(seed: Seed, start: int, count: int) -> NDArray[np.uint64]:
+    """(count,) hashes of row numbers, the same on every machine.
+
+    A function of the seed and the row's place alone, never of its values: SplitMix64's finaliser of
+    a number, 64 bits of SHAKE-256 of a secret key.
     """
+    if isinstance(seed, bytes):
+        return _coins(seed, start, count)
     # Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
     with np.errstate(over="ignore"):
         z = np.arange(start, start + count, dtype=np.uint64)
@@ -103,15 +118,24 @@ def row_hashes(seed: int, start: int, count: int) -> NDArray[np.uint64]:
     return z
 
 
-def split_threshold(seed: int, rows: int, fraction: float, *, exact: bool = True) -> int:
+def _coins(key: bytes, start: int, count: int) -> NDArray[np.uint64]:
+    first = start // _BLOCK
+    end = start + count
+    made = [
+        hashlib.shake_256(key + block.to_bytes(8, "big")).digest(
+            8 * min(_BLOCK, end - block * _BLOCK)
+        )
+        for block in range(first, -(-end // _BLOCK))
+    ]
+    return np.frombuffer(b"".join(made), dtype="<u8")[start - first * _BLOCK :].astype(np.uint64)
+
+
+def split_threshold(seed: Seed, rows: int, fraction: float) -> int:
     """The hash below which a row is held out.
 
-    Args:
-        seed: Of the hashes.
-        rows: How many there are.
-        fraction: Of the rows to hold out.
-        exact: Whether exactly ``round(fraction * rows)`` rows of up to 10 million shall fall below
-            it; otherwise, and of more rows, each does by a coin of its own.
+    Of a number: such that exactly ``round(fraction * rows)`` rows of up to 10 million fall below
+    it. Of a secret key (and of more rows) each does by a coin of its own: one row more, wherever it
+    stands, then leaves the chances of all others as they were.
 
     Raises:
         InputError: If one of the two parts would be empty.
@@ -120,7 +144,7 @@ def split_threshold(seed: int, rows: int, fraction: float, *, exact: bool = True
         raise InputError(f"the held-out fraction is {fraction!r}", "Give a number between 0 and 1.")
     hashes = row_hashes(seed, 0, min(rows, _EXACT))
     threshold = int(fraction * 2**64)
-    held_out = round(fraction * rows)
+    held_out, exact = round(fraction * rows), isinstance(seed, int)
     if exact and 0 < held_out < rows <= _EXACT:
         threshold = int(np.partition(hashes, held_out)[held_out])
     low = hashes < np.uint64(threshold)

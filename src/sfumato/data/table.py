@@ -18,6 +18,7 @@ from sfumato.data.rows import Codes, Rows
 from sfumato.data.schema import Schema
 from sfumato.data.sources import ROWS, Source
 from sfumato.data.spool import Spool, in_order
+from sfumato.data.subsets import Seed
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class Table:
             )
         self._rows.check(schema)
 
-    def split(self, fraction: float, seed: int, *, exact: bool = True) -> tuple[Table, Table]:
+    def split(self, fraction: float, seed: Seed) -> tuple[Table, Table]:
         """Parts the rows by a hash of their number; the same seed gives the same parts.
 
         Rows of a database or of Spark have no number: there the values are hashed, so that equal
@@ -248,9 +249,8 @@ class Table:
 
         Args:
             fraction: Of the rows to hold out, in (0, 1).
-            seed: Of the hash.
-            exact: Whether exactly this fraction of rows that have a number is held out; otherwise
-                each by a coin of its own. Persons are always parted by coins.
+            seed: Of the hash. A number holds out exactly this fraction (not of persons, nor of rows
+                without a number); a secret key decides by a coin for each record or person.
 
         Returns:
             The rest and the held-out part; ``records`` is no longer declared in either.
@@ -258,7 +258,7 @@ class Table:
         Raises:
             InputError: If a part would be empty.
         """
-        rest, held_out = self._rows.parted(fraction, seed, exact)
+        rest, held_out = self._rows.parted(fraction, seed)
         return self._like(rest), self._like(held_out)
 
     def sample(self, limit: int, seed: int) -> Table:

@@ -13,7 +13,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from sfumato.errors import InputError, LedgerError
 from sfumato.learn import checkpoint, kept, sharded
 from sfumato.learn.accounted import Mechanism
+from sfumato.learn.added import added
 from sfumato.learn.augmented import check_augment
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.guard import Guard
@@ -317,16 +318,10 @@ class PrivateLoop:
         """The sum over these rows, fetched and clipped part by part."""
         if len(rows) and (self._whole or len(rows) <= self._physical):
             return self._sum_of_part(rows)
+        starts = range(0, len(rows), self._physical)
+        parts = (self._sum_of_part(rows[start : start + self._physical]) for start in starts)
         trainable = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
-        groups = max(self.run.clipping.groups(list(trainable))) + 1
-        totals = {n: torch.zeros_like(p, dtype=torch.float32) for n, p in trainable.items()}
-        norms = [torch.zeros(groups, 0)]
-        for start in range(0, len(rows), self._physical):
-            part = self._sum_of_part(rows[start : start + self._physical])
-            for name, total in totals.items():  # the engine may use its tensors again
-                total += part.gradients[name]
-            norms.append(part.norms.detach().cpu())
-        return _Sum(totals, torch.cat(norms, dim=1))
+        return added(parts, trainable, max(self.run.clipping.groups(list(trainable))) + 1)
 
     def _sum_of_part(self, rows: NDArray[np.int64]) -> Summed:
         inputs, targets = self._records.fetch(rows, next(self.module.parameters()).device)
@@ -386,13 +381,6 @@ class PrivateLoop:
                 f"the ledger has no entry {entry['entry'][:12]}, which paid for this training",
                 "Give the ledger that it was begun with.",
             )
-
-
-class _Sum(NamedTuple):
-    """A sum over several parts."""
-
-    gradients: dict[str, Tensor]
-    norms: Tensor
 
 
 def _engine() -> EngineMaker:

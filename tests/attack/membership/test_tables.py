@@ -98,7 +98,7 @@ def test_shadow_models_see_levels_as_columns_and_numbers_on_their_public_range(
 
     codes = memorised[1].members.codes()
     names = [column.name for column in Game.model.schema.features]
-    found = encoded(Game, np.column_stack([codes[name] for name in names]))  # type: ignore[arg-type]
+    found = encoded(Game, np.column_stack([codes[name] for name in names]))
     assert found.dtype == np.float32
     assert found.min() >= 0
     assert found.max() <= 1

@@ -74,7 +74,7 @@ def test_counts_and_steps_are_one_event(method: Any) -> None:
         plan["sampling"]["rate"], events.GaussianDpEvent(plan["noise_multiplier"])
     )
     counted = Counted(3, plan["class_counts_stddev"]).event
-    assert made.guarantee.event == events.compose(counted, events.repeat(step, plan["steps"]))  # type: ignore[union-attr]
+    assert made.guarantee.event == events.compose(counted, events.repeat(step, plan["steps"]))
     assert 0.98 < made.guarantee.epsilon() <= 1.0
     declared = calibrated(method, class_prior="uniform")
     assert "class_counts_stddev" not in declared.plan
@@ -187,7 +187,7 @@ def test_no_weight_of_a_class_is_moved_by_an_image_of_another() -> None:
         image = torch.rand(1, 1, 4, 4, generator=generator)
         found = coder(image, torch.eye(3)[[label]], torch.randn(1, 2, generator=generator))
         variational.loss_of(1.0)(found, image).sum().backward()
-        return torch.cat([p.grad.flatten() for p in coder.parameters()]) != 0  # type: ignore[union-attr]
+        return torch.cat([p.grad.flatten() for p in coder.parameters()]) != 0
 
     one, two = (sum(moved(label).int() for _ in range(20)) > 0 for label in (0, 2))
     assert one.any()

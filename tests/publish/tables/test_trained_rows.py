@@ -149,7 +149,7 @@ def test_any_target_and_any_column_is_released_in_the_inputs_types(
 ) -> None:
     facts = SCHEMA.with_target(target)
     release = calibrated(method, facts)(table(facts), ledger=Ledger.in_memory())
-    frame: Any = release.data.to_pandas()  # type: ignore[union-attr]
+    frame: Any = release.data.to_pandas()
     assert list(frame.columns) == list(SCHEMA.names)
     assert len(frame) == 60
     assert frame["age"].between(0, 90).all()
@@ -167,10 +167,10 @@ def test_counts_and_steps_are_one_event(method: Any) -> None:
     step = events.PoissonSampledDpEvent(
         plan["sampling"]["rate"], events.GaussianDpEvent(plan["noise_multiplier"])
     )
-    table_of_counts = made.run.steps.counts.event  # type: ignore[attr-defined]
+    table_of_counts = made.run.steps.counts.event
     counted = events.repeat(table_of_counts, plan["counted_tables"])
     wanted = events.compose(counted, events.repeat(step, plan["steps"]))
-    assert made.guarantee.event == wanted  # type: ignore[union-attr]
+    assert made.guarantee.event == wanted
     assert plan["counted_tables"] == 6
     assert 0.98 < made.guarantee.epsilon() <= 1.0
     more = calibrated(method, counting=0.6).plan
