@@ -22,6 +22,8 @@ RELATIONS = {
     "replace-one": NeighboringRelation.REPLACE_ONE,
 }
 INTERVAL = 1e-4
+COARSE = 1e-3
+"""Ten times as quick; still never too little."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,22 @@ class Parts:
         pure = math.log1p((1 - noise) / (noise / levels))
         return self._with(pure, ("response", noise, levels), count)
 
-    def epsilon(self, delta: float) -> float:
-        """The epsilon of everything at ``delta``."""
+    def epsilon(self, delta: float, interval: float = INTERVAL) -> float:
+        """The epsilon of everything at ``delta``: never too little, and less by a finer grid.
+
+        Args:
+            delta: Delta.
+            interval: The grid's step, of losses.
+        """
         if delta == 0:
             return self.pure
-        whole = None
-        for key, count in self.others:
-            part = _loss(key).self_compose(count) if count > 1 else _loss(key)
-            whole = part if whole is None else whole.compose(part)
+        counted = list(self.others)
         if self.square:
-            part = _loss(("gaussian", math.sqrt(self.square)))
+            counted.append((("gaussian", math.sqrt(self.square)), 1))
+        whole = None
+        for key, count in counted:
+            part = _loss(key, interval)
+            part = part.self_compose(count) if count > 1 else part
             whole = part if whole is None else whole.compose(part)
         if whole is None:
             return 0.0
@@ -157,12 +165,12 @@ def _told_apart(key: tuple[Any, ...]) -> tuple[tuple[Any, ...], float]:
 
 
 @lru_cache(maxsize=256)
-def _loss(key: tuple[Any, ...]) -> Any:
+def _loss(key: tuple[Any, ...], interval: float) -> Any:
     from dp_accounting.pld import common
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     kind, *numbers = key
-    grid = {"value_discretization_interval": INTERVAL}
+    grid = {"value_discretization_interval": interval}
     if kind == "gaussian":
         return pld.from_gaussian_mechanism(1 / numbers[0], **grid)
     if kind == "sampled":
