@@ -13,11 +13,11 @@ demo: $(VENV)/.core
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py demo-output
 
 test: $(VENV)/.dev lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
 
 # As above with coverage, which takes half as long again.
 coverage: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --cov=sfumato --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup --cov=sfumato --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -21,8 +21,14 @@ SHOWN = {
     "several_rows_a_person.py": "differ by one patient",
     "attack_anything.py": "nothing is proven to limit it",
 }
-LONG = {"predict_a_number.py", "table_without_a_target.py"}
-"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in the column they name."""
+LONG = {
+    "predict_a_number.py",
+    "several_rows_a_person.py",
+    "table_without_a_target.py",
+    "trained_model.py",
+}
+"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in the column or method they
+name, or in one argument."""
 RELEASES_NOTHING = {"attack_anything.py"}
 ELSEWHERE = {"demo.py", "torchrun.py"}
 """Run by ``make demo``, and with several processes by the tests of distributed training."""

@@ -23,6 +23,8 @@ from sfumato.measure import intervals
 from sfumato.release.model import Model
 from sfumato.release.release import Release
 
+pytestmark = pytest.mark.xdist_group("inversions")  # one trained model
+
 QUICK: dict[str, dict[str, Any]] = {
     "inversion.ascent": {"each": 4, "iterations": 100},
     "inversion.prior": {"each": 4, "iterations": 80, "starts": 2, "steps": 600},

@@ -95,8 +95,8 @@ def false_alarms(name: str, runs: int, make_people: Any, make_release: Any, **ow
     return alarms
 
 
-SLOW = {"privacy_loss": 20, "attribute.inference": 15}  # each trains forests
-GUESSED = [pytest.param(n, SLOW.get(n, 50), id=n) for n in ALL]
+SLOW = {"privacy_loss": 15, "attribute.inference": 12}  # each trains forests
+GUESSED = [pytest.param(n, SLOW.get(n, 25), id=n) for n in ALL]
 MORE = [pytest.param(n, 150, id=f"{n}, more", marks=pytest.mark.slow) for n in ALL]
 
 

@@ -20,7 +20,10 @@ def cases(check: Check) -> Any:
             pytest.param(
                 row,
                 id=row.name,
-                marks=[pytest.mark.slow] if not row.everyday or check.name in row.long else [],
+                marks=[
+                    pytest.mark.xdist_group(row.name),  # which calibrates once for all checks
+                    *([pytest.mark.slow] if not row.everyday or check.name in row.long else []),
+                ],
             )
             for row in rows
         ],

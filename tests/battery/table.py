@@ -35,7 +35,7 @@ from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
 SAME_NOISE = frozenset({"check_coordinates_independent"})
-SAME_LOOP = SAME_NOISE | {"check_sampler"}
+SAME_LOOP = SAME_NOISE | {"check_sampler", "check_one_run"}
 """Samples and noise are those of the private loop, which other rows' daily checks look at."""
 
 METHODS: tuple[MethodRow, ...] = (
@@ -67,7 +67,7 @@ METHODS: tuple[MethodRow, ...] = (
     replace(table_gan("tables.gan: numeric target", PEOPLE.with_target("age")), everyday=False),
     replace(table_augm("tables.augm"), long=SAME_LOOP),
     merf("generators.merf"),
-    cvae("generators.cvae"),
+    replace(cvae("generators.cvae"), long=SAME_NOISE),
     replace(cvae("generators.cvae: classes counted", counted=True), long=SAME_LOOP),
     replace(dpgan("generators.dpgan"), long=SAME_LOOP),
     replace(dpmi("generators.dpmi"), long=SAME_LOOP),
@@ -108,7 +108,7 @@ METHODS: tuple[MethodRow, ...] = (
     replace(dpsgd.projected("learn.dpsgd: principal directions"), long=SAME_LOOP),
     dynamic("learn.dynamic"),
     replace(recipe("learn.recipe"), long=SAME_LOOP),
-    replace(finetune.head("learn.finetune: head"), long=SAME_LOOP),
+    replace(finetune.head("learn.finetune: head"), long=SAME_LOOP | {"check_two_point"}),
     replace(finetune.body("learn.finetune: bias"), long=SAME_LOOP),
     vmf("learn.vmf"),
     points.output("learn.output"),

@@ -292,7 +292,7 @@ policies = st.sampled_from(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=texts | floats | near, column=policies)
 def test_engines_read_any_value_as_the_stream_does(values, column, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")

@@ -20,6 +20,8 @@ from sfumato.measure import cnn
 from sfumato.privacy import events
 from sfumato.privacy.guarantee import Central
 
+pytestmark = pytest.mark.xdist_group("membership")  # one model that memorised
+
 SHADOWS = {"shadows": 16, "family": cnn.DENSE, "epochs": 40, "max_records": 800}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "loss": ("loss", {}),

@@ -82,6 +82,6 @@ def diffusion(name: str, **settings: Any) -> MethodRow:
         runs=0,
         slow_runs=400,
         canaries=40,
-        noise=noise_of(data.pictures(0, RECORDS), 200, 3),  # the first draws and the first step
+        noise=noise_of(data.pictures(0, RECORDS), 200, 2),  # the draws before the loop
         tolerance=0.15,
     )
