@@ -35,8 +35,9 @@ from sfumato.privacy.budget import Budget
 
 PURE = Budget(1.0)
 SAME_NOISE = frozenset({"check_coordinates_independent"})
-SAME_LOOP = SAME_NOISE | {"check_sampler", "check_one_run"}
-"""Samples and noise are those of the private loop, which other rows' daily checks look at."""
+SAME_LOOP = SAME_NOISE | {"check_sampler", "check_one_run", "check_debit_before_noise"}
+"""Samples, noise and order of payment are those of the private loop, which other rows' daily checks
+look at."""
 
 METHODS: tuple[MethodRow, ...] = (
     adaptive("tables.adaptive: public", PURE),
