@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
 
 
+_KEPT: dict[str, tuple[type, ...]] = {
+    "run": (str,),
+    "mechanism": (dict,),
+    "rows": (int,),
+    "taken": (int,),
+    "optimizer": (dict,),
+}
+"""What a checkpoint of such a loop holds."""
+
+
 class DirectionalLoop:
     """Sets ``p.grad`` of a module's trainable parameters to noisy mean directions, step by step.
 
@@ -143,16 +153,17 @@ class DirectionalLoop:
         Raises:
             InputError: If the checkpoint is damaged, or of another mechanism, data or module.
         """
-        state, flat = checkpoint.load(folder)
+        state, flat = checkpoint.load(folder, _KEPT)
         if state["mechanism"] != self._identity or state["rows"] != len(self._records):
             raise InputError(
                 f"the checkpoint in {folder} is of another mechanism or another number of records",
                 "Continue with the settings that it was begun with, or start anew.",
             )
+        checkpoint.check_steps(folder, state["taken"], self.mechanism.steps)
         self._counter = checkpoint.StepCounter(folder, state["run"], state["taken"], resumed=True)
         try:
             more = kept.unpacked(self.module, self.optimizer, state["optimizer"], flat)
-        except InputError:
+        except BaseException:
             self.close()
             raise
         self._id, self.taken = state["run"], self._counter.count

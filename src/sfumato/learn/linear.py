@@ -184,7 +184,7 @@ def train_linear(
     try:
         if folder is not None and checkpoint.found(folder):
             values, weights = loop.resume(folder)
-            mean.load(weights, values["averaged"])
+            mean.load(weights, checkpoint.value(folder, values, "averaged", int))
         else:
             save()
         for now in loop:

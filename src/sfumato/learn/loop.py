@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError, LedgerError
-from sfumato.learn import checkpoint, kept, sharded
+from sfumato.learn import checkpoint, kept, rehearsal, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.added import added
 from sfumato.learn.augmented import check_augment
@@ -33,6 +34,7 @@ from sfumato.learn.parameters import check, laid
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Alone, Ranks, present
 from sfumato.learn.records import Data, Inputs, records_of
+from sfumato.privacy.ledger.begun import Begun
 
 if TYPE_CHECKING:
     from sfumato.privacy.ledger import Ledger
@@ -45,6 +47,17 @@ Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
 """Random changes to a part of a batch, example by example; it must not mix examples."""
 
 _METHOD = "learn.dp-sgd"
+_KEPT: dict[str, tuple[type, ...]] = {
+    "run": (str,),
+    "mechanism": (dict,),
+    "rows": (int,),
+    "taken": (int,),
+    "clip_norm": (float, NoneType),
+    "ledger": (dict, NoneType),
+    "optimizer": (dict,),
+    "values": (dict,),
+}
+"""What a checkpoint of such a loop holds."""
 _REHEARSED = 16
 """Records that are tried before anything is paid, at most."""
 
@@ -266,7 +279,8 @@ class PrivateLoop:
 
         Raises:
             InputError: If the checkpoint is damaged, or of another mechanism, data or module.
-            LedgerError: If the ledger does not hold the entry that paid for this training.
+            LedgerError: If the ledger does not hold the entry that paid for this training, or none
+                is given.
         """
         if self.run.taken:
             raise InputError("this training has begun", "Resume before the first step.")
@@ -284,11 +298,11 @@ class PrivateLoop:
             more = kept.unpacked(
                 self.module, self.optimizer, state["optimizer"], self._ranks.share(flat)
             )
-        except InputError:
+            self.run.restore(taken, state["clip_norm"])
+        except BaseException:
             self.close()
             raise
         self._id, self._entry = state["run"], state["ledger"]
-        self.run.restore(taken, state["clip_norm"])
         if (lost := taken - state["taken"]) and self._ranks.leads:
             warnings.warn(
                 f"{lost} steps were begun after the checkpoint; they are lost, and counted",
@@ -298,15 +312,27 @@ class PrivateLoop:
 
     def _open(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Reads a checkpoint of this training, and holds its folder."""
-        state, flat = checkpoint.load(folder)
+        state, flat = checkpoint.load(folder, _KEPT)
         if state["mechanism"] != self.mechanism.to_dict() or state["rows"] != self.run.rows:
             raise InputError(
                 f"the checkpoint in {folder} is of another mechanism or another number of records",
                 "Continue with the settings that it was begun with, or start anew.",
             )
-        self._check_entry(state["ledger"])
-        self._counter = checkpoint.StepCounter(folder, state["run"], state["taken"], resumed=True)
+        checkpoint.check_steps(folder, state["taken"], self.mechanism.steps)
+        entry = state["ledger"]
+        self._check_entry(folder, entry)
+        self._counter = checkpoint.StepCounter(
+            folder,
+            state["run"],
+            state["taken"],
+            resumed=True,
+            begun=None if entry is None else self._begun(state["run"]),
+        )
         return state, flat
+
+    def _begun(self, run: str) -> Begun | None:
+        """Where this loop's own ledger counts the steps of all copies of a checkpoint."""
+        return None if self._ledger is None else Begun.of(self._ledger, run)
 
     def close(self) -> None:
         """Lets go of the checkpoint's folder, so that another training may continue from it."""
@@ -324,6 +350,12 @@ class PrivateLoop:
         return added(parts, trainable, max(self.run.clipping.groups(list(trainable))) + 1)
 
     def _sum_of_part(self, rows: NDArray[np.int64]) -> Summed:
+        if not self._settled:  # it is a rehearsal, which looks closer
+            return self._sum_of(rows)
+        with rehearsal.explained(self.module, self._records, rows, self._sum_of):
+            return self._sum_of(rows)
+
+    def _sum_of(self, rows: NDArray[np.int64]) -> Summed:
         inputs, targets = self._records.fetch(rows, next(self.module.parameters()).device)
         if self._augment is not None:
             if not self._looked and len(rows) > 1:
@@ -334,7 +366,9 @@ class PrivateLoop:
     def _hold(self, folder: Path) -> None:
         """From now on every step is noted in this folder."""
         if self._counter is None:
-            self._counter = checkpoint.StepCounter(folder, self._id, self.run.taken)
+            self._counter = checkpoint.StepCounter(
+                folder, self._id, self.run.taken, begun=self._begun(self._id)
+            )
         elif self._counter.folder != folder.resolve():
             raise InputError(
                 f"the checkpoints of this training are in {self._counter.folder}",
@@ -354,14 +388,15 @@ class PrivateLoop:
     def _rehearse(self) -> None:
         """A few records' gradients, thrown away: module, loss and data fit, or nothing is paid.
 
-        They are taken from all over: equal neighbours would not show what mixes examples.
+        They are taken from all over: equal neighbours would not show what mixes examples. Then
+        those at which a module or a loss fails if it does at any.
         """
         cuda = [p.device.index for p in self.module.parameters() if p.device.type == "cuda"]
         count = max(4, min(_REHEARSED, self._physical))  # one alone shows nothing
         rows = np.unique(np.linspace(0, max(0, len(self._records) - 1), count).astype(np.int64))
         with torch.random.fork_rng(sorted(set(cuda))):
             if len(self._records):
-                self._sum_of_part(rows)
+                rehearsal.check(self._records, rows, self._sum_of_part)
 
     def _pay(self) -> dict[str, Any] | None:
         if self._ledger is None or self._entry is not None:
@@ -372,13 +407,20 @@ class PrivateLoop:
         )
         return {"entry": entry.hash, "sequence": entry.sequence}
 
-    def _check_entry(self, entry: Mapping[str, Any] | None) -> None:
-        """That the training was paid for, if there is a ledger to look into."""
-        if self._ledger is None or entry is None:
+    def _check_entry(self, folder: Path, entry: Mapping[str, Any] | None) -> None:
+        """That the training was paid for, by the ledger that is given."""
+        if entry is None:
             return
-        if all(found.hash != entry["entry"] for found in self._ledger.entries()):
+        paid = checkpoint.value(folder, entry, "entry", str)
+        if self._ledger is None:
             raise LedgerError(
-                f"the ledger has no entry {entry['entry'][:12]}, which paid for this training",
+                f"entry {paid[:12]} of a ledger paid for the training in {folder}, and no ledger "
+                "is given",
+                "Pass ledger=Ledger.open(path): it knows which steps a copy of the folder took.",
+            )
+        if all(found.hash != paid for found in self._ledger.entries()):
+            raise LedgerError(
+                f"the ledger has no entry {paid[:12]}, which paid for this training",
                 "Give the ledger that it was begun with.",
             )
 

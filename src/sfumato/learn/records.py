@@ -28,6 +28,8 @@ from torch.utils.data import (
 from sfumato.errors import InputError
 
 Inputs = Tensor | tuple[Tensor, ...]
+_LOOKED_AT = 1 << 12
+"""Rows at a time, in search of numbers that are none."""
 Data = tuple[Inputs, Tensor] | Dataset[Any] | DataLoader[Any]
 
 
@@ -40,6 +42,14 @@ class Records(Protocol):
 
     def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
         """The inputs (n, ...) and targets (n, ...) of these rows."""
+        ...
+
+    def telling(self) -> NDArray[np.int64]:
+        """Rows at which a module or a loss fails if it does at any, as far as that can be known.
+
+        Of whole numbers those with the least and the greatest (class numbers, tokens), of others
+        the first that is none.
+        """
         ...
 
 
@@ -75,6 +85,11 @@ class TensorRecords:
         )
         targets = self._targets.index_select(0, wanted).to(device)
         return (parts[0] if self._single else parts), targets
+
+    def telling(self) -> NDArray[np.int64]:
+        """See :meth:`Records.telling`."""
+        found = [row for part in (*self._parts, self._targets) for row in _telling(part)]
+        return np.unique(np.array(found, dtype=np.int64))
 
 
 class DatasetRecords:
@@ -128,6 +143,30 @@ class DatasetRecords:
         else:
             inputs = _tensor(inputs, "inputs").to(device)
         return inputs, _tensor(targets, "targets").to(device)
+
+    def telling(self) -> NDArray[np.int64]:
+        """See :meth:`Records.telling`; of the targets only, where the data set lists them."""
+        try:
+            listed = torch.as_tensor(getattr(self._dataset, "targets", ()))
+        except (TypeError, ValueError, RuntimeError):
+            listed = torch.zeros(0)
+        return np.array(_telling(listed) if len(listed) == self._length else [], dtype=np.int64)
+
+
+def _telling(part: Tensor) -> list[int]:
+    """Of (n, ...) numbers, see :meth:`Records.telling`."""
+    if not part.numel() or part.is_complex() or part.dtype is torch.bool:
+        return []
+    rows = part.detach().reshape(len(part), -1)
+    if not part.is_floating_point():
+        return [int(rows.amin(1).argmin()), int(rows.amax(1).argmax())]
+    start = 0
+    for some in torch.split(rows, _LOOKED_AT):
+        wrong = (~torch.isfinite(some)).any(1)
+        if bool(wrong.any()):
+            return [start + int(wrong.int().argmax())]
+        start += len(some)
+    return []
 
 
 def check_once(dataset: Dataset[Any]) -> None:

@@ -133,7 +133,8 @@ class PrivateTrainer:
 
         Raises:
             BudgetError: If more steps are asked for than are left; the last of them is not taken.
-            InputError: If an argument is out of its range.
+            InputError: If an argument is out of its range, or a record cannot be taken; then what
+                was trained so far is in the checkpoint.
         """
         for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
             if value is not None and value < 1:
@@ -144,7 +145,12 @@ class PrivateTrainer:
         self.module.train()
         try:
             for done in range(self._loop.run.left if steps is None else steps):
-                self.step()
+                try:
+                    self.step()
+                except InputError:  # of a record: what was trained so far is paid for
+                    if checkpoint is not None:
+                        self.save(checkpoint)
+                    raise
                 if checkpoint is not None and (done + 1) % checkpoint_every == 0:
                     self.save(checkpoint)
                 if progress is not None:
