@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
+import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,6 +196,48 @@ def test_a_training_is_not_copied_with_its_budget(copied: Any) -> None:
     whole = loop.run if copied is copy.copy else loop
     with pytest.raises(InputError, match="its copy would spend its budget once more"):
         copied(whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_training_takes_no_step(tmp_path: Path) -> None:
+    loop = private()
+    loop.backward()
+    told = tmp_path / "told"
+    if (child := os.fork()) == 0:
+        try:
+            loop.backward()
+            told.write_text("it took a step")
+        except InputError as error:
+            told.write_text(str(error))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert "every process would spend its budget once more" in told.read_text()
+    loop.backward()
+
+
+def test_two_threads_take_no_step_at_once() -> None:
+    told: list[str] = []
+
+    def within(outputs: Tensor, targets: Tensor) -> Tensor:
+        def step() -> None:
+            with pytest.raises(InputError, match="while another is under way"):
+                loop.backward()
+            told.append("refused")
+
+        thread = threading.Thread(target=step)
+        thread.start()
+        thread.join()
+        return losses(outputs, targets)
+
+    loop = private()
+    loop._settled = True
+    loop._engine._loss = within  # type: ignore[attr-defined]
+    loop.backward()
+    assert told
+    assert loop.run.taken == 1
+    loop.backward()
 
 
 def test_a_module_in_training_is_copied_and_pickled_without_the_guard() -> None:

@@ -16,6 +16,7 @@ from sfumato.learn import checkpoint, kept
 from sfumato.learn.noise import STREAM
 from sfumato.learn.per_example import PerExample
 from sfumato.learn.records import Data, records_of
+from sfumato.learn.single import Single
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _KEPT: dict[str, tuple[type, ...]] = {
 """What a checkpoint of such a loop holds."""
 
 
-class DirectionalLoop:
+class DirectionalLoop(Single):
     """Sets ``p.grad`` of a module's trainable parameters to noisy mean directions, step by step.
 
     One process, one device. Whoever calls has paid; :class:`Directional` says for what.
@@ -66,6 +67,7 @@ class DirectionalLoop:
     ) -> None:
         from sfumato.learn.ranks import only_one
 
+        super().__init__()
         only_one("training by directions")
         self._records, _ = records_of(data)
         mechanism.sampling.check(Neighbours.REPLACE_ONE, len(self._records))
@@ -93,7 +95,12 @@ class DirectionalLoop:
 
         Raises:
             BudgetError: If all steps have been taken. Nothing was drawn.
+            InputError: If the training was forked.
         """
+        with self.a_step():
+            self._step()
+
+    def _step(self) -> None:
         mechanism = self.mechanism
         if self.taken >= mechanism.steps:
             raise BudgetError(
