@@ -121,6 +121,17 @@ def test_notes_beside_the_ledger_hold_a_name_and_a_number(
     assert ledger.verify() == []
 
 
+def test_a_link_to_the_ledger_is_the_same_ledger(
+    tmp_path: Path, twice: tuple[Path, Path], ledger: Ledger
+) -> None:
+    assert ledger.path is not None
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.db").symlink_to(ledger.path)
+    stepped(resumed(twice[0], ledger), 3).close()
+    other = Ledger.open(tmp_path / "elsewhere" / "link.db")
+    assert resumed(twice[1], other).run.taken == 5
+
+
 def test_a_training_that_the_ledger_refuses_leaves_no_note(tmp_path: Path, ledger: Ledger) -> None:
     from sfumato.privacy.budget import Budget
 

@@ -44,7 +44,8 @@ class Begun:
         """The notes of a run that this ledger pays for; None for a ledger in memory."""
         if ledger.path is None:
             return None
-        folder = ledger.path.with_name(ledger.path.name + _SUFFIX)
+        file = ledger.path.resolve()  # a link to it is the same ledger
+        folder = file.with_name(file.name + _SUFFIX)
         return cls(folder, release_id, None if workspace is None else workspace.resolve())
 
     def file(self, place: Path) -> Path | None:
