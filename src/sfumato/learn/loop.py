@@ -153,7 +153,7 @@ class PrivateLoop:
         self._engine = (engine or _engine())(module, loss, self.run.clipping)
         # Each part of a sample could move a stack by its whole bound: they are no parts of a sum.
         self._whole = bool(getattr(self._engine, "whole", False))
-        if self._whole and not isinstance(self._ranks, Alone):
+        if self._whole and not self.is_alone:
             raise InputError(
                 "this engine takes a sample as a whole, and several processes would share it",
                 "Train in one process, or give ranks=Alone().",
@@ -182,6 +182,11 @@ class PrivateLoop:
     def pays(self) -> bool:
         """Whether a ledger is debited, by whichever process pays for all."""
         return self._pays
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one process trains."""
+        return isinstance(self._ranks, Alone)
 
     def backward(self) -> None:
         """One step: sets ``p.grad`` to the noisy mean gradient, of frozen parameters to None.

@@ -134,7 +134,7 @@ class PrivateTrainer:
         Raises:
             BudgetError: If more steps are asked for than are left; the last of them is not taken.
             InputError: If an argument is out of its range, or a record cannot be taken; then what
-                was trained so far is in the checkpoint.
+                was trained so far is in the checkpoint (of several processes, up to its last one).
         """
         for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
             if value is not None and value < 1:
@@ -148,7 +148,7 @@ class PrivateTrainer:
                 try:
                     self.step()
                 except InputError:  # of a record: what was trained so far is paid for
-                    if checkpoint is not None:
+                    if checkpoint is not None and self._loop.is_alone:  # others may not have failed
                         self.save(checkpoint)
                     raise
                 if checkpoint is not None and (done + 1) % checkpoint_every == 0:
