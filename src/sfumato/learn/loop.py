@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sfumato.errors import InputError, LedgerError
-from sfumato.learn import checkpoint, kept, rehearsal, sharded
+from sfumato.errors import InputError
+from sfumato.learn import checkpoint, kept, payment, rehearsal, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.added import added
 from sfumato.learn.augmented import check_augment
@@ -34,7 +34,6 @@ from sfumato.learn.parameters import check, laid
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Alone, Ranks, present
 from sfumato.learn.records import Data, Inputs, records_of
-from sfumato.privacy.ledger.begun import Begun
 
 if TYPE_CHECKING:
     from sfumato.privacy.ledger import Ledger
@@ -46,7 +45,6 @@ Loss = Callable[[Any, Tensor], Tensor]
 Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
 """Random changes to a part of a batch, example by example; it must not mix examples."""
 
-_METHOD = "learn.dp-sgd"
 _KEPT: dict[str, tuple[type, ...]] = {
     "run": (str,),
     "mechanism": (dict,),
@@ -166,7 +164,7 @@ class PrivateLoop:
         self._physical = physical_batch_size
         self._augment = augment
         self._looked = False  # whether the augmentation was seen to keep examples apart
-        self._ledger, self._label = ledger, label
+        self._payment = None if ledger is None else payment.Payment(ledger, label)
         self._id = uuid.uuid4().hex
         self._entry: dict[str, Any] | None = None
         self._settled = False  # whether the ledger was asked
@@ -325,19 +323,16 @@ class PrivateLoop:
             )
         checkpoint.check_steps(folder, state["taken"], self.mechanism.steps)
         entry = state["ledger"]
-        self._check_entry(folder, entry)
+        if entry is not None:
+            payment.check(self._payment, folder, entry)
         self._counter = checkpoint.StepCounter(
             folder,
             state["run"],
             state["taken"],
             resumed=True,
-            begun=None if entry is None else self._begun(state["run"]),
+            begun=None if entry is None else payment.begun(self._payment, state["run"]),
         )
         return state, flat
-
-    def _begun(self, run: str) -> Begun | None:
-        """Where this loop's own ledger counts the steps of all copies of a checkpoint."""
-        return None if self._ledger is None else Begun.of(self._ledger, run)
 
     def close(self) -> None:
         """Lets go of the checkpoint's folder, so that another training may continue from it."""
@@ -371,9 +366,8 @@ class PrivateLoop:
     def _hold(self, folder: Path) -> None:
         """From now on every step is noted in this folder."""
         if self._counter is None:
-            self._counter = checkpoint.StepCounter(
-                folder, self._id, self.run.taken, begun=self._begun(self._id)
-            )
+            begun = payment.begun(self._payment, self._id)
+            self._counter = checkpoint.StepCounter(folder, self._id, self.run.taken, begun=begun)
         elif self._counter.folder != folder.resolve():
             raise InputError(
                 f"the checkpoints of this training are in {self._counter.folder}",
@@ -404,30 +398,9 @@ class PrivateLoop:
                 rehearsal.check(self._records, rows, self._sum_of_part)
 
     def _pay(self) -> dict[str, Any] | None:
-        if self._ledger is None or self._entry is not None:
+        if self._payment is None or self._entry is not None:
             return self._entry
-        guarantee = self.mechanism.guarantee()
-        entry = self._ledger.debit(
-            guarantee, release_id=self._id, method=_METHOD, label=self._label
-        )
-        return {"entry": entry.hash, "sequence": entry.sequence}
-
-    def _check_entry(self, folder: Path, entry: Mapping[str, Any] | None) -> None:
-        """That the training was paid for, by the ledger that is given."""
-        if entry is None:
-            return
-        paid = checkpoint.value(folder, entry, "entry", str)
-        if self._ledger is None:
-            raise LedgerError(
-                f"entry {paid[:12]} of a ledger paid for the training in {folder}, and no ledger "
-                "is given",
-                "Pass ledger=Ledger.open(path): it knows which steps a copy of the folder took.",
-            )
-        if all(found.hash != paid for found in self._ledger.entries()):
-            raise LedgerError(
-                f"the ledger has no entry {paid[:12]}, which paid for this training",
-                "Give the ledger that it was begun with.",
-            )
+        return self._payment.debit(self.mechanism.guarantee(), self._id)
 
 
 def _engine() -> EngineMaker:
