@@ -16,6 +16,7 @@ from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat
 from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.mechanism import DpSgd
+from sfumato.learn.records import TensorRecords
 from sfumato.learn.sampling import PoissonSampling
 from sfumato.learn.trainer import PrivateTrainer
 from sfumato.privacy.ledger import Ledger
@@ -110,6 +111,22 @@ def test_what_the_loss_masks_is_no_fault() -> None:
         (ignoring, targets(-100)),
     ):
         private((torch.randn(ROWS, 3), given), Ledger.in_memory(), loss).backward()
+
+
+def test_kinds_of_numbers_that_torch_cannot_compare_are_trained_on() -> None:
+    class Floats(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, values: Tensor) -> Tensor:
+            found: Tensor = self.inner(values.float())
+            return found
+
+    for given in (torch.ones(ROWS, 3).to(torch.uint16), torch.ones(ROWS, 3).to_sparse()):
+        assert len(TensorRecords(given, targets(0)).telling()) <= 2  # of the targets
+        if not given.is_sparse:
+            private((given, targets(0)), Ledger.in_memory(), module=Floats()).backward()
 
 
 class Pairs(Dataset[Any]):

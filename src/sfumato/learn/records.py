@@ -154,18 +154,21 @@ class DatasetRecords:
 
 
 def _telling(part: Tensor) -> list[int]:
-    """Of (n, ...) numbers, see :meth:`Records.telling`."""
+    """Of (n, ...) numbers, see :meth:`Records.telling`; none of kinds that torch cannot compare."""
     if not part.numel() or part.is_complex() or part.dtype is torch.bool:
         return []
-    rows = part.detach().reshape(len(part), -1)
-    if not part.is_floating_point():
-        return [int(rows.amin(1).argmin()), int(rows.amax(1).argmax())]
-    start = 0
-    for some in torch.split(rows, _LOOKED_AT):
-        wrong = (~torch.isfinite(some)).any(1)
-        if bool(wrong.any()):
-            return [start + int(wrong.int().argmax())]
-        start += len(some)
+    try:
+        rows = part.detach().reshape(len(part), -1)
+        if not part.is_floating_point():
+            return [int(rows.amin(1).argmin()), int(rows.amax(1).argmax())]
+        start = 0
+        for some in torch.split(rows, _LOOKED_AT):
+            wrong = (~torch.isfinite(some)).any(1)
+            if bool(wrong.any()):
+                return [start + int(wrong.int().argmax())]
+            start += len(some)
+    except (RuntimeError, NotImplementedError):  # uint16, float8, sparse tensors
+        return []
     return []
 
 
