@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 
 from sfumato.errors import BudgetError, InputError
 from sfumato.learn import checkpoint, kept
+from sfumato.learn.guard import Guard
 from sfumato.learn.noise import STREAM
 from sfumato.learn.per_example import PerExample
 from sfumato.learn.records import Data, records_of
@@ -89,9 +91,13 @@ class DirectionalLoop(Single):
         self._id = uuid.uuid4().hex
         self._counter: checkpoint.StepCounter | None = None
         self.taken = 0
+        me = weakref.ref(self)  # so that the guard keeps nobody alive
+        self._guard = Guard(self, optimizer, lambda: not ((own := me()) and own._left))
 
     def backward(self) -> None:
         """One step: draws a sample, and sets ``p.grad``; of frozen parameters to None.
+
+        Until the next one, optimisers refuse what a ``backward()`` of others put there.
 
         Raises:
             BudgetError: If all steps have been taken. Nothing was drawn.
@@ -121,6 +127,7 @@ class DirectionalLoop(Single):
             parameter.grad = (
                 None if gradient is None else gradient.to(parameter.device, parameter.dtype)
             )
+        self._guard.laid(self.module.parameters())
 
     def __iter__(self) -> Iterator[int]:
         """Takes the steps that are left; between two of them the caller steps the optimiser."""
@@ -186,6 +193,10 @@ class DirectionalLoop(Single):
         if self._counter is not None:
             self._counter.close()
             self._counter = None
+
+    @property
+    def _left(self) -> int:
+        return self.mechanism.steps - self.taken
 
     @property
     def _identity(self) -> dict[str, Any]:
