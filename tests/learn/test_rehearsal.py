@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat
@@ -144,11 +144,20 @@ class Pairs(Dataset[Any]):
         return self.inputs[row], self.given[row]
 
 
-def test_a_data_set_that_lists_its_targets_is_looked_through() -> None:
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda given: Pairs(given, listed=True),
+        lambda given: Subset(Pairs(given, listed=True), range(ROWS)),
+        lambda given: Subset(TensorDataset(torch.randn(ROWS, 3), given), range(ROWS)),
+        lambda given: ConcatDataset(
+            [Subset(Pairs(given, listed=True), part) for part in (range(90), range(90, ROWS))]
+        ),
+    ],
+)
+def test_a_data_set_that_lists_its_targets_is_looked_through(made: Any) -> None:
     ledger = Ledger.in_memory()
-    refused(
-        private(Pairs(targets(2), listed=True), ledger), ledger, "record 117, whose target is 2"
-    )
+    refused(private(made(targets(2)), ledger), ledger, "record 117, whose target is 2")
 
 
 def test_an_odd_record_in_the_middle_is_named_and_the_training_goes_on(tmp_path: Path) -> None:

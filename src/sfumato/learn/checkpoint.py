@@ -235,14 +235,9 @@ def unpack_optimizer(
             {name: value if name == "params" else _tuples(value) for name, value in group.items()}
             for group in packed["groups"]
         ]
-        missing = [
-            name
-            for group, own in zip(groups, optimizer.param_groups, strict=False)
-            for name in own
-            if name not in group
-        ]
-        if missing:  # torch would go on, and fail at the next step
-            raise KeyError(missing[0])
+        for group, own in zip(groups, optimizer.param_groups, strict=False):
+            if "lr" in own and "lr" not in group:  # torch would go on, and fail at the next step
+                raise KeyError("lr")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

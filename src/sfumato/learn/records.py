@@ -146,11 +146,26 @@ class DatasetRecords:
 
     def telling(self) -> NDArray[np.int64]:
         """See :meth:`Records.telling`; of the targets only, where the data set lists them."""
-        try:
-            listed = torch.as_tensor(getattr(self._dataset, "targets", ()))
-        except (TypeError, ValueError, RuntimeError):
-            listed = torch.zeros(0)
-        return np.array(_telling(listed) if len(listed) == self._length else [], dtype=np.int64)
+        listed = _listed(self._dataset)
+        found = [] if listed is None or len(listed) != self._length else _telling(listed)
+        return np.array(found, dtype=np.int64)
+
+
+def _listed(dataset: Any) -> Tensor | None:
+    """The targets of a data set, without fetching its records; None where it does not say."""
+    try:
+        if isinstance(dataset, Subset):
+            whole = _listed(dataset.dataset)
+            return None if whole is None else whole[torch.as_tensor(dataset.indices)]
+        if isinstance(dataset, ConcatDataset):
+            parts = [part for one in dataset.datasets if (part := _listed(one)) is not None]
+            return torch.cat(parts) if len(parts) == len(dataset.datasets) else None
+        if isinstance(dataset, TensorDataset):
+            return dataset.tensors[-1]
+        listed = getattr(dataset, "targets", None)
+        return None if listed is None else torch.as_tensor(listed)
+    except (TypeError, ValueError, RuntimeError, IndexError):
+        return None
 
 
 def _telling(part: Tensor) -> list[int]:
