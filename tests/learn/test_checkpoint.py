@@ -179,6 +179,33 @@ def test_steps_after_the_last_checkpoint_are_lost_but_counted(tmp_path: Path) ->
     assert second.steps_taken == STEPS  # one more step, not three: the budget is not spent twice
 
 
+def test_slow_steps_are_saved_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(Exception):
+        pass
+
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+
+    def until(stand: Any) -> None:
+        if stand.step == 5:
+            raise Killed
+
+    first = trainer()
+    with pytest.raises(Killed):
+        first.fit(checkpoint=tmp_path, progress=until)
+    first.close()
+    state, _ = checkpoint.load(tmp_path)
+    assert state["taken"] == 5  # a hundred steps were not waited for
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(1e9, [3, 6]), (0.0, [1, 2, 3, 4, 5, 6])])
+def test_a_checkpoint_is_due_by_steps_or_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, found: list[int]
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS", seconds)
+    due = checkpoint.Due(3)
+    assert [step for step in range(1, 7) if due.after_a_step()] == found
+
+
 def test_noise_and_samples_are_fresh_after_a_resumption(tmp_path: Path) -> None:
     first = trainer()
     first.fit(2, checkpoint=tmp_path)

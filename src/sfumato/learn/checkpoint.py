@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,28 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 FORMAT = 1
+SECONDS = 30.0
+"""A checkpoint is due after them, however few steps they were: a kill loses what came after it."""
 _JSON = "checkpoint.json"
+
+
+class Due:
+    """When a training that takes its steps alone should be saved: by steps, or by the clock.
+
+    Args:
+        every: Steps between two checkpoints.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every, self._steps, self._saved = every, 0, time.monotonic()
+
+    def after_a_step(self) -> bool:
+        """Whether to save now; then it counts as saved."""
+        self._steps += 1
+        if self._steps % self._every and time.monotonic() - self._saved < SECONDS:
+            return False
+        self._saved = time.monotonic()
+        return True
 
 
 def is_whole(folder: Path) -> bool:

@@ -187,10 +187,11 @@ def train_linear(
             mean.load(weights, checkpoint.value(folder, values, "averaged", int))
         else:
             save()
+        due = checkpoint.Due(_SAVED_EVERY)
         for now in loop:
             loop.optimizer.step()
             mean.update(layer, now.step)
-            if now.step % _SAVED_EVERY == 0 or now.step == steps:
+            if due.after_a_step() or now.step == steps:
                 save()
             if progress is not None:
                 progress(now.step, steps, "linear layer")

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from sfumato.errors import InputError
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.averaging import Averaging
+from sfumato.learn.checkpoint import Due
 from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Ranks
@@ -125,7 +126,8 @@ class PrivateTrainer:
             steps: How many, at most what is left.
             progress: Told after each step.
             checkpoint: A folder to continue from if this ends early; see :meth:`resume`.
-            checkpoint_every: Steps between two checkpoints.
+            checkpoint_every: Steps between two checkpoints; where one process trains there is one
+                after 30 seconds, too.
 
         Returns:
             The module, whose weights are the last ones; ``average.copy_to(module)`` sets the
@@ -141,7 +143,7 @@ class PrivateTrainer:
                 raise InputError(f"{name} is {value}", "Give at least 1.")
         if checkpoint is not None:
             self.save(checkpoint)
-        training = self.module.training
+        training, due = self.module.training, Due(checkpoint_every)
         self.module.train()
         try:
             for done in range(self._loop.run.left if steps is None else steps):
@@ -151,7 +153,8 @@ class PrivateTrainer:
                     if checkpoint is not None and self._loop.is_alone:  # others may not have failed
                         self.save(checkpoint)
                     raise
-                if checkpoint is not None and (done + 1) % checkpoint_every == 0:
+                late = due.after_a_step() and self._loop.is_alone  # of several, clocks differ
+                if checkpoint is not None and (late or (done + 1) % checkpoint_every == 0):
                     self.save(checkpoint)
                 if progress is not None:
                     progress(self.progress())
