@@ -136,6 +136,10 @@ class PrivateLoop:
         if isinstance(ledger, str | Path):
             raise InputError(f"the ledger is {str(ledger)!r}", "Give Ledger.open(path).")
         check(module, optimizer)
+        if not callable(loss):
+            raise InputError(
+                f"the loss is {loss!r}", "Give a function: loss(outputs, targets), one an example."
+            )
         self._records, drawn_by_loader = records_of(data)
         expected = mechanism.sampling.expected_batch_size
         if drawn_by_loader is not None:

@@ -6,7 +6,7 @@ draw. A loader is only taken apart for its data set, its collate function and it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,6 +105,11 @@ class DatasetRecords:
     def __init__(
         self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any] = default_collate
     ) -> None:
+        if isinstance(dataset, Mapping) or hasattr(dataset, "iloc"):  # a frame of pandas
+            raise InputError(
+                f"the data is a {type(dataset).__name__}, whose rows have no numbers",
+                "Give (inputs, targets) tensors: torch.as_tensor(array).",
+            )
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise InputError(
                 f"{type(dataset).__name__} gives its records in an order of its own",

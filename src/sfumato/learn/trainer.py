@@ -9,7 +9,9 @@ trainer.fit()
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,8 +141,8 @@ class PrivateTrainer:
                 was trained so far is in the checkpoint (of several processes, up to its last one).
         """
         for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}", "Give at least 1.")
+            if value is not None and not (isinstance(value, Integral) and value >= 1):
+                raise InputError(f"{name} is {value!r}", "Give a whole number of at least 1.")
         if checkpoint is not None:
             self.save(checkpoint)
         training, due = self.module.training, Due(checkpoint_every)
@@ -169,9 +171,15 @@ class PrivateTrainer:
 
         Raises:
             BudgetError: If all have been taken.
+            InputError: If the schedule gives no finite number.
         """
         if self._schedule is not None:
             factor = self._schedule(self.steps_taken)
+            if not math.isfinite(factor):
+                raise InputError(
+                    f"the schedule gives {factor!r} at step {self.steps_taken}",
+                    "Let it give a finite factor on the learning rate. No step was taken.",
+                )
             for group in self.optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         self._loop.backward()
