@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -227,6 +229,27 @@ def test_training_learns_where_noise_is_small_and_stops_at_its_last_step() -> No
     with pytest.raises(BudgetError, match="all 40 steps"):
         training.backward()
     assert all(map(torch.equal, before, training.module.parameters()))
+
+
+def test_a_backward_pass_of_others_is_refused_until_the_last_step() -> None:
+    training = loop(mechanism(steps=2), 40)
+    inputs, targets = blobs(40)
+    for _ in range(2):
+        training.backward()
+        losses(training.module(inputs), targets).sum().backward()
+        with pytest.raises(InputError, match="no noise is on them"):
+            training.optimizer.step()
+    gone = weakref.ref(training)
+    module, optimizer = training.module, training.optimizer
+    del training
+    assert gone() is None, "something keeps the loop alive"
+    losses(module(inputs), targets).sum().backward()
+    optimizer.step()
+
+
+def test_a_training_by_directions_is_not_copied() -> None:
+    with pytest.raises(InputError, match="its copy would spend its budget once more"):
+        copy.deepcopy(loop(mechanism(), 40))
 
 
 def test_frozen_parameters_get_no_gradient() -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
+import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
+from sfumato.learn import guard
 from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.optimise import make_private
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
+from sfumato.privacy.transcript import listening
 
 pytestmark = pytest.mark.filterwarnings("ignore:no ledger was given")
 
@@ -81,7 +87,6 @@ def test_a_closure_is_refused(by_name: bool) -> None:
 
 def test_what_is_public_still_goes_into_a_step() -> None:
     loop = private()
-    other = torch.optim.SGD(loop.module.parameters(), 0.1)
     for _ in loop:
         penalty = sum(p.square().sum() for p in loop.module.parameters())
         grown = torch.autograd.grad(penalty, list(loop.module.parameters()))
@@ -90,10 +95,60 @@ def test_what_is_public_still_goes_into_a_step() -> None:
             parameter.grad += more
         torch.nn.utils.clip_grad_norm_(loop.module.parameters(), 1.0)
         loop.optimizer.step()
-        other.zero_grad()
-        plain(loop).backward()
-        other.step()
     assert loop.run.left == 0
+
+
+def test_another_optimiser_steps_with_noisy_gradients_and_with_nothing_else() -> None:
+    loop = private()
+    other = torch.optim.SGD(loop.module.parameters(), 0.1)
+    for _ in range(3):
+        before = torch.cat([p.detach().ravel() for p in loop.module.parameters()])
+        with listening() as heard:
+            loop.backward()
+        gradient = torch.cat([p.grad.ravel() for p in loop.module.parameters()])
+        # All that p.grad holds is what an adversary may see: what follows is post-processing.
+        assert np.array_equal(heard[0].astype(np.float32), gradient.numpy())
+        other.step()
+        after = torch.cat([p.detach().ravel() for p in loop.module.parameters()])
+        assert torch.allclose(after, before - 0.1 * gradient, atol=1e-7)
+    loop.module(data()[0]).sum().backward()
+    other.step()  # the training is over: it is the caller's
+
+
+@pytest.mark.parametrize("how", ["backward", "closure", "made before the loop", "half"])
+def test_another_optimiser_does_not_step_with_a_backward_pass_of_ones_own(how: str) -> None:
+    module = nn.Linear(3, 2)
+    early = torch.optim.AdamW(module.parameters(), 0.1)
+    loop = private(module=module)
+    loop.backward()
+    held = [module.bias] if how == "half" else list(module.parameters())
+    other = early if how == "made before the loop" else torch.optim.SGD(held, 0.1)
+    before = [p.detach().clone() for p in module.parameters()]
+    if how == "closure":
+        with pytest.raises(InputError, match=r"another optimiser \(SGD\).*that a closure makes"):
+            other.step(lambda: plain(loop))
+    else:
+        plain(loop).backward()
+        with pytest.raises(InputError, match=r"another optimiser .*backward\(\) of your own put"):
+            other.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    loop.backward()
+    other.step()
+
+
+def test_an_optimiser_of_other_parameters_is_none_of_the_loops_business() -> None:
+    loop = private()
+    loop.backward()
+    public = nn.Linear(3, 3)
+    other = torch.optim.SGD(public.parameters(), 0.1)
+    loop.module(public(data()[0])).sum().backward()  # as a generator is trained through a critic
+    other.step()
+    gone = weakref.ref(loop._guard)
+    del loop
+    gc.collect()
+    other.step()
+    assert gone() is None
+    assert guard._GUARDS or not guard._EVERYWHERE  # nothing is left on other optimisers
 
 
 def test_a_scheduler_and_groups_of_parameters_are_no_closure() -> None:
@@ -141,6 +196,48 @@ def test_a_training_is_not_copied_with_its_budget(copied: Any) -> None:
     whole = loop.run if copied is copy.copy else loop
     with pytest.raises(InputError, match="its copy would spend its budget once more"):
         copied(whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_training_takes_no_step(tmp_path: Path) -> None:
+    loop = private()
+    loop.backward()
+    told = tmp_path / "told"
+    if (child := os.fork()) == 0:
+        try:
+            loop.backward()
+            told.write_text("it took a step")
+        except InputError as error:
+            told.write_text(str(error))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert "every process would spend its budget once more" in told.read_text()
+    loop.backward()
+
+
+def test_two_threads_take_no_step_at_once() -> None:
+    told: list[str] = []
+
+    def within(outputs: Tensor, targets: Tensor) -> Tensor:
+        def step() -> None:
+            with pytest.raises(InputError, match="while another is under way"):
+                loop.backward()
+            told.append("refused")
+
+        thread = threading.Thread(target=step)
+        thread.start()
+        thread.join()
+        return losses(outputs, targets)
+
+    loop = private()
+    loop._settled = True
+    loop._engine._loss = within  # type: ignore[attr-defined]
+    loop.backward()
+    assert told
+    assert loop.run.taken == 1
+    loop.backward()
 
 
 def test_a_module_in_training_is_copied_and_pickled_without_the_guard() -> None:

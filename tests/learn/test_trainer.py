@@ -6,9 +6,11 @@ import math
 import random
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -229,7 +231,7 @@ class Named(Dataset[tuple[dict[str, Tensor], Tensor]]):
         ({"data": Named()}, InputError, "a part of the inputs is a dict"),
         ({"data": (data()[0].double(), data()[1])}, RuntimeError, "dtype"),
         ({"data": (data()[0][:, :5], data()[1])}, RuntimeError, "shapes"),
-        ({"data": (data()[0], data()[1] + 2)}, IndexError, "out of bounds"),
+        ({"data": (data()[0], data()[1] + 2)}, InputError, "record 0, .* out of bounds"),
     ],
 )
 def test_a_mistake_that_a_few_records_show_is_found_before_anything_is_paid(
@@ -770,3 +772,44 @@ def test_dirac_canaries_through_the_whole_trainer_stay_within_the_claim(
     ceiling = accounting.max_tpr(made.event, false, made.neighbours)
     assert (true <= ceiling) == (clip_norm == 0.5)
     assert true > 0.75 * ceiling
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"module": loss}, "the module is a function"),
+        ({"optimizer": None}, "the optimiser is a NoneType"),
+        ({"loss": None}, "the loss is None"),
+        ({"data": {"inputs": data()[0], "targets": data()[1]}}, "the data is a dict, whose rows"),
+        ({"data": pd.DataFrame({"a": [1.0] * ROWS})}, "the data is a DataFrame, whose rows"),
+    ],
+)
+def test_what_is_no_training_is_named(settings: dict[str, Any], problem: str) -> None:
+    module = network()
+    given: dict[str, Any] = {
+        "module": module,
+        "loss": loss,
+        "optimizer": torch.optim.SGD(module.parameters(), lr=0.3),
+        "mechanism": mechanism(),
+        "data": data(),
+    }
+    with pytest.raises(InputError, match=problem):
+        PrivateTrainer(**(given | settings))
+
+
+@pytest.mark.parametrize("steps", [2.5, 0, -1, "3"])
+def test_a_number_of_steps_that_is_none_is_named_before_the_debit(
+    steps: Any, tmp_path: Path
+) -> None:
+    ledger = Ledger.in_memory()
+    with pytest.raises(InputError, match="steps is "):
+        trainer(ledger=ledger).fit(steps, checkpoint=tmp_path / "work")
+    assert not ledger.entries()
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_schedule_that_gives_no_number_takes_no_step(factor: float) -> None:
+    one = trainer(schedule=lambda step: factor)
+    with pytest.raises(InputError, match=r"the schedule gives (nan|inf) at step 0"):
+        one.step()
+    assert one.steps_taken == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import InputError
-from sfumato.learn.checkpoint import locked
+from sfumato.learn.counted import locked
 from sfumato.release.release import check_private
 
 FORMAT = 1

@@ -8,7 +8,8 @@ A checkpoint is a folder:
 - ``state-STEP-HASH.safetensors``: weights, averages, the optimiser's tensors;
 - ``steps``: how many steps were *begun*, written before each draws its noise. Steps that came after
   the last checkpoint count as taken: a kill may waste a part of the budget, and never spends it
-  twice, whatever was seen of the lost steps.
+  twice, whatever was seen of the lost steps. Where a ledger file pays, the same line stands beside
+  the ledger (:mod:`sfumato.privacy.ledger.begun`), for all copies of the folder together.
 
 Neither sampler nor independent noise has a state to store: both draw from the operating system's
 entropy. Correlated noise has one, and it is not stored: it would take the noise off gradients that
@@ -18,112 +19,46 @@ event stays the same).
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import InputError
+from sfumato.learn.counted import DAMAGED, STEPS
+from sfumato.learn.counted import StepCounter as StepCounter
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
 FORMAT = 1
+SECONDS = 30.0
+"""A checkpoint is due after them, however few steps they were: a kill loses what came after it."""
 _JSON = "checkpoint.json"
-_STEPS = "steps"
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT)
-_DAMAGED = "The checkpoint is damaged; use another, or start anew."
 
 
-class StepCounter:
-    """The number of steps begun, written before each of them.
-
-    It survives the end of the process at any moment. After a loss of power it may lag behind by
-    steps whose results were lost with the memory. While it is held no other process can continue
-    from the same folder, which would take the same steps twice.
+class Due:
+    """When a training that takes its steps alone should be saved: by steps, or by the clock.
 
     Args:
-        folder: Of the checkpoint; made if it is missing.
-        run: The identity of the training.
-        taken: Steps begun so far; the count on the disk, if it is higher, is kept.
-        resumed: The folder must hold the counter of this training.
-
-    Attributes:
-        folder: Where it is.
-        count: Steps begun.
-
-    Raises:
-        InputError: If the folder belongs to another training, another process holds it, or it
-            cannot be written to.
+        every: Steps between two checkpoints.
     """
 
-    def __init__(self, folder: Path, run: str, taken: int, *, resumed: bool = False) -> None:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            number = os.open(folder / _STEPS, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            if error.errno not in _FORBIDDEN:
-                raise
-            raise InputError(
-                f"the checkpoint {folder} is no folder that can be written to ({error.strerror})",
-                "Give another one, or make it writable.",
-            ) from None
-        self.folder = folder.resolve()
-        self._run = run
-        # A file object: the lock goes when the counter does, in a notebook too.
-        self._file = open(number, "r+b", buffering=0)  # noqa: SIM115  # held until it is closed
-        try:
-            self.begun(max(self._take(resumed), taken))
-        except InputError:
-            self._file.close()
-            raise
+    def __init__(self, every: int) -> None:
+        self._every, self._steps, self._saved = every, 0, time.monotonic()
 
-    def _take(self, resumed: bool) -> int:
-        """Locks the file, and reads what is in it."""
-        if not locked(self._file.fileno()):
-            raise InputError(
-                f"another process is training with the checkpoint in {self.folder}",
-                "Give this training a folder of its own.",
-            )
-        written = self._file.read(4096)
-        if not written and not resumed:
-            return 0
-        try:
-            run, count = written.decode("ascii").split()
-            steps = int(count)
-        except ValueError:
-            raise InputError(f"{self.folder / _STEPS} is no step counter", _DAMAGED) from None
-        if run != self._run:
-            raise InputError(
-                f"{self.folder} holds the checkpoint of another training",
-                "Resume it, or give a folder of its own.",
-            )
-        return steps
-
-    def begun(self, step: int) -> None:
-        """Notes that ``step`` is about to draw its noise."""
-        # One line of one length, far below a page: it is replaced as a whole.
-        self._file.seek(0)
-        self._file.write(f"{self._run} {step:>20}\n".encode())
-        self.count = step
-
-    def close(self) -> None:
-        """Flushes to the disk and lets go of the folder."""
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def discard(self) -> None:
-        """Takes back what a training that never began has left in the folder."""
-        (self.folder / _STEPS).unlink()
-        self._file.close()
-        with contextlib.suppress(OSError):  # something else lies there
-            self.folder.rmdir()
+    def after_a_step(self) -> bool:
+        """Whether to save now; then it counts as saved."""
+        self._steps += 1
+        if self._steps % self._every and time.monotonic() - self._saved < SECONDS:
+            return False
+        self._saved = time.monotonic()
+        return True
 
 
 def is_whole(folder: Path) -> bool:
@@ -145,7 +80,7 @@ def found(folder: Path | None) -> bool:
         return False
     if is_whole(folder):
         return True
-    file = folder / _STEPS
+    file = folder / STEPS
     noted = file.read_bytes().split() if file.is_file() else []
     if noted and noted[1:] != [b"0"]:
         raise InputError(
@@ -164,20 +99,7 @@ def found(folder: Path | None) -> bool:
 def _is_ours(name: str) -> bool:
     """Whether a checkpoint that was never finished may have left a file of this name."""
     whole = name.removesuffix(".part")
-    return whole in (_STEPS, _JSON) or (whole.startswith("state-") and ".safetensors" in whole)
-
-
-def locked(file: int) -> bool:
-    """Takes the file for this process's lifetime, where the system can; False if it is taken."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return whole in (STEPS, _JSON) or (whole.startswith("state-") and ".safetensors" in whole)
 
 
 def save(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -206,11 +128,17 @@ def save(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
             old.unlink()
 
 
-def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load(
+    folder: Path, kept: Mapping[str, tuple[type, ...]] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Reads a checkpoint back.
 
+    Args:
+        folder: Where it is.
+        kept: What it must hold, and of which types.
+
     Raises:
-        InputError: If there is none, it is damaged, or of a newer format.
+        InputError: If there is none, it is damaged, of a newer format, or lacks one of ``kept``.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
@@ -220,11 +148,13 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except OSError:
         raise InputError(f"there is no checkpoint in {folder}", "Check the path.") from None
     except ValueError:
-        raise InputError(f"{folder / _JSON} is no JSON", _DAMAGED) from None
+        raise InputError(f"{folder / _JSON} is no JSON", DAMAGED) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise InputError(
             f"{folder / _JSON} is not of format {FORMAT}", "Use the version that wrote it."
         )
+    for name, types in (kept or {}).items():
+        value(folder, state, name, *types)
     try:
         name, digest = str(state["tensors"]["file"]), state["tensors"]["sha256"]
         if Path(name).name != name:
@@ -234,7 +164,47 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError("the tensors are not those that were saved")
         return state, from_bytes(written)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise InputError(f"{folder / _JSON} cannot be used ({error})", _DAMAGED) from None
+        raise InputError(f"{folder / _JSON} cannot be used ({error})", DAMAGED) from None
+
+
+def value(folder: Path, of: Mapping[str, Any], name: str, *types: type) -> Any:
+    """A value of a checkpoint's JSON.
+
+    Args:
+        folder: Of the checkpoint.
+        of: Where the value stands.
+        name: Of the value.
+        types: What it may be.
+
+    Raises:
+        InputError: If it is missing, or something else.
+    """
+    if name not in of:
+        raise InputError(f"{folder / _JSON} lacks {name!r}", DAMAGED)
+    found = of[name]
+    if type(found) not in types:
+        words = " or ".join("nothing" if t is type(None) else t.__name__ for t in types)
+        raise InputError(
+            f"{name!r} in {folder / _JSON} is {_short(found)}, where {words} is written", DAMAGED
+        )
+    return found
+
+
+def check_steps(folder: Path, taken: int, steps: int) -> None:
+    """Refuses a number of steps that a training of ``steps`` cannot have taken.
+
+    Raises:
+        InputError: If there are more, or fewer than none.
+    """
+    if not 0 <= taken <= steps:
+        raise InputError(
+            f"'taken' in {folder / _JSON} is {taken}, and the training has {steps} steps", DAMAGED
+        )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def pack_optimizer(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -275,22 +245,26 @@ def unpack_optimizer(
             f"the checkpoint is of the optimiser {packed.get('type')}",
             f"This one is {type(optimizer).__name__}; continue with the same.",
         )
-    state: dict[int, dict[str, Any]] = {
-        int(index): {name: _tuples(value) for name, value in entries.items()}
-        for index, entries in packed["state"].items()
-    }
-    for name, tensor in tensors.items():
-        index, _, entry = name.partition(".")
-        state.setdefault(int(index), {})[entry] = tensor
-    groups = [
-        {name: value if name == "params" else _tuples(value) for name, value in group.items()}
-        for group in packed["groups"]
-    ]
     try:
+        state: dict[int, dict[str, Any]] = {
+            int(index): {name: _tuples(value) for name, value in entries.items()}
+            for index, entries in packed["state"].items()
+        }
+        for name, tensor in tensors.items():
+            index, _, entry = name.partition(".")
+            state.setdefault(int(index), {})[entry] = tensor
+        groups = [
+            {name: value if name == "params" else _tuples(value) for name, value in group.items()}
+            for group in packed["groups"]
+        ]
+        for group, own in zip(groups, optimizer.param_groups, strict=False):
+            if "lr" in own and "lr" not in group:  # torch would go on, and fail at the next step
+                raise KeyError("lr")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"the optimiser's state does not fit ({error})", "Give it the same parameters."
+            f"the optimiser's state does not fit ({type(error).__name__}: {error})",
+            "Give it the same parameters and settings; else the checkpoint is damaged.",
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from torch.optim import Optimizer
 
 from sfumato.errors import BudgetError, InputError
 from sfumato.learn import checkpoint, kept
+from sfumato.learn.guard import Guard
 from sfumato.learn.noise import STREAM
 from sfumato.learn.per_example import PerExample
 from sfumato.learn.records import Data, records_of
+from sfumato.learn.single import Single
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -24,7 +27,17 @@ if TYPE_CHECKING:
     from sfumato.privacy.noise import NoiseSource
 
 
-class DirectionalLoop:
+_KEPT: dict[str, tuple[type, ...]] = {
+    "run": (str,),
+    "mechanism": (dict,),
+    "rows": (int,),
+    "taken": (int,),
+    "optimizer": (dict,),
+}
+"""What a checkpoint of such a loop holds."""
+
+
+class DirectionalLoop(Single):
     """Sets ``p.grad`` of a module's trainable parameters to noisy mean directions, step by step.
 
     One process, one device. Whoever calls has paid; :class:`Directional` says for what.
@@ -56,6 +69,7 @@ class DirectionalLoop:
     ) -> None:
         from sfumato.learn.ranks import only_one
 
+        super().__init__()
         only_one("training by directions")
         self._records, _ = records_of(data)
         mechanism.sampling.check(Neighbours.REPLACE_ONE, len(self._records))
@@ -77,13 +91,22 @@ class DirectionalLoop:
         self._id = uuid.uuid4().hex
         self._counter: checkpoint.StepCounter | None = None
         self.taken = 0
+        me = weakref.ref(self)  # so that the guard keeps nobody alive
+        self._guard = Guard(self, optimizer, lambda: not ((own := me()) and own._left))
 
     def backward(self) -> None:
         """One step: draws a sample, and sets ``p.grad``; of frozen parameters to None.
 
+        Until the next one, optimisers refuse what a ``backward()`` of others put there.
+
         Raises:
             BudgetError: If all steps have been taken. Nothing was drawn.
+            InputError: If the training was forked.
         """
+        with self.a_step():
+            self._step()
+
+    def _step(self) -> None:
         mechanism = self.mechanism
         if self.taken >= mechanism.steps:
             raise BudgetError(
@@ -104,6 +127,7 @@ class DirectionalLoop:
             parameter.grad = (
                 None if gradient is None else gradient.to(parameter.device, parameter.dtype)
             )
+        self._guard.laid(self.module.parameters())
 
     def __iter__(self) -> Iterator[int]:
         """Takes the steps that are left; between two of them the caller steps the optimiser."""
@@ -143,16 +167,17 @@ class DirectionalLoop:
         Raises:
             InputError: If the checkpoint is damaged, or of another mechanism, data or module.
         """
-        state, flat = checkpoint.load(folder)
+        state, flat = checkpoint.load(folder, _KEPT)
         if state["mechanism"] != self._identity or state["rows"] != len(self._records):
             raise InputError(
                 f"the checkpoint in {folder} is of another mechanism or another number of records",
                 "Continue with the settings that it was begun with, or start anew.",
             )
+        checkpoint.check_steps(folder, state["taken"], self.mechanism.steps)
         self._counter = checkpoint.StepCounter(folder, state["run"], state["taken"], resumed=True)
         try:
             more = kept.unpacked(self.module, self.optimizer, state["optimizer"], flat)
-        except InputError:
+        except BaseException:
             self.close()
             raise
         self._id, self.taken = state["run"], self._counter.count
@@ -168,6 +193,10 @@ class DirectionalLoop:
         if self._counter is not None:
             self._counter.close()
             self._counter = None
+
+    @property
+    def _left(self) -> int:
+        return self.mechanism.steps - self.taken
 
     @property
     def _identity(self) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 A loop sets ``p.grad`` itself. Whoever has trained otherwise before calls ``loss.backward()`` out of
 habit, which puts the plain gradient of private records there, in place of the noisy one or on top
-of it; nothing else would show it.
+of it; nothing else would show it. Another optimiser of the same parameters may step with what the
+loop has set, which is post-processing; with what a backward pass put there it may not, either: one
+that was made anew in a notebook, after the loop, is as good as the loop's.
 """
 
 from __future__ import annotations
@@ -13,19 +15,24 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sfumato.errors import InputError
 
 _REMEDY = (
     "Leave loss.backward() and zero_grad() out: the loop has set p.grad. For gradients of public "
-    "things take torch.autograd.grad and add to p.grad, or step another optimiser."
+    "things take torch.autograd.grad and add to p.grad."
 )
+_GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
+_EVERYWHERE: list[Any] = []
+"""The hook on the steps of all optimisers, as long as there is a guard."""
 
 
 class Guard:
-    """Refuses steps of an optimiser for which a backward pass of others came to ``p.grad``.
+    """Refuses steps for which a backward pass of others came to ``p.grad``.
 
-    It refuses nothing more once the owner is gone, or its last step has been taken.
+    Those of the owner's optimiser, and of any other that holds one of its parameters. It refuses
+    nothing more once the owner is gone, or its last step has been taken.
 
     Args:
         owner: The loop that sets ``p.grad``.
@@ -38,6 +45,11 @@ class Guard:
         self._came, self._over = False, False
         self._watched: set[int] = set()
         self._handles: list[Any] = [optimizer.register_step_pre_hook(_asking(weakref.ref(self)))]
+        self._optimizer = weakref.ref(optimizer)
+        self._free: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # others, after the last step
+        _GUARDS.add(self)
+        if not _EVERYWHERE:
+            _EVERYWHERE.append(register_optimizer_step_pre_hook(_stepping))
         weakref.finalize(owner, _remove, self._handles)
 
     def laid(self, parameters: Iterable[Tensor]) -> None:
@@ -75,11 +87,43 @@ class Guard:
             )
         self._over = self._last()
 
+    def check_other(self, optimizer: Optimizer, closure: object) -> None:
+        """Looks at what an optimiser that is not the owner's is about to step with.
+
+        Raises:
+            InputError: As for :meth:`check`, if it holds a parameter that the owner trains.
+        """
+        if self._over or optimizer is self._optimizer() or optimizer in self._free:
+            return
+        if not any(id(p) in self._watched for g in optimizer.param_groups for p in g["params"]):
+            return
+        if self._came or closure is not None:
+            whose = "a backward() of your own put there" if closure is None else "a closure makes"
+            raise InputError(
+                f"another optimiser ({type(optimizer).__name__}) is to step parameters of a "
+                f"private training with gradients that {whose}, and no noise is on them",
+                _REMEDY,
+            )
+        if self._last():
+            self._free.add(optimizer)
+
 
 def _remove(handles: list[Any]) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
+
+
+def _closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    return kwargs.get("closure", args[1] if len(args) > 1 else None)
+
+
+def _stepping(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """The hook on all optimisers; it goes with the last guard."""
+    for guard in list(_GUARDS):
+        guard.check_other(optimizer, _closure(args, kwargs))
+    if not _GUARDS:
+        _remove(_EVERYWHERE)
 
 
 def _seeing(guard: weakref.ref[Guard]) -> Callable[[Tensor], None]:
@@ -95,7 +139,6 @@ def _seeing(guard: weakref.ref[Guard]) -> Callable[[Tensor], None]:
 def _asking(guard: weakref.ref[Guard]) -> Callable[..., None]:
     def hook(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if (found := guard()) is not None:
-            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-            found.check(closure)
+            found.check(_closure(args, kwargs))
 
     return hook

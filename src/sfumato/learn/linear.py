@@ -184,13 +184,14 @@ def train_linear(
     try:
         if folder is not None and checkpoint.found(folder):
             values, weights = loop.resume(folder)
-            mean.load(weights, values["averaged"])
+            mean.load(weights, checkpoint.value(folder, values, "averaged", int))
         else:
             save()
+        due = checkpoint.Due(_SAVED_EVERY)
         for now in loop:
             loop.optimizer.step()
             mean.update(layer, now.step)
-            if now.step % _SAVED_EVERY == 0 or now.step == steps:
+            if due.after_a_step() or now.step == steps:
                 save()
             if progress is not None:
                 progress(now.step, steps, "linear layer")

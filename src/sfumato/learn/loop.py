@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sfumato.errors import InputError, LedgerError
-from sfumato.learn import checkpoint, kept, sharded
+from sfumato.errors import InputError
+from sfumato.learn import checkpoint, kept, payment, rehearsal, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.added import added
 from sfumato.learn.augmented import check_augment
@@ -44,7 +45,17 @@ Loss = Callable[[Any, Tensor], Tensor]
 Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
 """Random changes to a part of a batch, example by example; it must not mix examples."""
 
-_METHOD = "learn.dp-sgd"
+_KEPT: dict[str, tuple[type, ...]] = {
+    "run": (str,),
+    "mechanism": (dict,),
+    "rows": (int,),
+    "taken": (int,),
+    "clip_norm": (float, NoneType),
+    "ledger": (dict, NoneType),
+    "optimizer": (dict,),
+    "values": (dict,),
+}
+"""What a checkpoint of such a loop holds."""
 _REHEARSED = 16
 """Records that are tried before anything is paid, at most."""
 
@@ -125,6 +136,10 @@ class PrivateLoop:
         if isinstance(ledger, str | Path):
             raise InputError(f"the ledger is {str(ledger)!r}", "Give Ledger.open(path).")
         check(module, optimizer)
+        if not callable(loss):
+            raise InputError(
+                f"the loss is {loss!r}", "Give a function: loss(outputs, targets), one an example."
+            )
         self._records, drawn_by_loader = records_of(data)
         expected = mechanism.sampling.expected_batch_size
         if drawn_by_loader is not None:
@@ -140,7 +155,7 @@ class PrivateLoop:
         self._engine = (engine or _engine())(module, loss, self.run.clipping)
         # Each part of a sample could move a stack by its whole bound: they are no parts of a sum.
         self._whole = bool(getattr(self._engine, "whole", False))
-        if self._whole and not isinstance(self._ranks, Alone):
+        if self._whole and not self.is_alone:
             raise InputError(
                 "this engine takes a sample as a whole, and several processes would share it",
                 "Train in one process, or give ranks=Alone().",
@@ -153,7 +168,7 @@ class PrivateLoop:
         self._physical = physical_batch_size
         self._augment = augment
         self._looked = False  # whether the augmentation was seen to keep examples apart
-        self._ledger, self._label = ledger, label
+        self._payment = None if ledger is None else payment.Payment(ledger, label)
         self._id = uuid.uuid4().hex
         self._entry: dict[str, Any] | None = None
         self._settled = False  # whether the ledger was asked
@@ -169,6 +184,11 @@ class PrivateLoop:
     def pays(self) -> bool:
         """Whether a ledger is debited, by whichever process pays for all."""
         return self._pays
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one process trains."""
+        return isinstance(self._ranks, Alone)
 
     def backward(self) -> None:
         """One step: sets ``p.grad`` to the noisy mean gradient, of frozen parameters to None.
@@ -266,7 +286,8 @@ class PrivateLoop:
 
         Raises:
             InputError: If the checkpoint is damaged, or of another mechanism, data or module.
-            LedgerError: If the ledger does not hold the entry that paid for this training.
+            LedgerError: If the ledger does not hold the entry that paid for this training, or none
+                is given.
         """
         if self.run.taken:
             raise InputError("this training has begun", "Resume before the first step.")
@@ -284,11 +305,11 @@ class PrivateLoop:
             more = kept.unpacked(
                 self.module, self.optimizer, state["optimizer"], self._ranks.share(flat)
             )
-        except InputError:
+            self.run.restore(taken, state["clip_norm"])
+        except BaseException:
             self.close()
             raise
         self._id, self._entry = state["run"], state["ledger"]
-        self.run.restore(taken, state["clip_norm"])
         if (lost := taken - state["taken"]) and self._ranks.leads:
             warnings.warn(
                 f"{lost} steps were begun after the checkpoint; they are lost, and counted",
@@ -298,14 +319,23 @@ class PrivateLoop:
 
     def _open(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Reads a checkpoint of this training, and holds its folder."""
-        state, flat = checkpoint.load(folder)
+        state, flat = checkpoint.load(folder, _KEPT)
         if state["mechanism"] != self.mechanism.to_dict() or state["rows"] != self.run.rows:
             raise InputError(
                 f"the checkpoint in {folder} is of another mechanism or another number of records",
                 "Continue with the settings that it was begun with, or start anew.",
             )
-        self._check_entry(state["ledger"])
-        self._counter = checkpoint.StepCounter(folder, state["run"], state["taken"], resumed=True)
+        checkpoint.check_steps(folder, state["taken"], self.mechanism.steps)
+        entry = state["ledger"]
+        if entry is not None:
+            payment.check(self._payment, folder, entry)
+        self._counter = checkpoint.StepCounter(
+            folder,
+            state["run"],
+            state["taken"],
+            resumed=True,
+            begun=None if entry is None else payment.begun(self._payment, state["run"]),
+        )
         return state, flat
 
     def close(self) -> None:
@@ -324,6 +354,12 @@ class PrivateLoop:
         return added(parts, trainable, max(self.run.clipping.groups(list(trainable))) + 1)
 
     def _sum_of_part(self, rows: NDArray[np.int64]) -> Summed:
+        if not self._settled:  # it is a rehearsal, which looks closer
+            return self._sum_of(rows)
+        with rehearsal.explained(self.module, self._records, rows, self._sum_of):
+            return self._sum_of(rows)
+
+    def _sum_of(self, rows: NDArray[np.int64]) -> Summed:
         inputs, targets = self._records.fetch(rows, next(self.module.parameters()).device)
         if self._augment is not None:
             if not self._looked and len(rows) > 1:
@@ -334,7 +370,8 @@ class PrivateLoop:
     def _hold(self, folder: Path) -> None:
         """From now on every step is noted in this folder."""
         if self._counter is None:
-            self._counter = checkpoint.StepCounter(folder, self._id, self.run.taken)
+            begun = payment.begun(self._payment, self._id)
+            self._counter = checkpoint.StepCounter(folder, self._id, self.run.taken, begun=begun)
         elif self._counter.folder != folder.resolve():
             raise InputError(
                 f"the checkpoints of this training are in {self._counter.folder}",
@@ -354,33 +391,20 @@ class PrivateLoop:
     def _rehearse(self) -> None:
         """A few records' gradients, thrown away: module, loss and data fit, or nothing is paid.
 
-        They are taken from all over: equal neighbours would not show what mixes examples.
+        They are taken from all over: equal neighbours would not show what mixes examples. Then
+        those at which a module or a loss fails if it does at any.
         """
         cuda = [p.device.index for p in self.module.parameters() if p.device.type == "cuda"]
         count = max(4, min(_REHEARSED, self._physical))  # one alone shows nothing
         rows = np.unique(np.linspace(0, max(0, len(self._records) - 1), count).astype(np.int64))
         with torch.random.fork_rng(sorted(set(cuda))):
             if len(self._records):
-                self._sum_of_part(rows)
+                rehearsal.check(self._records, rows, self._sum_of_part)
 
     def _pay(self) -> dict[str, Any] | None:
-        if self._ledger is None or self._entry is not None:
+        if self._payment is None or self._entry is not None:
             return self._entry
-        guarantee = self.mechanism.guarantee()
-        entry = self._ledger.debit(
-            guarantee, release_id=self._id, method=_METHOD, label=self._label
-        )
-        return {"entry": entry.hash, "sequence": entry.sequence}
-
-    def _check_entry(self, entry: Mapping[str, Any] | None) -> None:
-        """That the training was paid for, if there is a ledger to look into."""
-        if self._ledger is None or entry is None:
-            return
-        if all(found.hash != entry["entry"] for found in self._ledger.entries()):
-            raise LedgerError(
-                f"the ledger has no entry {entry['entry'][:12]}, which paid for this training",
-                "Give the ledger that it was begun with.",
-            )
+        return self._payment.debit(self.mechanism.guarantee(), self._id)
 
 
 def _engine() -> EngineMaker:

@@ -24,6 +24,7 @@ from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.bounds import MovingBound, check_joint
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.sampling import PoissonSampling, Sampling, TruncatedPoissonSampling
+from sfumato.learn.single import Single
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class DpSgd(Mechanism):
         return {"noise_multiplier": self.noise_multiplier}
 
 
-class Run:
+class Run(Single):
     """One training under a mechanism: takes its steps and counts them.
 
     Processes that share one training take their steps by a ``SharedRun`` of
@@ -171,6 +172,7 @@ class Run:
     ) -> None:
         from sfumato.learn.noise import STREAM
 
+        super().__init__()
         mechanism.sampling.check(mechanism.neighbours, rows)
         self.mechanism = mechanism
         self.rows = rows
@@ -188,17 +190,6 @@ class Run:
             self._bound = None
             self.clipping = mechanism.clipping
             check_joint(self.clipping, mechanism.multiplier_at(0))
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        """Refuses to be copied or pickled.
-
-        Raises:
-            InputError: Always: the copy would take the same steps once more, paid for once.
-        """
-        raise InputError(
-            "a private training was to be copied, and its copy would spend its budget once more",
-            "Copy the module, or save a checkpoint and resume from it.",
-        )
 
     @property
     def taken(self) -> int:
@@ -249,8 +240,17 @@ class Run:
 
         Raises:
             BudgetError: If all steps have been taken. Nothing was drawn.
-            InputError: If something other than single records was clipped.
+            InputError: If something other than single records was clipped, or the training was
+                forked.
         """
+        with self.a_step():
+            return self._step(clipped_sum, begun)
+
+    def _step(
+        self,
+        clipped_sum: Callable[[NDArray[np.int64]], Summed],
+        begun: Callable[[int], None] | None,
+    ) -> dict[str, Tensor]:
         mechanism, step = self.mechanism, self._taken
         if self._taken >= mechanism.steps:
             raise BudgetError(

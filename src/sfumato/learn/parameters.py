@@ -17,6 +17,13 @@ def check(module: nn.Module, optimizer: Optimizer) -> None:
         InputError: If nothing is trainable, or lies on several devices, or the optimiser takes no
             dense gradients, or holds parameters of others.
     """
+    if not isinstance(module, nn.Module):
+        raise InputError(f"the module is a {type(module).__name__}", "Give a torch.nn.Module.")
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(
+            f"the optimiser is a {type(optimizer).__name__}",
+            "Give one of torch.optim, of the module's parameters.",
+        )
     trainable = [p for p in module.parameters() if p.requires_grad]
     if not trainable:
         raise InputError("the module has no trainable parameter", "Unfreeze one.")

@@ -6,7 +6,7 @@ draw. A loader is only taken apart for its data set, its collate function and it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ from torch.utils.data import (
 from sfumato.errors import InputError
 
 Inputs = Tensor | tuple[Tensor, ...]
+_LOOKED_AT = 1 << 12
+"""Rows at a time, in search of numbers that are none."""
 Data = tuple[Inputs, Tensor] | Dataset[Any] | DataLoader[Any]
 
 
@@ -40,6 +42,14 @@ class Records(Protocol):
 
     def fetch(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Inputs, Tensor]:
         """The inputs (n, ...) and targets (n, ...) of these rows."""
+        ...
+
+    def telling(self) -> NDArray[np.int64]:
+        """Rows at which a module or a loss fails if it does at any, as far as that can be known.
+
+        Of whole numbers those with the least and the greatest (class numbers, tokens), of others
+        the first that is none.
+        """
         ...
 
 
@@ -76,6 +86,11 @@ class TensorRecords:
         targets = self._targets.index_select(0, wanted).to(device)
         return (parts[0] if self._single else parts), targets
 
+    def telling(self) -> NDArray[np.int64]:
+        """See :meth:`Records.telling`."""
+        found = [row for part in (*self._parts, self._targets) for row in _telling(part)]
+        return np.unique(np.array(found, dtype=np.int64))
+
 
 class DatasetRecords:
     """Records of a map-style data set, fetched one at a time.
@@ -90,6 +105,11 @@ class DatasetRecords:
     def __init__(
         self, dataset: Dataset[Any], collate: Callable[[list[Any]], Any] = default_collate
     ) -> None:
+        if isinstance(dataset, Mapping) or hasattr(dataset, "iloc"):  # a frame of pandas
+            raise InputError(
+                f"the data is a {type(dataset).__name__}, whose rows have no numbers",
+                "Give (inputs, targets) tensors: torch.as_tensor(array).",
+            )
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise InputError(
                 f"{type(dataset).__name__} gives its records in an order of its own",
@@ -128,6 +148,48 @@ class DatasetRecords:
         else:
             inputs = _tensor(inputs, "inputs").to(device)
         return inputs, _tensor(targets, "targets").to(device)
+
+    def telling(self) -> NDArray[np.int64]:
+        """See :meth:`Records.telling`; of the targets only, where the data set lists them."""
+        listed = _listed(self._dataset)
+        found = [] if listed is None or len(listed) != self._length else _telling(listed)
+        return np.array(found, dtype=np.int64)
+
+
+def _listed(dataset: Any) -> Tensor | None:
+    """The targets of a data set, without fetching its records; None where it does not say."""
+    try:
+        if isinstance(dataset, Subset):
+            whole = _listed(dataset.dataset)
+            return None if whole is None else whole[torch.as_tensor(dataset.indices)]
+        if isinstance(dataset, ConcatDataset):
+            parts = [part for one in dataset.datasets if (part := _listed(one)) is not None]
+            return torch.cat(parts) if len(parts) == len(dataset.datasets) else None
+        if isinstance(dataset, TensorDataset):
+            return dataset.tensors[-1]
+        listed = getattr(dataset, "targets", None)
+        return None if listed is None else torch.as_tensor(listed)
+    except (TypeError, ValueError, RuntimeError, IndexError):
+        return None
+
+
+def _telling(part: Tensor) -> list[int]:
+    """Of (n, ...) numbers, see :meth:`Records.telling`; none of kinds that torch cannot compare."""
+    if not part.numel() or part.is_complex() or part.dtype is torch.bool:
+        return []
+    try:
+        rows = part.detach().reshape(len(part), -1)
+        if not part.is_floating_point():
+            return [int(rows.amin(1).argmin()), int(rows.amax(1).argmax())]
+        start = 0
+        for some in torch.split(rows, _LOOKED_AT):
+            wrong = (~torch.isfinite(some)).any(1)
+            if bool(wrong.any()):
+                return [start + int(wrong.int().argmax())]
+            start += len(some)
+    except (RuntimeError, NotImplementedError):  # uint16, float8, sparse tensors
+        return []
+    return []
 
 
 def check_once(dataset: Dataset[Any]) -> None:

@@ -9,7 +9,9 @@ trainer.fit()
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from torch.optim import Optimizer
 from sfumato.errors import InputError
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.averaging import Averaging
+from sfumato.learn.checkpoint import Due
 from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Ranks
@@ -125,7 +128,8 @@ class PrivateTrainer:
             steps: How many, at most what is left.
             progress: Told after each step.
             checkpoint: A folder to continue from if this ends early; see :meth:`resume`.
-            checkpoint_every: Steps between two checkpoints.
+            checkpoint_every: Steps between two checkpoints; where one process trains there is one
+                after 30 seconds, too.
 
         Returns:
             The module, whose weights are the last ones; ``average.copy_to(module)`` sets the
@@ -133,19 +137,26 @@ class PrivateTrainer:
 
         Raises:
             BudgetError: If more steps are asked for than are left; the last of them is not taken.
-            InputError: If an argument is out of its range.
+            InputError: If an argument is out of its range, or a record cannot be taken; then what
+                was trained so far is in the checkpoint (of several processes, up to its last one).
         """
         for name, value in (("steps", steps), ("checkpoint_every", checkpoint_every)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}", "Give at least 1.")
+            if value is not None and not (isinstance(value, Integral) and value >= 1):
+                raise InputError(f"{name} is {value!r}", "Give a whole number of at least 1.")
         if checkpoint is not None:
             self.save(checkpoint)
-        training = self.module.training
+        training, due = self.module.training, Due(checkpoint_every)
         self.module.train()
         try:
             for done in range(self._loop.run.left if steps is None else steps):
-                self.step()
-                if checkpoint is not None and (done + 1) % checkpoint_every == 0:
+                try:
+                    self.step()
+                except InputError:  # of a record: what was trained so far is paid for
+                    if checkpoint is not None and self._loop.is_alone:  # others may not have failed
+                        self.save(checkpoint)
+                    raise
+                late = due.after_a_step() and self._loop.is_alone  # of several, clocks differ
+                if checkpoint is not None and (late or (done + 1) % checkpoint_every == 0):
                     self.save(checkpoint)
                 if progress is not None:
                     progress(self.progress())
@@ -160,9 +171,15 @@ class PrivateTrainer:
 
         Raises:
             BudgetError: If all have been taken.
+            InputError: If the schedule gives no finite number.
         """
         if self._schedule is not None:
             factor = self._schedule(self.steps_taken)
+            if not math.isfinite(factor):
+                raise InputError(
+                    f"the schedule gives {factor!r} at step {self.steps_taken}",
+                    "Let it give a finite factor on the learning rate. No step was taken.",
+                )
             for group in self.optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         self._loop.backward()

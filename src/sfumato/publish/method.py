@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
+from sfumato.privacy.ledger.begun import Begun, noting
 from sfumato.privacy.noise import SECURE, NoiseSource
 from sfumato.release.card import Card, figures_of
 from sfumato.release.release import Artefact, Release
@@ -155,7 +156,8 @@ class Calibrated:
             before = is_paid(workspace, ledger)
             entry = paid(workspace, self, ledger, release_id, label, copy)
             release_id = entry.release_id
-            with shortage.paid(entry.sequence, kept=True, now=not before):
+            noted = noting(Begun.of(ledger, release_id, workspace))  # for all copies of the folder
+            with shortage.paid(entry.sequence, kept=True, now=not before), noted:
                 artefact = self.run(data, source, progress, workspace)
         card = Card(
             release_id=release_id,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, LedgerError, UnwrittenError
+from sfumato.privacy.ledger.begun import present
 from sfumato.publish import shortage
 from sfumato.release.release import check_private
 
@@ -319,6 +320,9 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
         except FileExistsError:
             raise _lost(workspace, name) from None
         _sync(workspace)
+        notes = present()
+        if notes is not None and not notes.draw(workspace / name):
+            raise _lost(workspace, name)
     try:
         value = make()
         write(file, json.dumps(value))
@@ -335,7 +339,8 @@ def once(workspace: Path | None, name: str, make: Callable[[], _T], *, drawn: bo
 
 def _lost(workspace: Path, name: str) -> InputError:
     return InputError(
-        f"an earlier run died while it drew {name} from the private records",
+        f"an earlier run died while it drew {name} from the private records, or drew it in a copy "
+        "of this folder",
         f"That draw is paid for and lost. Start anew, without {workspace}.",
     )
 

@@ -243,6 +243,34 @@ def test_what_vmap_cannot_do_is_looped(agree: Agree) -> None:
     agree(module, inputs, targets, loss=class_loss)
 
 
+class Multiplied(torch.autograd.Function):
+    """Of the older kind, which ``torch.func`` refuses."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(values, weight)
+        return values @ weight.t()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        values, weight = ctx.saved_tensors
+        return gradient @ weight, gradient.t() @ values
+
+
+def test_an_autograd_function_of_the_older_kind_is_looped(agree: Agree) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 4))
+            self.unused = nn.Parameter(torch.randn(2))
+
+        def forward(self, values: Tensor) -> Tensor:
+            return Multiplied.apply(values, self.weight)
+
+    module = nn.Sequential(nn.Linear(4, 4), Own(), nn.Linear(4, 3)).double()
+    agree(module, torch.randn(5, 4).double(), torch.randint(0, 3, (5,)), loss=cross_entropy)
+
+
 def test_a_parametrised_weight_falls_back(agree: Agree) -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)))
     module.append(nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)))

@@ -158,10 +158,11 @@ class _Call:
                 results = self._one(parameters | again, whole)
                 return tuple(result for result in results if result.is_floating_point())
 
-            results, pull, *_ = vjp(outputs, self._values, tuple(values[i] for i in floating))
-            if self._autocast[0]:
-                pulled = tuple(p.to(r.dtype) for p, r in zip(pulled, results, strict=True))
-            parameters, moved = pull(tuple(pulled))
+            moving = tuple(values[i] for i in floating)
+            if self._looped:
+                return self._plain(outputs, moving, pulled)
+            results, pull, *_ = vjp(outputs, self._values, moving)
+            parameters, moved = pull(self._typed(pulled, results))
             return parameters, moved
 
         enabled, dtype = self._autocast
@@ -190,10 +191,45 @@ class _Call:
             except (RuntimeError, ValueError, NotImplementedError):  # as in ``run``
                 if self._drew:  # one after the other they would draw other numbers
                     raise
+                self._looped = True
         rows = [back(*(tensor[i] for tensor in tensors)) for i in range(self.tape.n)]
         parameters = {name: torch.stack([row[0][name] for row in rows]) for name in self._values}
         columns = zip(*(row[1] for row in rows), strict=True)
         return parameters, tuple(torch.stack(column) for column in columns)
+
+    def _typed(self, pulled: Sequence[Tensor], results: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs' gradients, in the outputs' types."""
+        if not self._autocast[0]:
+            return tuple(pulled)
+        return tuple(p.to(r.dtype) for p, r in zip(pulled, results, strict=True))
+
+    def _plain(
+        self,
+        outputs: Callable[[dict[str, Tensor], tuple[Tensor, ...]], tuple[Tensor, ...]],
+        moving: Sequence[Tensor],
+        pulled: Sequence[Tensor],
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """One example by plain autograd, which takes what ``torch.func`` refuses.
+
+        Such as an ``autograd.Function`` of the older kind, without ``setup_context``.
+        """
+        values = {name: value.detach().requires_grad_() for name, value in self._values.items()}
+        moved = tuple(value.detach().requires_grad_() for value in moving)
+        sources = (*values.values(), *moved)
+        with torch.enable_grad():
+            results = outputs(values, moved)
+        reached = [r.requires_grad for r in results]
+        gradients = torch.autograd.grad(
+            [r for r, there in zip(results, reached, strict=True) if there],
+            sources,
+            [p for p, there in zip(self._typed(pulled, results), reached, strict=True) if there],
+            allow_unused=True,
+        )
+        found = [
+            torch.zeros_like(source) if gradient is None else gradient
+            for source, gradient in zip(sources, gradients, strict=True)
+        ]
+        return dict(zip(values, found, strict=False)), tuple(found[len(values) :])
 
     def rebuild(self, outputs: Sequence[Tensor]) -> Any:
         """What the module returns, from its tensors."""

@@ -205,6 +205,7 @@ class Run:
                     average.load(averages)
             else:
                 save()
+            due = checkpoint.Due(_SAVED_EVERY)
             for taken in loop:
                 if factor is not None:
                     for group in optimizer.param_groups:
@@ -212,7 +213,7 @@ class Run:
                 optimizer.step()
                 if average is not None:
                     average.update(module, taken)
-                if taken % _SAVED_EVERY == 0 or taken == steps:
+                if due.after_a_step() or taken == steps:
                     save()
                 progress(taken, steps, "training")
         finally:
