@@ -120,10 +120,9 @@ def prepare(
             "Leave out target, interface, architecture and trust.",
         )
     written = schema if own else None
-    parts = [*sides(members, non_members, opened, spool, written)]
-    if auxiliary is not None:
-        parts.append(fit(auxiliary, opened, spool, written))
-    return Prepared(opened, Evidence(*parts))
+    inside, outside = sides(members, non_members, opened, spool, written)
+    held = None if auxiliary is None else fit(auxiliary, opened, spool, written)
+    return Prepared(opened, Evidence(inside, outside, held))
 
 
 def _facts_of(data: DataLike) -> Any:

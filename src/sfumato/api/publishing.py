@@ -283,6 +283,7 @@ def publish(
                 seed=seed,
                 # The release is paid for: what refuses now must not take the rest along.
                 whole=False,
+                by_coins=inputs.by_coins,
                 progress=progress,
             )
         if evaluation_folder is not None:
