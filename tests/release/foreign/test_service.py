@@ -126,6 +126,9 @@ def test_classes_in_another_order_than_before_are_refused(service: Any) -> None:
     service.classes = ["yes", "no"]
     with pytest.raises(InputError, match="names the classes yes, no, and before no, yes"):
         asked(FRAME)
+    service.classes = ["90", "west"]  # of a record
+    with pytest.raises(InputError, match="names the classes otherwise, and before no, yes"):
+        asked(FRAME)
 
 
 def test_what_nobody_serves_is_said() -> None:

@@ -140,9 +140,12 @@ class Service:
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         self._classes = self._classes or classes
         if classes and classes != self._classes:
+            # The first were named when made-up records were asked about. Others may repeat what
+            # was sent since, and are not shown.
+            same = sorted(classes) == sorted(self._classes)
             raise InputError(
-                f"{self.name} names the classes {', '.join(classes)}, and before "
-                f"{', '.join(self._classes)}",
+                f"{self.name} names the classes {', '.join(classes) if same else 'otherwise'}, and "
+                f"before {', '.join(self._classes)}",
                 "Its answers must have one order; ask whoever runs it.",
             )
         return self._classes
