@@ -131,6 +131,15 @@ def test_classes_in_another_order_than_before_are_refused(service: Any) -> None:
         asked(FRAME)
 
 
+def test_classes_that_are_named_late_are_refused(service: Any) -> None:
+    """The first answers were taken in the schema's order, which may be another."""
+    asked = Service(service.url)
+    assert asked.ask(FRAME)[1] == ()
+    service.classes = ["yes", "no"]
+    with pytest.raises(InputError, match="names its classes now, and did not before"):
+        asked(FRAME)
+
+
 def test_what_nobody_serves_is_said() -> None:
     with pytest.raises(InputError, match="cannot be reached"):
         Service("http://127.0.0.1:9/predict", pause=0, tries=2)(FRAME)

@@ -82,7 +82,7 @@ class Service:
         if parts.hostname in _LOOPBACK:
             handlers.append(request.ProxyHandler({}))
         self._opener = request.build_opener(*handlers)
-        self._classes: tuple[str, ...] = ()
+        self._classes: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -138,7 +138,13 @@ class Service:
         return scores, self._named(tuple(map(str, values.get("classes") or ())))
 
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
-        self._classes = self._classes or classes
+        if self._classes is None:
+            self._classes = classes
+        if classes and not self._classes:
+            raise InputError(
+                f"{self.name} names its classes now, and did not before",
+                "It must name them in its first answer or never; ask whoever runs it.",
+            )
         if classes and classes != self._classes:
             # The first were named when made-up records were asked about. Others may repeat what
             # was sent since, and are not shown.
