@@ -62,6 +62,10 @@ class Evaluation:
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
 
+    def of_all(self) -> Evaluation:
+        """The evaluation for others' eyes: no figure in it points at a single person."""
+        return replace(self, findings=tuple(finding.of_all() for finding in self.findings))
+
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as plain JSON values."""
         return {
