@@ -87,6 +87,7 @@ bench-shapes: $(VENV)/.dev
 # About 25 minutes on one core; it goes on where it stopped.
 bench-points: $(VENV)/.core
 	$(BIN)/python benchmarks/perturbation_points.py
+	$(BIN)/python benchmarks/perturbation_points.py --only mnist-logistic mnist-network --seeds 1 --attack rmia
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py
