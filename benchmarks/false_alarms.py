@@ -69,9 +69,11 @@ def released_of(members: Table, other: Table, copied: int) -> Table:
 def by_coins(finding: Finding) -> bool:
     """Whether the attack finds something where coins drew who is a member: no margin is needed.
 
-    Of several secrets or modes, whichever is told most surely is the finding's.
+    Of several secrets, whichever is told most surely is the finding's.
     """
-    rows = finding.details.get("secrets") or finding.details.get("modes")
+    if finding.attack == "anonymeter.singling_out":  # keeps its margin
+        return finding.better_than_chance
+    rows = finding.details.get("secrets")
     lows = [row["interval"][0] for row in rows] if rows else [finding.interval[0]]
     return max(lows) > finding.chance
 

@@ -111,11 +111,11 @@ class SinglingOut(Settings):
             limit = _ATTEMPTS * self.queries
             found = _telling(made, published.values, columns, self.queries, limit)
             modes.append(self._judged(mode, found, sides, columns, rng, confidence))
-        modes = margin.known(modes, evidence.by_coins)
-        # Somebody is singled out where both are above 0, so that is how sure it is.
+        # Somebody is singled out where both are above 0, so that is how sure it is; also where
+        # coins said who is in: tried on the same people, descriptions are not quite independent.
         worst = max(
             modes,
-            key=lambda row: (margin.sureness(row), row["tried"]),
+            key=lambda row: (min(row["interval"][0], row["margin"]["interval"][0]), row["tried"]),
         )
         finding = Finding(
             attack="anonymeter.singling_out",
@@ -124,8 +124,8 @@ class SinglingOut(Settings):
             interval=(worst["interval"][0], worst["interval"][1]),
             confidence=self.confidence,
             chance=0.0,
-            baseline=0.0 if evidence.by_coins else worst["naive_risk"],
-            margin=margin.of_row(worst),
+            baseline=worst["naive_risk"],
+            margin=Margin.from_dict(worst["margin"]),
             ceiling=None,
             details={"mode": worst["mode"], "among": len(chosen), "modes": modes},
         )
