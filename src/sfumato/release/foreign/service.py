@@ -135,6 +135,11 @@ class Service:
                 'It must answer {"probabilities": [[...], ...]}, one row a record.',
             )
         assert isinstance(values, dict)
+        if not all(_numbers(row) for row in scores):
+            raise InputError(
+                f"{self.name} answers probabilities that are no numbers",
+                'One row a record: {"probabilities": [[0.2, 0.8], ...]}, without names or % signs.',
+            )
         return scores, self._named(tuple(map(str, values.get("classes") or ())))
 
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -206,6 +211,17 @@ class Service:
         elif code:
             remedy = "Check the address, and that it takes these columns or images."
         return InputError(f"{self.name} {why}", remedy)
+
+
+def _numbers(row: Any) -> bool:
+    """Whether a record's answer is a number or a list of them, also as texts or null."""
+    try:
+        for value in row if isinstance(row, list) else [row]:
+            if value is not None:
+                float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class _TooMany(Exception):
