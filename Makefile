@@ -88,6 +88,7 @@ bench-shapes: $(VENV)/.dev
 # About 25 minutes on one core; it goes on where it stopped.
 bench-points: $(VENV)/.core
 	$(BIN)/python benchmarks/perturbation_points.py
+	$(BIN)/python benchmarks/perturbation_points.py --only mnist-logistic mnist-network --seeds 1 --attack rmia
 
 bench-adaptive: $(VENV)/.bench
 	$(BIN)/python benchmarks/adaptive.py
@@ -127,9 +128,10 @@ bench-selection: $(VENV)/.core
 bench-choosing: $(VENV)/.core
 	$(BIN)/python benchmarks/choosing.py
 
-# About 25 minutes on one core; it goes on where it stopped.
+# About 40 minutes on one core; it goes on where it stopped.
 bench-false-alarms: $(VENV)/.core
 	$(BIN)/python benchmarks/false_alarms.py
+	$(BIN)/python benchmarks/false_alarms.py --copied 20 --runs 200
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -4,7 +4,9 @@
 
 writes ``benchmarks/results/perturbation_points.json``. Finished runs are kept under ``--cache``, so
 that the same command goes on after an interruption; ``--only mnist-logistic`` runs one part, and
-``--minutes 11`` stops between two runs when so much time has passed.
+``--minutes 11`` stops between two runs when so much time has passed. ``--attack rmia`` and
+``lira`` have 16 shadow models of the part's own kind of network; all releases of a seed are
+attacked with the same ones, which are kept beside the runs.
 
 Members and held-out records are parts of 6,000 records of each training part, parted anew by
 every seed (4,000 to 2,000); the queries of the prediction point are records of the test part.
@@ -50,6 +52,23 @@ SETTINGS = {
 }
 
 
+SHADOWS = {
+    "logistic": "family=logistic regression,epochs=30",
+    NETWORK: "family=MLP,epochs=30",
+}
+"""How shadow models are trained; the networks here have passes enough to fit what they can."""
+
+
+def named(attack: str, network: str, cache: Path) -> str:
+    """The attack with its settings, as a comparison takes it."""
+    if attack == "loss":
+        return "membership.loss"
+    return (
+        f"membership.{attack}[mode=online,shadows=16,max_targets=2000,workers=1,"
+        f"{SHADOWS[network]},cache={cache / 'shadows'}]"
+    )
+
+
 class OutOfTime(Exception):
     """The time given is over; what was finished is kept."""
 
@@ -76,7 +95,7 @@ def private(name: str) -> Any:
     return type(table).from_codes(codes, schema)
 
 
-def run(part: str, cache: Path, end: float, most: int) -> dict[str, Any]:
+def run(part: str, cache: Path, end: float, most: int, attack: str) -> dict[str, Any]:
     """One part, or what is left of it."""
     name, network, seeds = PARTS[part]
     public = f"dataset:{name}/test"
@@ -89,8 +108,9 @@ def run(part: str, cache: Path, end: float, most: int) -> dict[str, Any]:
         public_data=public,
         settings=SETTINGS,
         seeds=range(min(seeds, most)),
+        attack=named(attack, network, cache),
         holdout=HELD_OUT,
-        out=cache / part,
+        out=cache / (part if attack == "loss" else f"{part}-{attack}"),
         device="cpu",
         progress=until(end),
     )
@@ -99,7 +119,7 @@ def run(part: str, cache: Path, end: float, most: int) -> dict[str, Any]:
         "data": name,
         "target": found.target or "label",
         "network": network,
-        "attack": found.attack,
+        "attack": named(attack, network, Path("CACHE")),
         "records": RECORDS,
         "members": RECORDS - round(RECORDS * HELD_OUT),
         "majority": statistics.fmean(found.majority.values()),
@@ -154,15 +174,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/points"))
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seeds", type=int, default=5, help="At most so many of each part.")
-    results = Path("benchmarks/results/perturbation_points.json")
-    parser.add_argument("--out", type=Path, default=results)
+    parser.add_argument("--attack", choices=["loss", "rmia", "lira"], default="loss")
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    attack = "" if args.attack == "loss" else f"_{args.attack}"
+    args.out = args.out or Path(f"benchmarks/results/perturbation_points{attack}.json")
     end = time.monotonic() + 60 * args.minutes
     args.cache.mkdir(parents=True, exist_ok=True)
     known = json.loads(args.out.read_text()) if args.out.exists() else {"parts": {}}
     for part in args.only:
         try:
-            known["parts"][part] = run(part, args.cache, end, args.seeds)
+            known["parts"][part] = run(part, args.cache, end, args.seeds, args.attack)
         except OutOfTime:
             print(part, "is not finished: run the same command again")
             break

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom
 
 import sfumato
-from sfumato.api.inputs import coins_of
+from sfumato.api.inputs import coins_of, resolve
 from sfumato.api.publishing import plan
 from sfumato.data import Categorical, ImageSet, Schema, Table
 from sfumato.data.subsets import row_hashes
@@ -105,3 +105,44 @@ def test_coins_are_the_same_in_whatever_pieces_they_are_read(start: int, count: 
     whole = row_hashes(KEY, 0, 150_000)
     np.testing.assert_array_equal(row_hashes(KEY, start, count), whole[start : start + count])
     assert len(row_hashes(KEY, start, 0)) == 0
+
+
+def parted(**given: Any) -> Any:
+    return plan(
+        table(ROWS), epsilon=1.0, method="tables.independent", ledger=Ledger.in_memory(), **given
+    ).inputs
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A file of people whom somebody else chose, as not in the data."""
+    file = tmp_path / "others.csv"
+    names = [str(i) for i in range(400, 500)]
+    pd.DataFrame({"who": names, "t": ["x", "y"] * 50}).to_csv(file, index=False)
+    return file
+
+
+def test_only_coins_of_our_own_are_taken_for_coins(others: Path) -> None:
+    assert parted().by_coins
+    assert parted(holdout=0.5).by_coins
+    assert not parted(holdout=others).by_coins  # who chose these, and how, nobody knows
+    assert not parted(holdout=0).by_coins
+    shared: dict[str, Any] = {"target": None, "schema": None, "holdout": 0.2}
+    assert not resolve(table(ROWS), seed=0, **shared).by_coins  # an exact share, as in compare
+
+
+@pytest.mark.parametrize("coins", [True, False])
+def test_an_evaluation_asks_for_no_margin_where_coins_parted(
+    coins: bool, others: Path, tmp_path: Path
+) -> None:
+    release = sfumato.publish(
+        table(ROWS),
+        epsilon=1.0,
+        method="tables.independent",
+        holdout=0.3 if coins else others,
+        ledger=Ledger.in_memory(),
+        out=tmp_path / "out",
+        attacks=["membership.distance"],
+    )
+    (finding,) = release.evaluation.findings
+    assert (finding.margin is None) == coins

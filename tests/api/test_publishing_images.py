@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.attack import Evidence, suite
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError
 from sfumato.learn.checkpoint import StepCounter
+from sfumato.measure import evaluation
+from sfumato.measure.evaluation import Evaluation
 from sfumato.privacy.ledger import Ledger
 
 CVAE: dict[str, Any] = {
@@ -214,3 +217,32 @@ def test_why_a_method_was_chosen_and_what_folders_say_is_told(
     assert "--method auto" not in caplog.text
     facts = ImageSchema(1, 8, 8, ("ill", "well"))
     assert folders not in told(method="generators.merf", schema=facts)
+
+
+def test_a_disclosed_evaluation_keeps_who_is_exposed_most_inside(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attacked(release: Any, members: Any, others: Any, **_: Any) -> Evaluation:
+        (found,) = suite.run(release, Evidence(members, others), attacks=["memorisation.nearest"])
+        return Evaluation(findings=(found,), release_id=release.card.release_id)
+
+    monkeypatch.setattr(evaluation, "evaluate", attacked)  # what else is measured takes longer
+    out = tmp_path / "release"
+    made = sfumato.publish(
+        scans,
+        out=out,
+        method="images.pixelate",
+        epsilon=5.0,
+        settings={"pixels": 1},
+        holdout=0.4,
+        disclose_evaluation=True,
+        ledger=Ledger.in_memory(),
+    )
+    assert made.evaluation is not None
+    assert made.evaluation.findings[0].details["closest"]  # the custodian is told
+    handed_over = [(out / name).read_text("utf-8") for name in ("evaluation.json", "report.html")]
+    assert "memorisation.nearest" in handed_over[0]
+    assert "closest" not in handed_over[0]
+    assert "Nearest to a training picture" not in handed_over[1]
+    own = (out.with_name("release.evaluation") / "report.html").read_text("utf-8")
+    assert "Nearest to a training picture" in own

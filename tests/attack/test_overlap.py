@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sfumato.api.telling import tell_shared_records
-from sfumato.attack.overlap import shared
+from sfumato.api.telling import tell_repeated_records, tell_shared_records
+from sfumato.attack.overlap import repeated, shared
 from sfumato.data import Categorical, ImageSet, Schema, Table
 
 FINE = Schema(tuple(Categorical(name, tuple(map(str, range(50)))) for name in "abcd"))
@@ -44,7 +44,25 @@ def test_parts_of_one_source_whose_records_repeat_are_not_told(
     for _ in range(60):
         size = int(rng.integers(20, 600))
         inside, outside = drawn(COARSE, 300, rng), drawn(COARSE, size, rng)
-        assert shared(table(COARSE, inside), table(COARSE, outside)) is None
+        parts = table(COARSE, inside), table(COARSE, outside)
+        assert shared(*parts) is None
+        assert repeated(*parts) is None
+        assert repeated(*parts[::-1]) is None
+
+
+def test_records_that_a_side_has_several_times_are_told(
+    rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    once, others = drawn(FINE, 100, rng), table(FINE, drawn(FINE, 300, rng))
+    thrice = table(FINE, rng.permutation(np.concatenate([once] * 3)))
+    assert repeated(thrice, others) == (300, 300)
+    assert repeated(others, thrice) is None
+    with caplog.at_level(logging.WARNING, "sfumato"):
+        tell_repeated_records(table(FINE, once), others)
+        assert not caplog.records
+        tell_repeated_records(others, thrice)
+    (told,) = caplog.messages
+    assert "300 of 300 non-members that were compared equal another" in told
 
 
 def test_pictures_on_both_sides_are_told(

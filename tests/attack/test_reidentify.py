@@ -34,12 +34,18 @@ def test_weakly_changed_pictures_are_traced_to_their_originals() -> None:
     assert finding.value > 0.8
     assert finding.better_than_chance
     assert finding.details["pairs_of"] == "original and release"
+    found = finding.details["retrieval"]["adaptive"]
+    assert found["rank_1"]["interval"][0] > 2 * found["rank_1"]["chance"]
+    assert found["map"]["interval"][0] > found["map"]["chance"]
+    assert f"{found['rank_1']['value']:.1%} of searches" in finding.summary
 
 
 def test_pictures_of_others_are_traced_to_nobody() -> None:
     members, others = digits("train", 0, 400), digits("train", 400, 400)
     finding = attack(unproven(noisy(others, 0.1), aligned=True), Evidence(members, others))
     assert not finding.better_than_chance
+    found = finding.details["retrieval"]["adaptive"]["rank_1"]
+    assert found["interval"][0] <= found["chance"] <= found["interval"][1]
 
 
 def test_inverted_pictures_fool_the_static_attacker_only() -> None:

@@ -76,3 +76,17 @@ def test_other_pictures_than_those_found_are_refused(found: Any, make_release: A
     one = np.zeros((1, 1, 6, 5), np.float32)
     with pytest.raises(InputError, match="other pictures were revealed"):
         memorised([found], make_release("images"), Revealed(one, one))
+
+
+def test_what_is_disclosed_points_at_no_single_picture(
+    found: Any, make_release: Any, make_evaluation: Any
+) -> None:
+    release = make_release("images")
+    evaluation = make_evaluation(release, findings=(found,))
+    assert "Nearest to a training picture" in page(release, evaluation)
+    html = page(release, evaluation, disclosed=True)
+    assert "Nearest to a training picture" not in html
+    assert "0.020 to training" not in html
+    assert "4 of 240" in html  # of all pictures
+    assert "closest" not in evaluation.of_all().to_json()
+    assert evaluation.of_all().findings[0].details["released"] == DETAILS["released"]

@@ -161,12 +161,13 @@ class Prepared:
         import numpy as np
 
         from sfumato.attack import targets
+        from sfumato.attack.finding import CLOSEST
         from sfumato.report.memorised import ATTACK, Revealed
 
         found = next((one for one in findings if one.attack == ATTACK), None)
         if found is None:
             raise InputError(*_NO_PICTURES)
-        rows = np.array([one["released"] for one in found.details["closest"]], dtype=np.int64)
+        rows = np.array([one["released"] for one in found.details[CLOSEST]], dtype=np.int64)
         published = targets.read(self.release.data, rows)
         pictures = []
         for side in (self.evidence.members, self.evidence.non_members):

@@ -35,6 +35,7 @@ class Inputs:
         facts: The public facts.
         name: A name for ledgers and reports; never a value of the data.
         in_memory: Whether the data came as an object, not by a name that can be found again.
+        by_coins: Whether secret coins parted the two; see :class:`sfumato.attack.Evidence`.
     """
 
     members: Data
@@ -42,6 +43,7 @@ class Inputs:
     facts: Schema | ImageSchema
     name: str
     in_memory: bool = False
+    by_coins: bool = False
 
 
 def resolve(
@@ -117,7 +119,8 @@ def resolve(
     if share == 0:
         return _bounded(Inputs(whole, None, facts, name, in_memory), key)
     members, rest = whole.split(share, seed)
-    return _bounded(Inputs(members, rest, facts, name, in_memory), key)
+    coins = isinstance(seed, bytes)
+    return _bounded(Inputs(members, rest, facts, name, in_memory, coins), key)
 
 
 def check_public(method: Any, data: DataLike) -> None:

@@ -12,7 +12,7 @@ from sfumato.api.inputs import (
     load,
     validate,
 )
-from sfumato.api.telling import tell_same_rows, tell_shared_records
+from sfumato.api.telling import tell_repeated_records, tell_same_rows, tell_shared_records
 from sfumato.data import ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
@@ -120,10 +120,9 @@ def prepare(
             "Leave out target, interface, architecture and trust.",
         )
     written = schema if own else None
-    parts = [*sides(members, non_members, opened, spool, written)]
-    if auxiliary is not None:
-        parts.append(fit(auxiliary, opened, spool, written))
-    return Prepared(opened, Evidence(*parts))
+    inside, outside = sides(members, non_members, opened, spool, written)
+    held = None if auxiliary is None else fit(auxiliary, opened, spool, written)
+    return Prepared(opened, Evidence(inside, outside, held))
 
 
 def _facts_of(data: DataLike) -> Any:
@@ -202,6 +201,7 @@ def sides(
     inside, outside = (fit(data, release, spool, schema) for data in (members, non_members))
     if not is_same(members, non_members):
         tell_shared_records(inside, outside)
+        tell_repeated_records(inside, outside)
     return inside, outside
 
 

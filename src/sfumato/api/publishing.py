@@ -283,6 +283,7 @@ def publish(
                 seed=seed,
                 # The release is paid for: what refuses now must not take the rest along.
                 whole=False,
+                by_coins=inputs.by_coins,
                 progress=progress,
             )
         if evaluation_folder is not None:
@@ -292,8 +293,8 @@ def publish(
             from sfumato.report import page
 
             with whole(release):
-                shown = page(release, evaluation, disclosed=True)
-                release.disclose(evaluation.to_json(), shown)
+                public = evaluation.of_all()
+                release.disclose(public.to_json(), page(release, public, disclosed=True))
         release = replace(release, evaluation=evaluation)
     return release
 

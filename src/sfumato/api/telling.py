@@ -59,3 +59,20 @@ def tell_shared_records(members: Data, non_members: Data) -> None:
             "than in two parts of one source: what is told of these cannot be seen, and a leak "
             "looks smaller than it is; name rows that were left out"
         )
+
+
+def tell_repeated_records(members: Data, non_members: Data) -> None:
+    """Warns of records that are on one side several times: they are counted as several people."""
+    from sfumato.attack.overlap import repeated
+
+    if members.kind != non_members.kind:
+        return
+    sides = {"members": (members, non_members), "non-members": (non_members, members)}
+    for name, (one, other) in sides.items():
+        if one.whose() is None and (found := repeated(one, other)) is not None:
+            alike, of = found
+            logging.getLogger("sfumato").warning(
+                f"{alike} of {of} {name} that were compared equal another in every value, more "
+                "than in two parts of one source: if records are repeated, each counts as another "
+                "person, and intervals are too narrow; give each once, or say whose they are"
+            )

@@ -85,8 +85,9 @@ class Inference(Settings):
             known = _imputed_labels(inside, outside, held, classes, seed)
             given = None if held is None else held.labels
             rows = [self._row(LABEL, labels[0], labels[1], known, given, 1)]
+        rows = margin.known(rows, evidence.by_coins)
         # A secret is told where both are above 0, so that is how sure it is.
-        worst = max(rows, key=lambda row: min(row["interval"][0], row["margin"]["interval"][0]))
+        worst = max(rows, key=margin.sureness)
         ceiling = ceilings.of(release.card)
         finding = Finding(
             attack="attribute.inference",
@@ -95,8 +96,8 @@ class Inference(Settings):
             interval=(worst["interval"][0], worst["interval"][1]),
             confidence=self.confidence,
             chance=0.0,
-            baseline=max(0.0, *(_gap(worst[without]) for without in ("majority", "imputation"))),
-            margin=Margin.from_dict(worst["margin"]),
+            baseline=0.0 if evidence.by_coins else _without_release(worst),
+            margin=margin.of_row(worst),
             ceiling=None if ceiling is None else ceiling.advantage,
             details={"secret": worst["secret"], "targets": len(inside), "secrets": rows},
         )
@@ -203,6 +204,10 @@ class Inference(Settings):
                 "non_members": float(np.mean(outside[0] == imputed[1])),
             },
         }
+
+
+def _without_release(row: dict[str, Any]) -> float:
+    return max(0.0, *(_gap(row[guess]) for guess in ("majority", "imputation")))
 
 
 def _gap(rates: dict[str, float]) -> float:

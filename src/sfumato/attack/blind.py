@@ -18,6 +18,7 @@ from sfumato.measure.features import Design
 from sfumato.measure.threads import one_thread
 
 if TYPE_CHECKING:
+    from sfumato.attack.evidence import Evidence
     from sfumato.attack.targets import Records
 
 Halves = tuple[
@@ -137,6 +138,20 @@ def halves(members: int, others: int, rng: np.random.Generator) -> Halves:
     inside, outside = rng.permutation(members), rng.permutation(others)
     half, rest = members // 2, others // 2
     return (inside[:half], inside[half:]), (outside[:rest], outside[rest:])
+
+
+def beside(
+    evidence: Evidence, members: Records, others: Records, rng: np.random.Generator
+) -> Blind | None:
+    """What is made of the targets without the release; None where coins say that it is nothing.
+
+    Args:
+        evidence: Of which the targets are.
+        members: m records.
+        others: n records.
+        rng: Draws the halves.
+    """
+    return None if evidence.by_coins else scores(members, others, rng)
 
 
 def scores(

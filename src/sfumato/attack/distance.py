@@ -74,7 +74,7 @@ class Distance(Settings):
             details["uncalibrated"] = {"auc": raw, "interval": list(around)}
         if away is not None:
             details["outlying"] = self._outlying(score, away, rng)
-        without = blind.scores(inside, outside, rng)
+        without = blind.beside(evidence, inside, outside, rng)
         finding = Finding(
             attack="membership.distance",
             metric="AUC",
@@ -82,8 +82,7 @@ class Distance(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=without.area,
-            margin=margin.of_areas(score[0], score[1], without, self.confidence),
+            **margin.over_blind(score[0], score[1], without, self.confidence),
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(score[0], score[1]),
             details=details,

@@ -84,7 +84,7 @@ class Domias(Settings):
             "tpr_at_fpr": roc.at_low_fpr(score[0], score[1], LOW_FPR, self.confidence, ceiling),
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
         }
-        without = blind.scores(inside, outside, rng)
+        without = blind.beside(evidence, inside, outside, rng)
         finding = Finding(
             attack="membership.domias",
             metric="AUC",
@@ -92,8 +92,7 @@ class Domias(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=without.area,
-            margin=margin.of_areas(score[0], score[1], without, self.confidence),
+            **margin.over_blind(score[0], score[1], without, self.confidence),
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(score[0], score[1]),
             details=details,

@@ -36,6 +36,10 @@ class Evidence:
         non_members: Records of the same population that it was not made from.
         auxiliary: More non-members that the attacker holds, to calibrate scores with; disjoint
             from the other two.
+        by_coins: Whether a secret coin for each record, or each person, said on which side it is,
+            and both sides were treated alike since. Then nobody without the release is right more
+            than half the time about who is a member, whatever is known of the records: attacks take
+            his figure for exactly that of chance, and ask for no margin over it.
 
     Raises:
         InputError: If the kinds differ, a person is on both sides, or a part holds records of fewer
@@ -45,6 +49,7 @@ class Evidence:
     members: Table | ImageSet
     non_members: Table | ImageSet
     auxiliary: Table | ImageSet | None = None
+    by_coins: bool = False
 
     def __post_init__(self) -> None:
         parts = {"members": self.members, "non-members": self.non_members}

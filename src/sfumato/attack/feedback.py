@@ -72,7 +72,7 @@ class Generator(Settings):
         gap = float(near[0].mean() - near[1].mean())
         error = float(np.sqrt(sum(side.var(ddof=1) / len(side) for side in near)))
         reach = intervals.normal_quantile(self.confidence) * error
-        without = blind.scores(inside, outside, rng)
+        without = blind.beside(evidence, inside, outside, rng)
         finding = Finding(
             attack="feedback.generator",
             metric="AUC",
@@ -80,8 +80,7 @@ class Generator(Settings):
             interval=interval,
             confidence=self.confidence,
             chance=0.5,
-            baseline=without.area,
-            margin=margin.of_areas(near[0], near[1], without, self.confidence),
+            **margin.over_blind(near[0], near[1], without, self.confidence),
             ceiling=None if ceiling is None else ceiling.auc,
             roc=roc.curve(near[0], near[1]),
             details={

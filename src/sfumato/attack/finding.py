@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 REVEALED = "revealed"
 """Under this name a finding's details hold private pictures, where somebody asked for them."""
 
+CLOSEST = "closest"
+"""Under this name they hold which released records give a single person away most."""
+
 _SIDED = ("membership", "anonymeter", "attribute", "linkage", "memorisation", "privacy_loss")
 """Families of attacks whose figure sets members against non-members."""
 
@@ -156,9 +159,16 @@ class Finding:
 
     def hidden(self) -> Finding:
         """The finding without the pictures that an attack was asked to add to its details."""
-        if REVEALED not in self.details:
+        return self._without(REVEALED)
+
+    def of_all(self) -> Finding:
+        """The finding for others' eyes: figures of all people, none that points at one of them."""
+        return self._without(REVEALED, CLOSEST)
+
+    def _without(self, *names: str) -> Finding:
+        if not self.details.keys() & set(names):
             return self
-        kept = {name: value for name, value in self.details.items() if name != REVEALED}
+        kept = {name: value for name, value in self.details.items() if name not in names}
         return replace(self, details=kept)
 
     def to_dict(self) -> dict[str, Any]:

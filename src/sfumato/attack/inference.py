@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sfumato.attack import ceilings, controlled, margin, targets
 from sfumato.attack.controlled import Tries
 from sfumato.attack.finding import Finding
-from sfumato.attack.margin import Margin
 from sfumato.attack.nearest import nearest_codes
 from sfumato.attack.settings import Settings, names, whole
 from sfumato.errors import InputError
@@ -71,8 +70,9 @@ class ProtocolInference(Settings):
         names = self._names(release.facts)
         confidence = 1 - (1 - self.confidence) / len(names)
         rows = self._rows(sides, published, names, confidence, rng)
+        rows = margin.known(rows, evidence.by_coins)
         # A secret is told where both are above 0, so that is how sure it is.
-        worst = max(rows, key=lambda row: min(row["interval"][0], row["margin"]["interval"][0]))
+        worst = max(rows, key=margin.sureness)
         base = Tries(*worst["success"]["control"])
         finding = Finding(
             attack="anonymeter.inference",
@@ -81,8 +81,8 @@ class ProtocolInference(Settings):
             interval=(worst["interval"][0], worst["interval"][1]),
             confidence=self.confidence,
             chance=0.0,
-            baseline=worst["naive_risk"],
-            margin=Margin.from_dict(worst["margin"]),
+            baseline=0.0 if evidence.by_coins else worst["naive_risk"],
+            margin=margin.of_row(worst),
             ceiling=controlled.ceiling_of(ceilings.of(release.card), base, confidence),
             details={"secret": worst["secret"], "targets": len(chosen), "secrets": rows},
         )

@@ -107,9 +107,12 @@ class Linkage(Settings):
         hits, seen = int(np.sum(pointed < m)), len(pointed)
         interval = intervals.clopper_pearson(hits, seen, self.confidence)
         some = [features.choose(m, _LOOKED_AT, rng) for _ in range(2)]
-        without = blind.scores(inside[some[0]], outside[some[1]], rng)
-        known, tried = without.pointed(seen / (2 * m), rng)
-        around = intervals.clopper_pearson(known * tried, tried, self.confidence)
+        without = blind.beside(evidence, inside[some[0]], outside[some[1]], rng)
+        known, beaten = 0.5, None
+        if without is not None:
+            known, tried = without.pointed(seen / (2 * m), rng)
+            around = intervals.clopper_pearson(known * tried, tried, self.confidence)
+            beaten = margin.of_figures((hits / seen, known), (interval, around), seen)
         ceiling = ceilings.of(release.card)
         details: dict[str, Any] = {
             "game": "members against hold-outs",
@@ -126,7 +129,7 @@ class Linkage(Settings):
             confidence=self.confidence,
             chance=0.5,
             baseline=known,
-            margin=margin.of_figures((hits / seen, known), (interval, around), seen),
+            margin=beaten,
             ceiling=None if ceiling is None else max(0.5, ceiling.share(seen / m)),
             details=details,
         )

@@ -174,6 +174,43 @@ def of_areas(
     return Margin(area - blind.area, found, len(inside) + len(outside))
 
 
+def over_blind(
+    inside: NDArray[np.float64],
+    outside: NDArray[np.float64],
+    blind: Blind | None,
+    confidence: float,
+) -> dict[str, Any]:
+    """A finding's ``baseline`` and ``margin``, of an area under a ROC curve.
+
+    Args:
+        inside: (m,) the attack's scores of members.
+        outside: (n,) and of others.
+        blind: What is made of the same records without the release; None where coins said who is a
+            member, so that it is exactly chance.
+        confidence: Of the interval.
+    """
+    if blind is None:
+        return {"baseline": 0.5, "margin": None}
+    found = of_areas(inside, outside, blind, confidence)
+    return {"baseline": blind.area, "margin": found}
+
+
+def sureness(row: Mapping[str, Any]) -> float:
+    """How far above 0 what a row of figures tells surely is: its figure, and its margin if any."""
+    low = float(row["interval"][0])
+    return low if row["margin"] is None else min(low, float(row["margin"]["interval"][0]))
+
+
+def known(rows: Sequence[Mapping[str, Any]], by_coins: bool) -> list[dict[str, Any]]:
+    """Rows of figures without the margins that nobody needs where coins said who is a member."""
+    return [{**row, "margin": None} if by_coins else dict(row) for row in rows]
+
+
+def of_row(row: Mapping[str, Any]) -> Margin | None:
+    """The margin in a row of figures, if it has one."""
+    return None if row["margin"] is None else Margin.from_dict(row["margin"])
+
+
 def least(found: Callable[[float], Sequence[Margin]], confidence: float) -> Margin:
     """The margin over the best of several attackers without the release.
 

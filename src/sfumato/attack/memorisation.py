@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.attack import ceilings, persons, targets
-from sfumato.attack.finding import Finding
+from sfumato.attack.finding import CLOSEST, Finding
 from sfumato.attack.settings import Settings
 from sfumato.errors import InputError
 from sfumato.measure import features, intervals
@@ -100,7 +100,7 @@ class Memorisation(Settings):
                     "control": float(wrong.mean()),
                 },
                 "quotients": {f"{q:g}": float(np.quantile(quotient, q)) for q in _QUANTILES},
-                "closest": [
+                CLOSEST: [
                     {
                         "released": int(near.rows[row]),
                         "quotient": float(quotient[row]),

@@ -1,4 +1,8 @@
-"""Records that are on both sides: an attack that must tell the sides apart cannot see them."""
+"""Records that are there twice: on both sides, where no attack can tell them apart, or on one.
+
+Records of few columns are alike without being the same. Two parts of one source are as alike as
+records within a part, so that each of the two says how many are to be expected of the other.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +21,53 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 _CONFIDENCE = 0.9999
+_Count = tuple[int, int]
+"""How many, and of how many."""
 
 
 def shared(members: Table | ImageSet, non_members: Table | ImageSet) -> tuple[int, int] | None:
     """How many non-members equal a member, and of how many; None where a fair split explains it.
 
-    Records of few columns are alike without being the same. Two parts of one source are as alike as
-    records within a part, so that the members themselves say how many are to be expected. They are
-    told of where the two shares' intervals at 99.99 % do not touch.
+    They are told of where more non-members than members equal a member, and the two shares'
+    intervals at 99.99 % do not touch.
 
     Args:
         members: Records on one side.
         non_members: Records on the other; at most 10,000 of either side are compared.
     """
+    alike, equal = _alike(members, non_members)
+    return equal if _surely_more(equal, alike) else None
+
+
+def repeated(one: Table | ImageSet, other: Table | ImageSet) -> tuple[int, int] | None:
+    """How many records of a side equal another of it, and of how many; None where that is usual.
+
+    They are told of where fewer of the other side equal one of this, as in :func:`shared`.
+
+    Args:
+        one: Records on a side.
+        other: Records on the other; at most 10,000 of either side are compared.
+    """
+    alike, equal = _alike(one, other)
+    return alike if _surely_more(alike, equal) else None
+
+
+def _alike(one: Table | ImageSet, other: Table | ImageSet) -> tuple[_Count, _Count]:
+    """How many of a side equal another of it, and how many of the other side equal one of it."""
     rng = np.random.default_rng(0)
-    inside, outside = (_rows(data, rng) for data in (members, non_members))
+    inside, outside = (_rows(data, rng) for data in (one, other))
     _, at, counts = np.unique(
         np.concatenate([inside, outside]), return_inverse=True, return_counts=True
     )
     own = np.bincount(at[: len(inside)], minlength=len(counts))
-    equal = int(np.sum(own[at[len(inside) :]] > 0))
     alike = int(np.sum(own[at[: len(inside)]] > 1))
-    least = clopper_pearson(equal, len(outside), _CONFIDENCE)[0]
-    if least <= clopper_pearson(alike, len(inside), _CONFIDENCE)[1]:
-        return None
-    return equal, len(outside)
+    equal = int(np.sum(own[at[len(inside) :]] > 0))
+    return (alike, len(inside)), (equal, len(outside))
+
+
+def _surely_more(one: _Count, other: _Count) -> bool:
+    least = clopper_pearson(*one, _CONFIDENCE)[0]
+    return bool(least > clopper_pearson(*other, _CONFIDENCE)[1])
 
 
 def _rows(data: Table | ImageSet, rng: np.random.Generator) -> NDArray[np.void]:

@@ -83,8 +83,6 @@ class PrivacyLoss(Settings):
         hits, wrong = int(np.sum(positives > 0)), int(np.sum(negatives > 0))
         m, n = len(positives), len(negatives)
         ceiling = ceilings.of(release.card)
-        without = blind.split_scores(blind.plain(inside), blind.plain(outside), parts)
-        own, of_others = without[0] > 0, without[1] > 0
         finding = Finding(
             attack="privacy_loss",
             metric="privacy loss, 2 P - 1",
@@ -92,10 +90,7 @@ class PrivacyLoss(Settings):
             interval=intervals.difference(hits, m, wrong, n, self.confidence),
             confidence=self.confidence,
             chance=0.0,
-            baseline=max(0.0, float(np.mean(own) - np.mean(of_others))),
-            margin=margin.of_sides(
-                (positives > 0, own), (negatives > 0, of_others), self.confidence
-            ),
+            **self._beside(evidence, (inside, outside), parts, (positives > 0, negatives > 0)),
             ceiling=None if ceiling is None else ceiling.advantage,
             roc=roc.curve(positives, negatives),
             details={
@@ -117,6 +112,23 @@ class PrivacyLoss(Settings):
             f"{finding.verdict}."
         )
         return replace(finding, summary=summary)
+
+    def _beside(
+        self,
+        evidence: Evidence,
+        sides: tuple[Records, Records],
+        parts: blind.Halves,
+        told: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    ) -> dict[str, Any]:
+        """The finding's baseline and margin: what is told from the records' own values."""
+        if evidence.by_coins:
+            return {"baseline": 0.0, "margin": None}
+        plain = [blind.plain(side) for side in sides]
+        own, of_others = (one > 0 for one in blind.split_scores(plain[0], plain[1], parts))
+        return {
+            "baseline": max(0.0, float(np.mean(own) - np.mean(of_others))),
+            "margin": margin.of_sides((told[0], own), (told[1], of_others), self.confidence),
+        }
 
 
 def _realism(training: Records, rng: np.random.Generator, seed: int) -> Seen:

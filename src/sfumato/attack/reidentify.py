@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sfumato.attack import ceilings, targets
 from sfumato.attack.finding import Finding
 from sfumato.attack.inversion_learned import halves, paired
+from sfumato.attack.retrieval import Search, search
 from sfumato.attack.settings import Settings, whole
 from sfumato.errors import InputError
 from sfumato.measure import intervals
@@ -42,6 +43,10 @@ class Siamese(Settings):
     The attacker knows half of the people. The adaptive one learns from their released pictures,
     and is what counts: a static one, trained on pairs of originals, is fooled by changes that
     hide nothing. Both are Siamese networks, the mean of a few.
+
+    Beside the area, each released picture searches a gallery: the pictures of its own person but
+    its original (where nobody has several, the original), and all strangers' of its class. Rank-1
+    is how often the first that is found is right, mAP the mean average precision.
 
     Args:
         max_targets: Released pictures that are attacked.
@@ -77,14 +82,19 @@ class Siamese(Settings):
         test = judged.pairs(np.random.default_rng(seed + 1))
         persons = judged.persons[test.left]
         intervals.numbered(persons)  # refuses too few of them before anything is trained
-        scored = {
-            name: self._scores(learnt, judged, test, released_too, seed)
+        ways = {
+            name: self._networks(learnt, released_too, seed)
             for name, released_too in (("adaptive", True), ("static", False))
         }
-        areas = {
-            name: intervals.auc_of_persons(same, other, persons, self.confidence)
-            for name, (same, other) in scored.items()
-        }
+        areas, found = {}, {}
+        for name, made in ways.items():
+            shown = judged.released[test.left], judged.originals
+            scores = np.sum([one.table(*shown) for one in made], axis=0)
+            row = np.arange(len(test.left))
+            areas[name] = intervals.auc_of_persons(
+                scores[row, test.same], scores[row, test.other], persons, self.confidence
+            )
+            found[name] = judged.retrieved(scores, test, seed).told(self.confidence)
         local = release.card.guarantee.get("kind") == "local"
         ceiling = ceilings.of(release.card) if local else None
         value, interval = areas["adaptive"]
@@ -106,6 +116,7 @@ class Siamese(Settings):
                 "targets": len(test.left),
                 "networks": self.networks,
                 "static": [areas["static"][0], *areas["static"][1]],
+                "retrieval": found,
             },
         )
         low, high = finding.interval
@@ -114,22 +125,16 @@ class Siamese(Settings):
             f"Shown a released picture, somebody's own and a stranger's of the same class, an "
             f"attacker trained on released pictures tells which is theirs in {value:.1%} of cases "
             f"(interval {low:.1%} to {high:.1%}, guessing 50 %{limit}; one who never saw released "
-            f"pictures {areas['static'][0]:.1%}): {finding.verdict}."
+            f"pictures {areas['static'][0]:.1%}): {finding.verdict}. {_searched(found['adaptive'])}"
         )
         return replace(finding, summary=summary)
 
-    def _scores(
-        self, learnt: _People, judged: _People, test: _Pairs, released_too: bool, seed: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of the judged pairs of the same and of different people, by the mean of the networks."""
+    def _networks(self, learnt: _People, released_too: bool, seed: int) -> list[Verifier]:
         left = learnt.released if released_too else learnt.originals
-        both = np.zeros((2, len(test.left)))
-        for network in range(self.networks):
-            score = train(learnt, left, self.steps, seed + 100 * network)
-            shown = judged.released[test.left]
-            both[0] += score(shown, judged.originals[test.same])
-            both[1] += score(shown, judged.originals[test.other])
-        return both[0], both[1]
+        return [
+            train(learnt, left, self.steps, seed + 100 * network)
+            for network in range(self.networks)
+        ]
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,32 @@ class _People:
             )
         return _Pairs(np.array(left), np.array(same), np.array(other))
 
+    def retrieved(self, scores: NDArray[np.float64], test: _Pairs, seed: int) -> Search:
+        """Each released picture of the pairs searches its person among strangers of its class.
+
+        Args:
+            scores: (q, n) of those pictures with all originals.
+            test: As :meth:`pairs` makes them.
+            seed: Of the order of equals.
+        """
+        own = self.persons[test.left][:, None] == self.persons
+        if self.several:
+            own[np.arange(len(own)), test.left] = False
+        strangers = self.persons[test.left][:, None] != self.persons
+        there = own | (strangers & (self.labels[test.left][:, None] == self.labels))
+        rng = np.random.default_rng([seed, 1])
+        return search(scores, own, there, self.persons[test.left], rng)
+
+
+def _searched(found: Mapping[str, Any]) -> str:
+    """The retrieval's figures in words."""
+    first, (low, high) = found["rank_1"], found["rank_1"]["interval"]
+    return (
+        f"Among all strangers of the class, {first['value']:.1%} of searches find the person first "
+        f"(interval {low:.1%} to {high:.1%}, guessing {first['chance']:.1%}; mean average "
+        f"precision {found['map']['value']:.3f}, guessing {found['map']['chance']:.3f})."
+    )
+
 
 def _by_person(
     persons: NDArray[np.int64], rows: NDArray[np.int64]
@@ -211,9 +242,7 @@ def _by_person(
     return people, np.split(rows[order], np.cumsum(np.bincount(at))[:-1])
 
 
-def train(
-    people: _People, left: Pictures, steps: int, seed: int
-) -> Callable[[Pictures, Pictures], NDArray[np.float64]]:
+def train(people: _People, left: Pictures, steps: int, seed: int) -> Verifier:
     """A network that scores pairs: higher where the same person is likelier.
 
     Args:
@@ -248,14 +277,35 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         decay.step()
-    network.eval()
+    return Verifier(network.eval())
 
-    def score(first: Pictures, second: Pictures) -> NDArray[np.float64]:
+
+@dataclass(frozen=True)
+class Verifier:
+    """A trained network that scores pairs of pictures.
+
+    Args:
+        network: As :func:`_network` makes it.
+    """
+
+    network: Any
+
+    def table(self, first: Pictures, second: Pictures) -> NDArray[np.float64]:
+        """(q, g) scores of each of (q, c, h, w) with each of (g, c, h, w)."""
+        import torch
+
         with torch.no_grad():
-            found = network(torch.from_numpy(first), torch.from_numpy(second))
-        return np.asarray(found.numpy(), np.float64)
-
-    return score
+            one, two = (
+                torch.cat(
+                    [
+                        self.network.encoder(part)
+                        for part in torch.split(torch.from_numpy(side), 1024)
+                    ]
+                )
+                for side in (first, second)
+            )
+            rows = [self.network.compared(row[None].expand_as(two), two) for row in one]
+        return np.asarray(torch.stack(rows).numpy(), np.float64)
 
 
 def _shifted(pictures: Pictures, rng: np.random.Generator) -> Pictures:
@@ -287,7 +337,10 @@ def _network(shape: tuple[int, ...]) -> nn.Module:
 
         def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
             """first, second: (n, c, h, w) to (n,) logits."""
-            one, two = self.encoder(first), self.encoder(second)
+            return self.compared(self.encoder(first), self.encoder(second))
+
+        def compared(self, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+            """one, two: (n, 64) features to (n,) logits."""
             apart = torch.cat([(one - two).abs(), one * two], dim=1)
             found: torch.Tensor = self.head(apart).squeeze(1)
             return found

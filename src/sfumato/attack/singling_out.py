@@ -111,7 +111,8 @@ class SinglingOut(Settings):
             limit = _ATTEMPTS * self.queries
             found = _telling(made, published.values, columns, self.queries, limit)
             modes.append(self._judged(mode, found, sides, columns, rng, confidence))
-        # Somebody is singled out where both are above 0, so that is how sure it is.
+        # Somebody is singled out where both are above 0, so that is how sure it is; also where
+        # coins said who is in: tried on the same people, descriptions are not quite independent.
         worst = max(
             modes,
             key=lambda row: (min(row["interval"][0], row["margin"]["interval"][0]), row["tried"]),

@@ -62,6 +62,10 @@ class Evaluation:
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
 
+    def of_all(self) -> Evaluation:
+        """The evaluation for others' eyes: no figure in it points at a single person."""
+        return replace(self, findings=tuple(finding.of_all() for finding in self.findings))
+
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as plain JSON values."""
         return {
@@ -133,6 +137,7 @@ def evaluate(
     seed: int = 0,
     baseline: Baseline | None = None,
     whole: bool = True,
+    by_coins: bool = False,
     progress: Progress = silent,
 ) -> Evaluation:
     """Attacks a release and measures its utility and its likeness to the real data.
@@ -152,6 +157,7 @@ def evaluate(
         baseline: Models of the real records, fitted before for releases of the same task.
         whole: Whether an attack or a measure that refuses is an error; else the evaluation says
             that it was left out, and why.
+        by_coins: Whether secret coins said who is a member; see :class:`sfumato.attack.Evidence`.
         progress: Told how far the evaluation is.
 
     Returns:
@@ -188,7 +194,7 @@ def evaluate(
 
     parts = (attacks is None or len(attacks) > 0) + 2
     if attacks is None or attacks:
-        evidence = Evidence(members, non_members)
+        evidence = Evidence(members, non_members, by_coins=by_coins)
         findings = suite.run(
             release,
             evidence,

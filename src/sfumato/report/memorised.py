@@ -44,6 +44,8 @@ def memorised(
     Raises:
         InputError: If pictures are revealed that belong to no finding.
     """
+    from sfumato.attack.finding import CLOSEST
+
     found = next((one for one in findings if one.attack == ATTACK), None)
     if found is None or release.artefact.kind != "images":
         if revealed is not None:
@@ -53,7 +55,7 @@ def memorised(
             )
         return None
     images: Any = release.data
-    closest = list(found.details["closest"])
+    closest = list(found.details.get(CLOSEST, ()))  # not in what is disclosed
     if revealed is not None and len(revealed.training) != len(closest):
         raise InputError("other pictures were revealed than the finding names", "Attack again.")
     rows = np.array([int(one["released"]) for one in closest], dtype=np.int64)

@@ -81,7 +81,8 @@ def page(
     if evaluation is not None:
         from sfumato.report.inside import view
 
-        inside = view(release, evaluation, figures, disclosed=disclosed, revealed=revealed)
+        shown = evaluation.of_all() if disclosed else evaluation
+        inside = view(release, shown, figures, disclosed=disclosed, revealed=revealed)
     html = render(
         "page.html",
         public=public_view(release, figures),

@@ -116,6 +116,14 @@ def test_answers_of_another_kind_are_refused(body: bytes, service: Any) -> None:
         Service(service.url)(FRAME)
 
 
+@pytest.mark.parametrize("row", ['{"no": 0.9, "yes": 0.1}', '["90%", "10%"]', '[["0.9"], 0.1]'])
+def test_scores_by_name_or_in_percent_are_refused_with_the_form(row: str, service: Any) -> None:
+    service.planned = [(200, {}, f'{{"probabilities": [{row}, {row}, {row}]}}'.encode())]
+    with pytest.raises(InputError, match=r"are no numbers\. One row a record") as refused:
+        Service(service.url)(FRAME)
+    assert "0.9" not in str(refused.value)
+
+
 def test_classes_in_another_order_than_before_are_refused(service: Any) -> None:
     """Servers behind one address, each with its own order: the scores were taken for each other."""
     service.classes = ["no", "yes"]
@@ -125,6 +133,18 @@ def test_classes_in_another_order_than_before_are_refused(service: Any) -> None:
     assert asked.ask(FRAME)[1] == ("no", "yes")
     service.classes = ["yes", "no"]
     with pytest.raises(InputError, match="names the classes yes, no, and before no, yes"):
+        asked(FRAME)
+    service.classes = ["90", "west"]  # of a record
+    with pytest.raises(InputError, match="names the classes otherwise, and before no, yes"):
+        asked(FRAME)
+
+
+def test_classes_that_are_named_late_are_refused(service: Any) -> None:
+    """The first answers were taken in the schema's order, which may be another."""
+    asked = Service(service.url)
+    assert asked.ask(FRAME)[1] == ()
+    service.classes = ["yes", "no"]
+    with pytest.raises(InputError, match="names its classes now, and did not before"):
         asked(FRAME)
 
 

@@ -87,6 +87,7 @@ class Game:
         pool: Members and non-members together, targets first (members, then others), for attacks
             whose shadow models are trained on targets.
         ceiling: What the guarantee allows; None if it says nothing.
+        evidence: What was given.
         seed: Of the attack.
         rng: The game's generator, for what follows.
     """
@@ -98,6 +99,7 @@ class Game:
     auxiliary: Side
     pool: Side
     ceiling: Ceiling | None
+    evidence: Evidence
     seed: int
     rng: np.random.Generator
 
@@ -116,9 +118,9 @@ class Game:
         m = len(self.members)
         return values[..., :m], values[..., m : 2 * m]
 
-    def baseline(self) -> Blind:
-        """What an attacker without the model makes of the same targets."""
-        return blind.scores(self.members.records, self.others.records, self.rng)
+    def baseline(self) -> Blind | None:
+        """What an attacker without the model makes of the same targets; None where it is chance."""
+        return blind.beside(self.evidence, self.members.records, self.others.records, self.rng)
 
 
 def play(
@@ -182,6 +184,7 @@ def play(
         auxiliary=empty if held is None or not auxiliary else side(held, helpers),
         pool=together,
         ceiling=ceilings.of(release.card),
+        evidence=evidence,
         seed=seed,
         rng=rng,
     )
@@ -239,7 +242,7 @@ def finding(
     *,
     attack: str,
     how: str,
-    baseline: Blind,
+    baseline: Blind | None,
     details: Mapping[str, Any] | None = None,
 ) -> Finding:
     """What scores of members and of others show.
@@ -251,7 +254,8 @@ def finding(
         outside: (m,) of the others.
         attack: The registered name.
         how: What the attack goes by, in words, for the summary.
-        baseline: What the attacker without access makes of the same targets.
+        baseline: What the attacker without access makes of the same targets; None where that is
+            known to be chance.
         details: Further figures.
     """
     tell_misordered(game)
@@ -264,8 +268,7 @@ def finding(
         interval=interval,
         confidence=settings.confidence,
         chance=0.5,
-        baseline=baseline.area,
-        margin=margin.of_areas(inside, outside, baseline, settings.confidence),
+        **margin.over_blind(inside, outside, baseline, settings.confidence),
         ceiling=None if ceiling is None else ceiling.auc,
         roc=roc.curve(inside, outside),
         details={

@@ -82,7 +82,7 @@ class Service:
         if parts.hostname in _LOOPBACK:
             handlers.append(request.ProxyHandler({}))
         self._opener = request.build_opener(*handlers)
-        self._classes: tuple[str, ...] = ()
+        self._classes: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -135,14 +135,28 @@ class Service:
                 'It must answer {"probabilities": [[...], ...]}, one row a record.',
             )
         assert isinstance(values, dict)
+        if not all(_numbers(row) for row in scores):
+            raise InputError(
+                f"{self.name} answers probabilities that are no numbers",
+                'One row a record: {"probabilities": [[0.2, 0.8], ...]}, without names or % signs.',
+            )
         return scores, self._named(tuple(map(str, values.get("classes") or ())))
 
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
-        self._classes = self._classes or classes
-        if classes and classes != self._classes:
+        if self._classes is None:
+            self._classes = classes
+        if classes and not self._classes:
             raise InputError(
-                f"{self.name} names the classes {', '.join(classes)}, and before "
-                f"{', '.join(self._classes)}",
+                f"{self.name} names its classes now, and did not before",
+                "It must name them in its first answer or never; ask whoever runs it.",
+            )
+        if classes and classes != self._classes:
+            # The first were named when made-up records were asked about. Others may repeat what
+            # was sent since, and are not shown.
+            same = sorted(classes) == sorted(self._classes)
+            raise InputError(
+                f"{self.name} names the classes {', '.join(classes) if same else 'otherwise'}, and "
+                f"before {', '.join(self._classes)}",
                 "Its answers must have one order; ask whoever runs it.",
             )
         return self._classes
@@ -197,6 +211,17 @@ class Service:
         elif code:
             remedy = "Check the address, and that it takes these columns or images."
         return InputError(f"{self.name} {why}", remedy)
+
+
+def _numbers(row: Any) -> bool:
+    """Whether a record's answer is a number or a list of them, also as texts or null."""
+    try:
+        for value in row if isinstance(row, list) else [row]:
+            if value is not None:
+                float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class _TooMany(Exception):
