@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.learn.clipping import Stacked
-from sfumato.learn.loop import EngineMaker
+from sfumato.learn.contracts import EngineMaker
 from sfumato.learn.records import Inputs
 
 Pull = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -22,8 +22,8 @@ from sfumato.learn.single import Single
 from sfumato.privacy.neighbours import Neighbours
 
 if TYPE_CHECKING:
+    from sfumato.learn.contracts import Loss
     from sfumato.learn.directional import Directional
-    from sfumato.learn.loop import Loss
     from sfumato.privacy.noise import NoiseSource
 
 

@@ -20,7 +20,8 @@ from sfumato.learn import checkpoint
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.averaging import LastMean
 from sfumato.learn.clipping import Clipping
-from sfumato.learn.loop import Loss, PrivateLoop
+from sfumato.learn.contracts import Loss
+from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.ranks import Alone
 from sfumato.learn.records import Inputs
 

@@ -11,10 +11,10 @@ import math
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,23 +27,17 @@ from sfumato.learn import checkpoint, kept, payment, rehearsal, sharded
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.added import added
 from sfumato.learn.augmented import check_augment
-from sfumato.learn.clipping import Clipping
+from sfumato.learn.contracts import Augment, EngineMaker, Loss, default_engine
 from sfumato.learn.guard import Guard
 from sfumato.learn.mechanism import Summed
 from sfumato.learn.parameters import check, laid
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Alone, Ranks, present
-from sfumato.learn.records import Data, Inputs, records_of
+from sfumato.learn.records import Data, records_of
 
 if TYPE_CHECKING:
     from sfumato.privacy.ledger import Ledger
     from sfumato.privacy.noise import NoiseSource
-
-Loss = Callable[[Any, Tensor], Tensor]
-"""``loss(outputs, targets) -> (n,)``: one loss for each example, not their mean."""
-
-Augment = Callable[[Inputs, Tensor], tuple[Inputs, Tensor]]
-"""Random changes to a part of a batch, example by example; it must not mix examples."""
 
 _KEPT: dict[str, tuple[type, ...]] = {
     "run": (str,),
@@ -58,26 +52,6 @@ _KEPT: dict[str, tuple[type, ...]] = {
 """What a checkpoint of such a loop holds."""
 _REHEARSED = 16
 """Records that are tried before anything is paid, at most."""
-
-
-class GradientEngine(Protocol):
-    """What gives clipped sums; :class:`sfumato.learn.engine.Engine` does.
-
-    One whose answer is no sum over records, so that answers to parts of a sample may not be added
-    up, says so by an attribute ``whole = True``: it is given every sample in one piece.
-    """
-
-    def clipped_sum(self, inputs: Inputs, targets: Tensor) -> Summed:
-        """The sum of the examples' clipped gradients."""
-        ...
-
-
-class EngineMaker(Protocol):
-    """Makes an engine for a module, a loss and a clipping."""
-
-    def __call__(self, module: nn.Module, loss: Loss, clipping: Clipping, /) -> GradientEngine:
-        """The engine."""
-        ...
 
 
 class PrivateLoop:
@@ -152,7 +126,7 @@ class PrivateLoop:
         self.optimizer = optimizer
         self._ranks = present() if ranks is None else ranks
         self.run = self._ranks.run(mechanism, len(self._records), source)
-        self._engine = (engine or _engine())(module, loss, self.run.clipping)
+        self._engine = (engine or default_engine())(module, loss, self.run.clipping)
         # Each part of a sample could move a stack by its whole bound: they are no parts of a sum.
         self._whole = bool(getattr(self._engine, "whole", False))
         if self._whole and not self.is_alone:
@@ -405,9 +379,3 @@ class PrivateLoop:
         if self._payment is None or self._entry is not None:
             return self._entry
         return self._payment.debit(self.mechanism.guarantee(), self._id)
-
-
-def _engine() -> EngineMaker:
-    from sfumato.learn.engine import Engine
-
-    return Engine

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.learn.clipping import Clipping
+from sfumato.learn.contracts import Loss
 from sfumato.learn.engine import ClippedSum, Engine
-from sfumato.learn.loop import Loss
 from sfumato.learn.records import Inputs
 
 _NUMBERS = 1 << 23  # of gradients kept at a time, all versions together

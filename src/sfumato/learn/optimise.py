@@ -22,7 +22,8 @@ from torch.optim import SGD, Optimizer
 from sfumato.errors import InputError
 from sfumato.learn.adaptive import AdaptiveQuantile
 from sfumato.learn.clipping import Clipping, Flat
-from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
+from sfumato.learn.contracts import Augment, EngineMaker, Loss
+from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.plans import EvenNoise, NoisePlan
 from sfumato.learn.ranks import Ranks
 from sfumato.learn.records import Data, records_of

@@ -22,7 +22,8 @@ from sfumato.errors import InputError
 from sfumato.learn.accounted import Mechanism
 from sfumato.learn.averaging import Averaging
 from sfumato.learn.checkpoint import Due
-from sfumato.learn.loop import Augment, EngineMaker, Loss, PrivateLoop
+from sfumato.learn.contracts import Augment, EngineMaker, Loss
+from sfumato.learn.loop import PrivateLoop
 from sfumato.learn.progress import Progress
 from sfumato.learn.ranks import Ranks
 from sfumato.learn.records import Data

@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping
+from sfumato.learn.contracts import EngineMaker, Loss
 from sfumato.learn.engine.engine import ClippedSum
 from sfumato.learn.engine.refusals import refuse_mixing
-from sfumato.learn.loop import EngineMaker, Loss
 
 _CHUNK_NUMBERS = 1 << 23  # per-example gradients kept at a time, all parameters together
 

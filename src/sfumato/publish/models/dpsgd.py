@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sfumato.learn.accounted import Mechanism
     from sfumato.learn.adaptive import AdaptiveQuantile
     from sfumato.learn.clipping import Clipping
-    from sfumato.learn.loop import EngineMaker
+    from sfumato.learn.contracts import EngineMaker
     from sfumato.learn.plans import BandedNoise
     from sfumato.learn.principal import PrincipalDirections
     from sfumato.privacy.budget import Budget

@@ -28,7 +28,7 @@ from sfumato.release.release import Artefact
 if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
     from sfumato.learn.accounted import Mechanism
-    from sfumato.learn.loop import EngineMaker
+    from sfumato.learn.contracts import EngineMaker
     from sfumato.learn.progress import Progress as Stand
     from sfumato.learn.toeplitz import Workload
     from sfumato.privacy.noise import NoiseSource
