@@ -233,7 +233,7 @@ def test_two_threads_take_no_step_at_once() -> None:
 
     loop = private()
     loop._settled = True
-    loop._engine._loss = within  # type: ignore[attr-defined]
+    loop._engine._loss = within
     loop.backward()
     assert told
     assert loop.run.taken == 1
