@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
-from sfumato.publish import checks, memory, room
+from sfumato.publish import checks, disk, memory, room
 from sfumato.publish.generators.embedding import BATCH
 from sfumato.publish.generators.gradient_trained import StepTrained, publish_generator
 from sfumato.publish.generators.sampling import DrawsAgain
@@ -204,6 +204,18 @@ class Diffusion(DrawsAgain, StepTrained):
             "warm-up": 16 * warm * math.prod(facts.shape) * memory.FLOAT,
             "embedding": features * memory.FLOAT,
         }
+
+    def stores(self, facts: ImageSchema, records: int) -> disk.Stored:
+        """Beside the model, what is measured first and the pictures that it learns from."""
+        classes, pixels = len(facts.classes), math.prod(facts.shape)
+        measured = pictures = 0
+        if self.centre_share:
+            measured += self.parts * classes * pixels
+        if self.embedding_share:
+            measured += classes * (self.features + 1)
+            pictures = self.warm_pictures * (pixels + 8)
+        weights = disk.weights(self.architecture(facts).build)
+        return disk.stored(self.samples, facts, weights=weights, kept=pictures, noted=measured)
 
     def certain(self, facts: ImageSchema) -> Iterator[Part]:
         """The model, what it learns from first, and what it draws."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish import checks, room
+from sfumato.publish import checks, disk, room
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.sampling import DrawsAgain, publishable
@@ -130,6 +130,17 @@ class StepTrained(ABC):
     def holds(self, facts: ImageSchema) -> Mapping[str, int]:
         """Bytes beside what all hold; see :mod:`sfumato.publish.memory`."""
         return {}
+
+    def stores(self, facts: ImageSchema, records: int) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`.
+
+        Args:
+            facts: Of the images.
+            records: How many are published where ``samples`` is not set.
+        """
+        samples = getattr(self, "samples", None) or records
+        weights = disk.weights(self.architecture(facts).build)
+        return disk.stored(samples, facts, weights=weights)
 
     def certain(self, facts: ImageSchema) -> Iterator[Part]:
         """What settings make large for certain; see :mod:`sfumato.publish.room`."""

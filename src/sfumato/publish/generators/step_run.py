@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.publish import memory, rehearsal
+from sfumato.publish import disk, memory, rehearsal
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.steps import PrivateSteps
 from sfumato.publish.generators.work import Work
@@ -82,6 +82,11 @@ class Run:
                 self.steps.mechanism.sampling.expected_batch_size, self.facts.shape
             ),
         }
+
+    @property
+    def stores(self) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`."""
+        return self.method.stores(self.facts, self.records)
 
     def __call__(
         self,
