@@ -110,6 +110,12 @@ class StepTrained(ABC):
         """
         return None
 
+    def beside(self, work: Work) -> tuple[float, float]:
+        """Seconds that the whole warm-up takes, and that drawing the release does: where they
+        matter, measured on the made-up images of ``work``.
+        """
+        return 0.0, 0.0
+
     def prepare(self, run: Run, seeds: Mapping[str, int]) -> Any:
         """What has to be made of public data first: before time is taken, and once for all
         trainings, which find it as :attr:`Work.prepared`; by default what ``run`` came with.
