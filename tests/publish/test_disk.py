@@ -124,3 +124,18 @@ def test_what_is_written_is_at_most_what_was_told(name: str, tmp_path: Path) -> 
     kept = sum(f.stat().st_size for f in work.rglob("*") if f.is_file()) if resumable else 0
     assert kept <= told.kept + 10_000
     assert (told.kept > 0) == resumable
+
+
+def test_a_release_made_of_public_pictures_is_as_large_as_they_are(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "public.npz",
+        images=np.zeros((5000, *FACTS.shape), np.uint8),
+        labels=np.zeros(5000, np.int64),
+        classes=np.array(FACTS.classes),
+    )
+    told = [
+        disk.needed(method.calibrate(Budget(5.0, 1e-3), FACTS.with_records(N)), N).released
+        for settings in ({}, {"public_data": str(tmp_path / "public.npz")})
+        for method in [registry.build("method", "generators.augm", {**CVAE, **settings})]
+    ]
+    assert told[1] - told[0] == (5000 - N) * (8 * 8 + 8)

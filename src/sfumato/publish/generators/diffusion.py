@@ -209,7 +209,7 @@ class Diffusion(DrawsAgain, StepTrained):
             "embedding": features * memory.FLOAT,
         }
 
-    def stores(self, facts: ImageSchema, records: int) -> disk.Stored:
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
         """Beside the model, what is measured first and the pictures that it learns from."""
         classes, pixels = len(facts.classes), math.prod(facts.shape)
         measured = pictures = 0

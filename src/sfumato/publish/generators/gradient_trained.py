@@ -137,12 +137,13 @@ class StepTrained(ABC):
         """Bytes beside what all hold; see :mod:`sfumato.publish.memory`."""
         return {}
 
-    def stores(self, facts: ImageSchema, records: int) -> disk.Stored:
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
         """Bytes on disk; see :mod:`sfumato.publish.disk`.
 
         Args:
             facts: Of the images.
             records: How many are published where ``samples`` is not set.
+            prepared: What the method needs beside the private images.
         """
         samples = getattr(self, "samples", None) or records
         weights = disk.weights(self.architecture(facts).build)

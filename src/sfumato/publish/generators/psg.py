@@ -132,7 +132,7 @@ class Psg(StepTrained):
         count = self.images_per_class * len(facts.classes)
         yield room.images("the released images", ("images_per_class",), count, facts)
 
-    def stores(self, facts: ImageSchema, records: int) -> disk.Stored:
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
         """The set, as it is moved and as it is released, and what it starts from."""
         count = self.images_per_class * len(facts.classes)
         numbers = count * math.prod(facts.shape)

@@ -86,7 +86,7 @@ class Run:
     @property
     def stores(self) -> disk.Stored:
         """Bytes on disk; see :mod:`sfumato.publish.disk`."""
-        return self.method.stores(self.facts, self.records)
+        return self.method.stores(self.facts, self.records, self.prepared)
 
     def __call__(
         self,
