@@ -299,6 +299,13 @@ def test_folders_that_hold_no_classes_are_refused(tmp_path):
         ImageSet.from_folder(folder)
 
 
+def test_a_folder_of_idx_files_names_the_file_to_give(tmp_path):
+    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"IDX files\. Give .*/train-images-idx3-ubyte\.gz\."):
+        ImageSet.from_folder(tmp_path)
+
+
 def test_an_image_beside_the_folders_is_not_left_out_in_silence(tmp_path):
     folder = folder_of(tmp_path / "f", pixels())
     (folder / "README.txt").write_text("about")

@@ -28,7 +28,7 @@ from sfumato.data import ImageSet
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
-from sfumato.publish import constraints, shortage
+from sfumato.publish import constraints, disk, room, shortage
 from sfumato.publish.images.perturbed import order_tells_labels
 from sfumato.publish.method import Calibrated, Progress, silent
 from sfumato.publish.workspace import (
@@ -247,30 +247,34 @@ def publish(
         evaluate = folder is not None and inputs.held_out is not None
     if evaluate:
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
+    private = None if checkpoint is None else Path(checkpoint).expanduser()
+    if private is None or not is_paid(private, ready.ledger):
+        room.check(ready.calibrated.method, getattr(ready.calibrated.run, "certain", ()))
+        disk.check(ready.calibrated, len(inputs.members), folder, private)
     # Nothing is refused from here on but for what the data hold: of bad input one line is said.
     if ready.chosen:
         logging.getLogger("sfumato").info("--method auto takes %s", ready.chosen)
     tell_several_images(inputs.members)
     if schema is None:
         tell_read_off(inputs.members)
-    if checkpoint is not None and getattr(ready.calibrated.run, "resumable", False):
+    if private is not None and getattr(ready.calibrated.run, "resumable", False):
         with shortage.unpaid():
-            parted(Path(checkpoint).expanduser(), how_parted(data, holdout))
-            selection(Path(checkpoint).expanduser(), ready.key)
+            parted(private, how_parted(data, holdout))
+            selection(private, ready.key)
     release = ready.calibrated(
         inputs.members,
         ledger=ready.ledger,
         progress=progress,
         label=str(folder.name) if folder else inputs.name,
-        workspace=None if checkpoint is None else Path(checkpoint).expanduser(),
+        workspace=private,
     )
     if folder is not None:
         # The release is safe on disk before it is evaluated: that can take minutes.
-        release = written(release, folder, kept=checkpoint is not None)
+        release = written(release, folder, kept=private is not None)
         assert release.path is not None
         evaluation_folder = evaluation_path(release.path)
-        if checkpoint is not None:
-            finished(Path(checkpoint).expanduser())
+        if private is not None:
+            finished(private)
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 

@@ -39,6 +39,11 @@ def class_folders(
         raise InputError(f"there is no folder {folder}", "Check the path.")
     found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not found:
+        packed = next((p for p in sorted(folder.iterdir()) if "images-idx" in p.name), None)
+        if packed is not None:
+            raise InputError(
+                f"{folder} holds IDX files", f"Give the file of the pictures: {packed}."
+            )
         raise InputError(
             f"{folder} holds no folder",
             "Put the images into one folder a class, or list them in labels.csv (file, label).",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sfumato.learn.mechanism import DpSgd
 
-_STEPS = 20
+_STEPS, _AWHILE = 20, 5.0  # at most so many, and so many seconds beside the first
 
 
 def within(minutes: float, seconds: float, most: int) -> int:
@@ -47,8 +47,40 @@ def seconds(mechanism: DpSgd, trial: Callable[[DpSgd, int], object]) -> float:
     from sfumato.learn.sampling import PoissonSampling
 
     size = max(1, round(mechanism.sampling.expected_batch_size))
+    short = replace(mechanism, sampling=PoissonSampling(size, 1.0), steps=1)
+    one = taken(lambda: trial(short, size))
     few = min(_STEPS, mechanism.steps)
-    short = replace(mechanism, sampling=PoissonSampling(size, 1.0), steps=few)
+    if few * one > _AWHILE:
+        few = int(_AWHILE / one)
+    if few < 2:
+        return one
+    return taken(lambda: trial(replace(short, steps=few), size)) / few
+
+
+def taken(work: Callable[[], object]) -> float:
+    """Seconds that something takes."""
     began = time.perf_counter()
-    trial(short, size)
-    return (time.perf_counter() - began) / few
+    work()
+    return time.perf_counter() - began
+
+
+def part(minutes: float, seconds: float, steps: float) -> float:
+    """How much of a warm-up there is time for, in (0, 1]: at least half the time is for it.
+
+    Where that is less than all of it, it is said.
+
+    Args:
+        minutes: For warm-up and steps together.
+        seconds: Of the whole warm-up.
+        steps: Seconds of all steps.
+
+    >>> part(10, 200, 1000), part(10, 400, 100)
+    (1.0, 1.0)
+    """
+    left = max(60 * minutes, 0.0)
+    found = min(1.0, max(left / 2, left - steps) / seconds) if seconds else 1.0
+    if found < 1:
+        logging.getLogger("sfumato").warning(
+            "there is time for %.0f %% of the warm-up", 100 * found
+        )
+    return found

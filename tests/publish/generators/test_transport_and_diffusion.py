@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sfumato.learn.loop import PrivateLoop
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
+from sfumato.publish import rehearsal
 from sfumato.publish.generators import lessons
 from sfumato.publish.generators.denoiser import SPREAD, Denoiser, schedule
 from sfumato.publish.generators.diffusion import Diffusion
@@ -67,6 +70,44 @@ def test_a_warm_up_that_takes_all_the_time_is_told_of() -> None:
     for minutes in (None, 60):
         made = calibrated(DIFFUSION, max_minutes=minutes)(images(), ledger=Ledger.in_memory())
         assert "out_of_time" not in made.card.plan
+
+
+def test_a_warm_up_is_shortened_to_what_there_is_time_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of ten minutes one is for drawing, and nine would be a third of the warm-up."""
+    taken: list[int] = []
+    monkeypatch.setattr(lessons, "learn", lambda *given: taken.append(given[2].steps))
+    monkeypatch.setattr(Diffusion, "beside", lambda self, work: (1620.0, 60.0))
+    settings = {"warm_steps": 120, "generator_steps": 1, "samples": 2}
+    whole = calibrated(DIFFUSION, **settings)(images(), ledger=Ledger.in_memory())
+    assert taken == [30, 120]
+    assert "warm_up_part" not in whole.card.plan
+    taken.clear()
+    made = calibrated(DIFFUSION, **settings, max_minutes=10.0)
+    release = made(images(), ledger=Ledger.in_memory())
+    # The rehearsal and a few steps are of this machine, and far below a minute.
+    assert 0.3 < release.card.plan["warm_up_part"] <= 1 / 3
+    assert 36 <= taken[1] <= 40
+    assert taken[0] == -(-taken[1] // 4)
+    assert "out_of_time" not in release.card.plan
+
+
+def test_warm_up_and_drawing_are_rehearsed_on_made_up_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def taken(work: Callable[[], object]) -> float:
+        work()
+        return 4.0
+
+    monkeypatch.setattr(rehearsal, "taken", taken)
+    settings: dict[str, Any] = {"warm_steps": 12, "generator_steps": 5, "samples": 200}
+    for method, steps in ((DIFFUSION, 3 + 12 + 5), (COLD, 0)):
+        made = replace(method, **(settings if method is DIFFUSION else {"samples": 200}))
+        run = made.calibrate(BUDGET, FACTS).run
+        seeds = {"weights": 1, "training": 2, "drawing": 3}
+        empty = run._made_up(seeds, None, run.steps.mechanism, 1)
+        assert made.beside(empty) == (steps, 8.0)
 
 
 def test_all_draws_of_a_diffusion_model_are_one_event() -> None:

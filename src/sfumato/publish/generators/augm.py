@@ -21,7 +21,7 @@ import numpy as np
 from sfumato.data.addresses import named
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
-from sfumato.publish import checks, room
+from sfumato.publish import checks, disk, room
 from sfumato.publish.generators.coded import Coded, check_like, sent
 from sfumato.publish.generators.gradient_trained import (
     PUBLIC,
@@ -146,6 +146,13 @@ class Augm(GradientTrained):
         assert trainer.average is not None
         trainer.average.copy_to(coder)
         return coder.eval().cpu()
+
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
+        """As many images as there are public ones, where there are."""
+        if prepared is None:
+            return super().stores(facts, records, None)
+        weights = disk.weights(self.architecture(facts).build)
+        return disk.stored(len(prepared), facts, weights=weights)
 
     def publish(self, trained: nn.Module, work: Work, facts: ImageSchema) -> Artefact:
         """The autoencoder, with what it makes of the public images, or of procedural ones."""

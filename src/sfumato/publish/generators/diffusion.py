@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfumato.errors import InputError
-from sfumato.publish import checks, memory, room
+from sfumato.publish import checks, disk, memory, rehearsal, room
 from sfumato.publish.generators.embedding import BATCH
 from sfumato.publish.generators.gradient_trained import StepTrained, publish_generator
 from sfumato.publish.generators.sampling import DrawsAgain
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sfumato.learn.records import Inputs
     from sfumato.privacy.budget import Budget
     from sfumato.publish.generators.denoiser import Denoiser
-    from sfumato.publish.generators.warming import Measured
+    from sfumato.publish.generators.warming import Measured, Warming
     from sfumato.publish.room import Part
 
 _WHOLE = {
@@ -49,6 +49,9 @@ _WHOLE = {
     "generator_steps": 1,
     "sampling_steps": 1,
 }
+
+
+_FEW = 100  # images that are drawn to see how long that takes
 
 
 @method("generators.diffusion")
@@ -79,10 +82,11 @@ class Diffusion(DrawsAgain, StepTrained):
         churn: Noise put back in while sampling, as a part of what there is; 0 is deterministic.
         guidance: How far images are pushed from what the model draws without a class.
 
-    The other settings are :class:`StepTrained`'s. ``max_minutes`` is for the warm-up and the
-    private steps together: what the first took is not left for the second. Where nothing is left,
-    one step is taken, the whole budget is spent all the same, and the card says so
-    (``out_of_time``).
+    The other settings are :class:`StepTrained`'s. ``max_minutes`` is for the warm-up, the private
+    steps and the drawing of the images together; the first draws come beside it. A warm-up that
+    would take more than half of what is left beside drawing, and more than the steps leave, is
+    shortened (``warm_up_part`` on the card). Where nothing is left for steps, one is taken, the
+    whole budget is spent all the same, and the card says so (``out_of_time``).
 
     Presets: ``quick`` for a first look, ``large`` for hours or a GPU.
 
@@ -205,6 +209,18 @@ class Diffusion(DrawsAgain, StepTrained):
             "embedding": features * memory.FLOAT,
         }
 
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
+        """Beside the model, what is measured first and the pictures that it learns from."""
+        classes, pixels = len(facts.classes), math.prod(facts.shape)
+        measured = pictures = 0
+        if self.centre_share:
+            measured += self.parts * classes * pixels
+        if self.embedding_share:
+            measured += classes * (self.features + 1)
+            pictures = self.warm_pictures * (pixels + 8)
+        weights = disk.weights(self.architecture(facts).build)
+        return disk.stored(self.samples, facts, weights=weights, kept=pictures, noted=measured)
+
     def certain(self, facts: ImageSchema) -> Iterator[Part]:
         """The model, what it learns from first, and what it draws."""
         made = self.architecture(facts)
@@ -241,12 +257,36 @@ class Diffusion(DrawsAgain, StepTrained):
 
     def warm_up(self, drawn: Any, work: Work) -> nn.Module:
         """The model as it has learnt from the first draws."""
-        from sfumato.publish.generators.warming import Measured, Warming, warmed
+        from sfumato.publish.generators.warming import Measured, warmed
 
         first = work.steps.first
         assert isinstance(first, Measured)
         module = _built(work)
-        warming = Warming(
+        warmed(module, first, drawn, self._warming.shortened(work.part), work)
+        return module
+
+    def beside(self, work: Work) -> tuple[float, float]:
+        """A few steps of each kind, and a few images."""
+        import torch
+
+        from sfumato.publish.generators.warming import Measured, rehearsed
+
+        first, module = work.steps.first, _built(work)
+        few = torch.arange(min(self.samples, _FEW)) % work.architecture.classes
+        draws = torch.Generator().manual_seed(work.seeds["drawing"])
+        with torch.no_grad():
+            drawn = rehearsal.taken(lambda: work.architecture.images(module, few, draws))
+        warm = 0.0
+        if first is not None:
+            assert isinstance(first, Measured)
+            warm = rehearsed(module, first, self._warming, work)
+        return warm, drawn * self.samples / len(few)
+
+    @property
+    def _warming(self) -> Warming:
+        from sfumato.publish.generators.warming import Warming
+
+        return Warming(
             self.warm_steps,
             self.warm_batch,
             self.warm_rate,
@@ -255,8 +295,6 @@ class Diffusion(DrawsAgain, StepTrained):
             self.label_dropout,
             0.99,
         )
-        warmed(module, first, drawn, warming, work)
-        return module
 
     def train(self, work: Work) -> nn.Module:
         """The model, by private steps from where it was warmed up to."""

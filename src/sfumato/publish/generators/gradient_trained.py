@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Central
-from sfumato.publish import checks, room
+from sfumato.publish import checks, disk, room
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.sampling import DrawsAgain, publishable
@@ -110,6 +110,12 @@ class StepTrained(ABC):
         """
         return None
 
+    def beside(self, work: Work) -> tuple[float, float]:
+        """Seconds that the whole warm-up takes, and that drawing the release does: where they
+        matter, measured on the made-up images of ``work``.
+        """
+        return 0.0, 0.0
+
     def prepare(self, run: Run, seeds: Mapping[str, int]) -> Any:
         """What has to be made of public data first: before time is taken, and once for all
         trainings, which find it as :attr:`Work.prepared`; by default what ``run`` came with.
@@ -130,6 +136,18 @@ class StepTrained(ABC):
     def holds(self, facts: ImageSchema) -> Mapping[str, int]:
         """Bytes beside what all hold; see :mod:`sfumato.publish.memory`."""
         return {}
+
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`.
+
+        Args:
+            facts: Of the images.
+            records: How many are published where ``samples`` is not set.
+            prepared: What the method needs beside the private images.
+        """
+        samples = getattr(self, "samples", None) or records
+        weights = disk.weights(self.architecture(facts).build)
+        return disk.stored(samples, facts, weights=weights)
 
     def certain(self, facts: ImageSchema) -> Iterator[Part]:
         """What settings make large for certain; see :mod:`sfumato.publish.room`."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sfumato.publish import checks, memory, room
+from sfumato.publish import checks, disk, memory, room
 from sfumato.publish.generators.gradient_trained import StepTrained
 from sfumato.publish.generators.work import Work
 from sfumato.registry import method
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sfumato.publish.room import Part
 
 _WHOLE = ("images_per_class", "width", "depth", "moves", "turn_steps", "turns")
+_SET_IN_TRAINING = 8  # the set, its average and two moments, twice: see sfumato.publish.disk
 
 
 @method("generators.psg")
@@ -130,6 +131,15 @@ class Psg(StepTrained):
         yield room.network("a network's weights", sizes, self.architecture(facts).build)
         count = self.images_per_class * len(facts.classes)
         yield room.images("the released images", ("images_per_class",), count, facts)
+
+    def stores(self, facts: ImageSchema, records: int, prepared: Any) -> disk.Stored:
+        """The set, as it is moved and as it is released, and what it starts from."""
+        count = self.images_per_class * len(facts.classes)
+        numbers = count * math.prod(facts.shape)
+        network = disk.weights(self.architecture(facts).build)
+        means = len(facts.classes) * math.prod(facts.shape) if self.centre_share else 0
+        kept = _SET_IN_TRAINING * numbers * memory.FLOAT + 2 * network
+        return disk.stored(count, facts, kept=kept, noted=means)
 
     def first_draws(self, budget: Budget, facts: ImageSchema, records: int) -> Measured | None:
         """A mean image of each class."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.privacy.neighbours import Neighbours
-from sfumato.publish import memory, room
+from sfumato.publish import disk, memory, room
 from sfumato.publish.generators.embedding import NoisyEmbedding
 from sfumato.publish.generators.features import FourierFeatures
 from sfumato.publish.generators.networks import SIZES, Architecture
@@ -86,6 +86,12 @@ class Run:
         """Bytes at the peak; see :mod:`sfumato.publish.memory`. Private images are streamed."""
         released = memory.images(0, self.facts, self._samples)
         return {**released, "training": memory.step(self.method.batch, self.facts.shape)}
+
+    @property
+    def stores(self) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`."""
+        weights = disk.weights(self._architecture.build)
+        return disk.Stored(disk.stored(self._samples, self.facts, weights=weights).released)
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures once with noise; trains and draws from what was measured."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.publish import memory, rehearsal
+from sfumato.publish import disk, memory, rehearsal
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.steps import PrivateSteps
 from sfumato.publish.generators.work import Work
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from sfumato.release.release import Artefact
 
 _OUT_OF_TIME = (
-    "the warm-up alone took longer than max_minutes ({:g}): one private step was taken, and the "
-    "whole budget is spent"
+    "max_minutes ({:g}) left no time beside warm-up and drawing: one private step was taken, and "
+    "the whole budget is spent"
 )
 
 
@@ -83,6 +83,11 @@ class Run:
             ),
         }
 
+    @property
+    def stores(self) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`."""
+        return self.method.stores(self.facts, self.records, self.prepared)
+
     def __call__(
         self,
         data: ImageSet,
@@ -101,11 +106,14 @@ class Run:
         )
         progress(0, 1, "preparing")
         prepared = method.prepare(self, seeds)
-        each = None
+        each, began = None, time.perf_counter()
         if method.max_minutes is not None:
             trial = partial(self._rehearse, seeds, prepared)
             timed = partial(rehearsal.seconds, self.steps.mechanism, trial)
             each = once(workspace, "seconds_a_step", timed)
+            made_up = partial(self._made_up, seeds, prepared, self.steps.mechanism, 1)
+            warm, drawing = once(workspace, "seconds_beside", lambda: method.beside(made_up()))
+            rehearsed = time.perf_counter() - began
         images, labels = labelled(data)
         counted = self.steps.counted
         prior = priors.drawn(self.prior, counted, labels.numpy(), source, workspace)
@@ -122,13 +130,19 @@ class Run:
             workspace,
             prepared=prepared,
         )
-        start, gone = self._start(data, work, progress)
-        work = replace(work, start=start)
         most: int | None = None
         late: dict[str, Any] = {}
-        if (minutes := method.max_minutes) is not None and each is not None:
-            left = once(workspace, "minutes_left", lambda: minutes - gone / 60)
-            total = self.steps.mechanism.steps
+        minutes, total = method.max_minutes, self.steps.mechanism.steps
+        if minutes is not None and each is not None:
+            left = minutes - (rehearsed + drawing) / 60
+            share = partial(rehearsal.part, left, warm, each * total)
+            work = replace(work, part=once(workspace, "warm_up_part", share))
+            if work.part < 1:
+                late["warm_up_part"] = work.part
+        start, gone = self._start(data, work, progress)
+        work = replace(work, start=start)
+        if minutes is not None and each is not None:
+            left = once(workspace, "minutes_left", lambda: left - gone / 60)
             most = once(workspace, "most_steps", lambda: rehearsal.within(left, each, total))
             if left <= 0:
                 late["out_of_time"] = _OUT_OF_TIME.format(minutes)
@@ -165,13 +179,19 @@ class Run:
         self, seeds: Mapping[str, int], prepared: Any, mechanism: DpSgd, size: int
     ) -> None:
         """A training on pictures of noise."""
+        self.method.train(self._made_up(seeds, prepared, mechanism, size))
+
+    def _made_up(
+        self, seeds: Mapping[str, int], prepared: Any, mechanism: DpSgd, size: int
+    ) -> Work:
+        """A training's work with so many pictures of noise."""
         import torch
 
         from sfumato.learn.noise import STREAM
 
         generator = torch.Generator().manual_seed(seeds["training"])
         classes = len(self.facts.classes)
-        work = Work(
+        return Work(
             self.architecture,
             torch.rand(size, *self.facts.shape, generator=generator),
             torch.randint(classes, (size,), generator=generator),
@@ -183,4 +203,3 @@ class Run:
             lambda done, total: None,
             prepared=prepared,
         )
-        self.method.train(work)

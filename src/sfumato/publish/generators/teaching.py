@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sfumato.publish import memory, room
+from sfumato.publish import disk, memory, room
 from sfumato.publish.generators.proxies import Mixture, proxies
 from sfumato.publish.generators.sampling import apportion
 from sfumato.publish.method import Progress
@@ -103,6 +103,12 @@ class Run:
             "features": max(records * width, drawn * math.prod(self.facts.shape)) * memory.FLOAT,
             "steps": memory.WORK,
         }
+
+    @property
+    def stores(self) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`."""
+        shares = len(self.facts.classes) if self.soft else 0
+        return disk.stored(self.samples, self.facts, shares=shares)
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
         """Measures and trains with noise; draws and labels from what came of it."""

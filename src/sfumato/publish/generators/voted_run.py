@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.publish import memory, rehearsal, room
+from sfumato.publish import disk, memory, rehearsal, room
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import SIZES, Architecture
 from sfumato.publish.generators.sampling import publishable
@@ -104,6 +104,12 @@ class Run:
             "teachers": (self.records + places) * width * memory.FLOAT,
             "rounds": memory.step(self.method.batch, self.facts.shape),
         }
+
+    @property
+    def stores(self) -> disk.Stored:
+        """Bytes on disk; see :mod:`sfumato.publish.disk`."""
+        weights = disk.weights(self.architecture.build)
+        return disk.stored(self.method.samples or self.records, self.facts, weights=weights)
 
     def __call__(
         self,

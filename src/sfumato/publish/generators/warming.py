@@ -10,11 +10,14 @@ are divided by expected counts, and the embedding's norm is bounded in integers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from sfumato.publish import rehearsal
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -26,8 +29,12 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.denoiser import Denoiser
     from sfumato.publish.generators.embedding import NoisyEmbedding
     from sfumato.publish.generators.features import FourierFeatures
+    from sfumato.publish.generators.lessons import Lesson
     from sfumato.publish.generators.work import Work
     from sfumato.publish.method import Progress
+
+
+_FEW = 4  # steps of each kind that are taken to see how long they take
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,35 @@ class Warming:
     dropout: float
     averaging: float
 
+    def shortened(self, part: float) -> Warming:
+        """With so much of its steps, at least one of those it has."""
+        steps, of_generator = (
+            math.ceil(part * count) or min(count, 1) for count in (self.steps, self.generator_steps)
+        )
+        return replace(self, steps=steps, generator_steps=of_generator)
+
+    @property
+    def on_centres(self) -> int:
+        """Steps on central images."""
+        return -(-self.steps // 4)
+
+    def lesson(
+        self, number: int, pictures: Tensor, labels: Tensor, steps: int, seed: int
+    ) -> Lesson:
+        """So many steps on these pictures."""
+        from sfumato.publish.generators.lessons import Lesson
+
+        return Lesson(
+            pictures,
+            labels,
+            steps,
+            self.batch,
+            self.rate,
+            self.dropout,
+            self.averaging,
+            seed + 1 + number,
+        )
+
 
 def warmed(
     module: nn.Module,
@@ -179,14 +215,14 @@ def warmed(
     """
     import torch
 
-    from sfumato.publish.generators.lessons import Lesson, kept, learn
+    from sfumato.publish.generators.lessons import kept, learn
 
     folder = work.workspace
     lessons = []
     if "centres" in drawn:
         centres = torch.tensor(drawn["centres"]).clamp(0, 1)
         labels = torch.arange(centres.shape[1]).repeat(len(centres))
-        lessons.append((centres.flatten(0, 1), labels, -(-warming.steps // 4)))
+        lessons.append((centres.flatten(0, 1), labels, warming.on_centres))
     embedding = measured.embedding(drawn)
     if embedding is not None:
         features = measured.feature_map(work.seeds["weights"])
@@ -196,18 +232,40 @@ def warmed(
         )
         lessons.append((made["pictures"].float() / 255, made["labels"], warming.steps))
     for number, (pictures, labels, steps) in enumerate(lessons):
-        lesson = Lesson(
-            pictures,
-            labels,
-            steps,
-            warming.batch,
-            warming.rate,
-            warming.dropout,
-            warming.averaging,
-            work.seeds["training"] + 1 + number,
-        )
+        lesson = warming.lesson(number, pictures, labels, steps, work.seeds["training"])
         place = folder and folder / f"lesson-{number}"
         learn(module, work.architecture, lesson, work.progress, place)
+
+
+def rehearsed(module: nn.Module, measured: Measured, warming: Warming, work: Work) -> float:
+    """Seconds that a whole warm-up takes, by a few steps of each kind on made-up pictures.
+
+    Args:
+        module: As for :func:`warmed`; changed.
+        measured: What is to be drawn; nothing is.
+        warming: See :class:`Warming`.
+        work: With no private image.
+    """
+    import torch
+
+    from sfumato.publish.generators.embedding import NoisyEmbedding
+    from sfumato.publish.generators.lessons import learn
+
+    denoiser: Denoiser = work.architecture
+    pictures = torch.rand(warming.batch, *denoiser.shape)
+    labels = torch.arange(warming.batch) % denoiser.classes
+    lesson = warming.lesson(0, pictures, labels, _FEW, work.seeds["training"])
+    each = rehearsal.taken(lambda: learn(module, denoiser, lesson, work.progress)) / _FEW
+    steps = warming.on_centres if measured.centres is not None else 0
+    if measured.noise is None:
+        return steps * each
+    features = measured.feature_map(work.seeds["weights"])
+    blank = np.zeros((denoiser.classes, features.pairs))
+    equal = np.full(denoiser.classes, 1 / denoiser.classes)
+    embedding = NoisyEmbedding(equal, blank, blank, 0.0, 0.0)
+    few = replace(warming, generator_steps=_FEW, pictures=1)
+    of_generator = rehearsal.taken(lambda: _of_embedding(embedding, features, few, work)) / _FEW
+    return (steps + warming.steps) * each + warming.generator_steps * of_generator
 
 
 def _of_embedding(

@@ -33,6 +33,7 @@ class Work:
         most: So many steps are taken, decided before any private image is looked at; None: all.
         start: What a method made of its first draws, see :meth:`StepTrained.warm_up`.
         prepared: What the method needs beside private images: nothing private.
+        part: How much of a warm-up there is time for, in [0, 1].
     """
 
     architecture: Any
@@ -48,6 +49,7 @@ class Work:
     most: int | None = None
     start: Any = None
     prepared: Any = None
+    part: float = 1.0
 
     @property
     def planned(self) -> int:
