@@ -54,7 +54,8 @@ def check_debit_before_noise(row: MethodRow) -> None:
             except Killed:
                 assert at is not None
             else:
-                assert at is None, "a crash was swallowed"
+                # Fewer calls than were counted before it: what was looked after is collected now.
+                assert at is None or calls() < at, "a crash was swallowed"
         debits = [entry for entry in ledger.entries() if entry.kind == "debit"]
         assert ledger.verify() == []
         assert len(debits) <= 1, "one run was paid for twice"
