@@ -15,6 +15,8 @@ SOURCES: dict[str, str] = {
     "DPImageBench": "CCS 2025, arXiv:2503.14681; 2019ChenGong/DPImageBench (565f8d7)",
     "DataLens": "Wang et al., CCS 2021, arXiv:2103.11109",
     "Fed-CDP": "Wei, Liu, TIFS 2022, arXiv:2112.13178; git-disl/Fed-CDP (5c84452)",
+    "GS-WGAN": "Chen, Orekondy, Fritz, NeurIPS 2020, arXiv:2006.08265; DingfanChen/GS-WGAN "
+    "(62e77b3), evaluation/privacy_analysis.py",
     "MC-GEN": "Li, Zhuang, Chang, Knowledge-Based Systems 2023, arXiv:2205.14298",
     "Opacus": "pytorch/opacus (4d0ebc8), releases up to 1.5.4, adaptive clipping",
     "PATE-GAN": "Jordon, Yoon, van der Schaar, ICLR 2019, and its public implementations",
