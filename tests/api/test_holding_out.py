@@ -131,6 +131,14 @@ def test_only_coins_of_our_own_are_taken_for_coins(others: Path) -> None:
     assert not resolve(table(ROWS), seed=0, **shared).by_coins  # an exact share, as in compare
 
 
+def test_rows_that_are_parted_by_their_values_have_no_coin_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Equal rows of a database are on one side: counted one by one they would seem to be told."""
+    monkeypatch.setattr(Table, "ordered", property(lambda table: False))
+    assert not parted().by_coins
+
+
 @pytest.mark.parametrize("coins", [True, False])
 def test_an_evaluation_asks_for_no_margin_where_coins_parted(
     coins: bool, others: Path, tmp_path: Path

@@ -675,7 +675,7 @@ def test_a_number_or_a_path_for_a_thing_is_refused_by_its_name(
     with pytest.raises(InputError, match=problem):
         make_private(module, optimizer, data(), given.pop("budget"), loss=loss, **given)
     wrong: Any = Budget(3.0, 1e-5)
-    with pytest.raises(InputError, match="the mechanism is Budget"):
+    with pytest.raises(InputError, match="the mechanism is a Budget"):
         PrivateTrainer(module, loss, optimizer, wrong, data())
 
 
@@ -779,7 +779,7 @@ def test_dirac_canaries_through_the_whole_trainer_stay_within_the_claim(
     [
         ({"module": loss}, "the module is a function"),
         ({"optimizer": None}, "the optimiser is a NoneType"),
-        ({"loss": None}, "the loss is None"),
+        ({"loss": None}, "the loss is a NoneType"),
         ({"data": {"inputs": data()[0], "targets": data()[1]}}, "the data is a dict, whose rows"),
         ({"data": pd.DataFrame({"a": [1.0] * ROWS})}, "the data is a DataFrame, whose rows"),
     ],
@@ -795,6 +795,22 @@ def test_what_is_no_training_is_named(settings: dict[str, Any], problem: str) ->
     }
     with pytest.raises(InputError, match=problem):
         PrivateTrainer(**(given | settings))
+
+
+def test_arguments_in_a_wrong_order_do_not_show_the_data() -> None:
+    module, records = network(), (torch.full((ROWS, 3), 0.8125), data()[1])
+    optimizer, made = torch.optim.SGD(module.parameters(), lr=0.3), mechanism()
+    wrong: Any = records
+    for call in (
+        lambda: PrivateTrainer(module, loss, optimizer, wrong, records),
+        lambda: PrivateTrainer(module, wrong, optimizer, made, records),
+        lambda: PrivateTrainer(module, loss, wrong, made, records),
+        lambda: make_private(module, optimizer, records, wrong, loss=loss),
+        lambda: make_private(module, optimizer, wrong, wrong, loss=loss),
+    ):
+        with pytest.raises(InputError, match="is a tuple") as raised:
+            call()
+        assert "0.8125" not in str(raised.value)
 
 
 @pytest.mark.parametrize("steps", [2.5, 0, -1, "3"])

@@ -119,8 +119,18 @@ def resolve(
     if share == 0:
         return _bounded(Inputs(whole, None, facts, name, in_memory), key)
     members, rest = whole.split(share, seed)
-    coins = isinstance(seed, bytes)
+    coins = isinstance(seed, bytes) and _one_by_one(whole)
     return _bounded(Inputs(members, rest, facts, name, in_memory, coins), key)
+
+
+def _one_by_one(data: Data) -> bool:
+    """Whether a split looks at each record, or person, by itself.
+
+    Rows without a place are parted by their values, so that equal ones share a side.
+    """
+    from sfumato.data import Table
+
+    return not isinstance(data, Table) or data.ordered or data.schema.unit is not None
 
 
 def check_public(method: Any, data: DataLike) -> None:

@@ -249,6 +249,7 @@ def publish(
         check_evaluation(inputs, attacks, ready.calibrated.method.gives)
     private = None if checkpoint is None else Path(checkpoint).expanduser()
     if private is None or not is_paid(private, ready.ledger):
+        # What is too much for memory is told as that, and not by what it would write.
         room.check(ready.calibrated.method, getattr(ready.calibrated.run, "certain", ()))
         disk.check(ready.calibrated, len(inputs.members), folder, private)
     # Nothing is refused from here on but for what the data hold: of bad input one line is said.
@@ -297,8 +298,8 @@ def publish(
             from sfumato.report import page
 
             with whole(release):
-                public = evaluation.of_all()
-                release.disclose(public.to_json(), page(release, public, disclosed=True))
+                public = evaluation.of_all().to_json()
+                release.disclose(public, page(release, evaluation, disclosed=True))
         release = replace(release, evaluation=evaluation)
     return release
 

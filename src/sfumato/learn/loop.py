@@ -104,7 +104,7 @@ class PrivateLoop:
             raise InputError(f"physical_batch_size is {physical_batch_size!r}", "Give at least 1.")
         if not isinstance(mechanism, Mechanism):
             raise InputError(
-                f"the mechanism is {mechanism!r}",
+                f"the mechanism is a {type(mechanism).__name__}",  # which may be the data
                 "Calibrate one, such as DpSgd.calibrate(budget, ...), or use make_private.",
             )
         if isinstance(ledger, str | Path):
@@ -112,7 +112,8 @@ class PrivateLoop:
         check(module, optimizer)
         if not callable(loss):
             raise InputError(
-                f"the loss is {loss!r}", "Give a function: loss(outputs, targets), one an example."
+                f"the loss is a {type(loss).__name__}",
+                "Give a function: loss(outputs, targets), one an example.",
             )
         self._records, drawn_by_loader = records_of(data)
         expected = mechanism.sampling.expected_batch_size

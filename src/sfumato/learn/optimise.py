@@ -96,7 +96,11 @@ def make_private(
         ("noise", noise, int | float, "Give a plan, such as EvenNoise()."),
     ):
         if isinstance(given, wrong):
-            raise InputError(f"the {name} is {given!r}", remedy)
+            numbers = given if isinstance(given, tuple) else (given,)
+            plain = all(isinstance(number, int | float) for number in numbers)
+            # Of arguments in a wrong order it may be the data, which are not shown.
+            shown = repr(given) if plain else f"a {type(given).__name__}"
+            raise InputError(f"the {name} is {shown}", remedy)
     found, of_loader = records_of(data)
     size = of_loader if expected_batch_size is None else expected_batch_size
     if size is None:
