@@ -6,14 +6,18 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
+.PHONY: demo test tests coverage test-slow lint types bench-ledger bench-merf bench-tables bench-marginals bench-crash bench-recipe \
 	bench-s001 bench-step bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-images bench-shapes bench-finetune bench-adaptive \
 	bench-mcgen bench-scale bench-membership bench-s001-attack bench-reconstruction bench-audit bench-points bench-memory bench-selection bench-choosing bench-false-alarms clean
 
 demo: $(VENV)/.core
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/demo.py demo-output
 
-test: $(VENV)/.dev lint types
+# Types are looked at beside the tests: one process of its own, while the tests begin.
+test: $(VENV)/.dev lint
+	$(MAKE) --no-print-directory --jobs=2 types tests
+
+tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
 
 # As above with coverage, which takes half as long again.
@@ -140,9 +144,9 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.core
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
-	touch $@
+	touch $(VENV)/.core $@
 
 $(VENV)/.bench: $(VENV)/.core
 	$(PIP) --editable '.[bench,finetune,explain]'

@@ -22,13 +22,14 @@ SHOWN = {
     "attack_anything.py": "nothing is proven to limit it",
 }
 LONG = {
+    "pictures.py",
     "predict_a_number.py",
     "several_rows_a_person.py",
     "table_without_a_target.py",
     "trained_model.py",
 }
-"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in the column or method they
-name, or in one argument."""
+"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in the column, method or data
+that they name, or in one argument."""
 RELEASES_NOTHING = {"attack_anything.py"}
 ELSEWHERE = {"demo.py", "torchrun.py"}
 """Run by ``make demo``, and with several processes by the tests of distributed training."""

@@ -33,6 +33,7 @@ def test_a_generator_of_members_pictures_comes_near_to_them() -> None:
     assert finding.details["members_minus_others"][1] > 0
 
 
+@pytest.mark.slow
 def test_a_generator_of_others_pictures_does_not() -> None:
     _, evidence = few_copies()
     finding = attack(unproven(digits("train", 900, 200)), evidence)

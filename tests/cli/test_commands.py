@@ -273,8 +273,13 @@ def test_compare_points_writes_a_table_and_a_page(
 
 
 def test_a_selection_is_published_or_says_that_nothing_was(
-    sfumato: Command, tmp_path: Path
+    sfumato: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sfumato.attack import dcgan
+
+    fit = dcgan.fit
+    few = lambda images, *given, **named: fit(images, *given, **{**named, "steps": 3})  # noqa: E731
+    monkeypatch.setattr(dcgan, "fit", few)
     rng = np.random.default_rng(0)
     images = rng.random((400, 1, 8, 8)).astype(np.float32)
     np.savez(tmp_path / "p.npz", images=images, labels=np.arange(400) % 2, classes=["a", "b"])

@@ -6,9 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.forked import in_a_child
 from torch import Tensor, nn
 
 from sfumato.errors import BudgetError, InputError, LedgerError
@@ -233,53 +231,37 @@ def test_an_adaptive_clip_norm_is_continued(tmp_path: Path) -> None:
     assert second._loop.run.clip_norm == first._loop.run.clip_norm != 0.5
 
 
-KILLED = """
-    import os, signal, sys
-    import torch
-    from torch import nn
-    from sfumato.learn.clipping import Flat
-    from sfumato.learn.mechanism import DpSgd
-    from sfumato.learn.sampling import PoissonSampling
-    from sfumato.learn.trainer import PrivateTrainer
-    from sfumato.privacy.ledger import Ledger
-
-    def loss(outputs, targets):
-        if killed and one.steps_taken == 6:
-            os.kill(os.getpid(), signal.SIGKILL)  # in the middle of its sixth step
-        return nn.functional.cross_entropy(outputs, targets, reduction="none")
-
-    killed = sys.argv[2] == "kill"
-    module = nn.Linear(3, 2)
-    one = PrivateTrainer(
-        module, loss, torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9),
-        DpSgd(PoissonSampling(40, 0.9), Flat(1.0), 1.0, 9, 1e-5),
-        (torch.zeros(40, 3), torch.zeros(40, dtype=torch.long)),
-        ledger=Ledger.open(sys.argv[1] + "/ledger.db"),
-    )
-    folder = sys.argv[1] + "/checkpoint"
-    if os.path.exists(folder):
-        one.resume(folder)
-    print("begins at", one.steps_taken)
-    one.fit(checkpoint=folder, checkpoint_every=2)
-    print("ends at", one.steps_taken)
-"""
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_process_is_continued_by_another(tmp_path: Path) -> None:
-    def go(mode: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", textwrap.dedent(KILLED), str(tmp_path), mode],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    def go(killed: bool) -> int:
+        def run() -> None:
+            def dying(outputs: Tensor, targets: Tensor) -> Tensor:
+                if killed and one.steps_taken == 6:
+                    os.kill(os.getpid(), signal.SIGKILL)  # in the middle of its sixth step
+                return loss(outputs, targets)
 
-    assert go("kill").returncode == -signal.SIGKILL
+            module = nn.Linear(3, 2)
+            one = PrivateTrainer(
+                module,
+                dying,
+                sgd(module),
+                DpSgd(PoissonSampling(40, 0.9), Flat(1.0), 1.0, 9, 1e-5),
+                (torch.zeros(40, 3), torch.zeros(40, dtype=torch.long)),
+                ledger=Ledger.open(tmp_path / "ledger.db"),
+            )
+            if not killed:
+                one.resume(tmp_path / "checkpoint")
+            print("begins at", one.steps_taken)
+            one.fit(checkpoint=tmp_path / "checkpoint", checkpoint_every=2)
+            print("ends at", one.steps_taken)
+
+        return in_a_child(run, tmp_path / "told")
+
+    assert go(killed=True) == -signal.SIGKILL
     state, _ = checkpoint.load(tmp_path / "checkpoint")
     assert state["taken"] == 4
-    ended = go("finish")
-    assert ended.stdout.split("\n")[:2] == ["begins at 6", "ends at 9"], ended.stderr
+    assert go(killed=False) == 0
+    assert (tmp_path / "told").read_text("utf-8").split("\n")[:2] == ["begins at 6", "ends at 9"]
     ledger = Ledger.open(tmp_path / "ledger.db")
     assert [e.kind for e in ledger.entries()].count("debit") == 1
 

@@ -22,6 +22,8 @@ from sfumato.learn import ranks
 from sfumato.learn.checkpoint import load
 from sfumato.privacy.ledger import Ledger
 
+pytestmark = pytest.mark.xdist_group("ranks")  # two processes, started once
+
 ALARM = 1e-6
 ROWS, RATE, STEPS = 2000, 0.1, 100
 
@@ -309,6 +311,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow  # five starts of an interpreter
 def test_torchrun_starts_a_killed_training_again_and_it_pays_and_counts_once(
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import resource
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
+from tests.forked import in_a_child
 
+from sfumato.cli import app
 from sfumato.data import Categorical, Schema, Table
 from sfumato.errors import InputError, UnwrittenError
 from sfumato.privacy.budget import Budget
@@ -132,24 +133,27 @@ def test_a_draw_that_cannot_be_kept_is_said_to_be_lost(
         workspace.once(tmp_path, "seeds", lambda: [1])
 
 
-def test_the_command_line_on_a_disk_that_fills(tmp_path: Path) -> None:
+def test_the_command_line_on_a_disk_that_fills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The system refuses files above 300 kB, and the checkpoint is larger: exit code 7."""
     command = [
-        *(sys.executable, "-m", "sfumato", "publish", "dataset:digits", "--target", "label"),
+        *("sfumato", "publish", "dataset:digits", "--target", "label"),
         *("--epsilon", "1", "--method", "generators.dpgan", "--set", "latent=5000"),
         *("--set", "epochs=0.05", "--no-evaluate", "--ledger", str(tmp_path / "l.db")),
         *("--checkpoint", str(tmp_path / "work"), "--out", str(tmp_path / "release"), "--json"),
     ]
+    monkeypatch.setattr(sys, "argv", command)
 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        app.run()
 
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small)
-    told = json.loads(done.stdout)
-    assert done.returncode == told["exit_code"] == 7, done.stderr
+    code = in_a_child(small, tmp_path / "told")
+    told = json.loads((tmp_path / "told").read_text("utf-8"))
+    assert code == told["exit_code"] == 7
     assert "File too large" in told["error"]
     assert "goes on from its checkpoint" in told["error"]
     assert len(Ledger.open(tmp_path / "l.db").entries()) == 1
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert in_a_child(app.run, tmp_path / "told") == 0
     assert len(Ledger.open(tmp_path / "l.db").entries()) == 1

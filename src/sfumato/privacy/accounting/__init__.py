@@ -162,7 +162,7 @@ def max_tpr(event: DpEvent, fpr: float, neighbours: Neighbours) -> float:
         from scipy.special import ndtr, ndtri
 
         return float(ndtr(ndtri(fpr) + mu))
-    ceiling = tradeoff.max_tpr(_pair(key, neighbours), float(fpr))
+    ceiling = _lines(key, neighbours).at(float(fpr))
     return max(float(fpr), min(ceiling, tradeoff.pure_tpr(terms.pure_epsilon, float(fpr))))
 
 
@@ -257,3 +257,8 @@ def _or_nothing(
 @lru_cache(maxsize=4)
 def _pair(key: str, neighbours: Neighbours, interval: float | None = None) -> Pair:
     return loss_of(_terms(key, neighbours), interval)
+
+
+@lru_cache(maxsize=4)
+def _lines(key: str, neighbours: Neighbours) -> tradeoff.Lines:
+    return tradeoff.Lines.of(_pair(key, neighbours))

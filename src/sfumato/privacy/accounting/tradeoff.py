@@ -6,6 +6,7 @@ Source: Gomez, Kulynych, Kaissis, Hayes, Balle, Honkela 2025 (arXiv 2503.10945).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,17 +23,42 @@ def pure_tpr(epsilon: float, fpr: float) -> float:
     return min(1.0, math.exp(epsilon) * fpr, 1 - math.exp(-epsilon) * (1 - fpr))
 
 
-def max_tpr(pair: Pair, fpr: float) -> float:
-    """The least of the bounds that every ``(epsilon, delta)`` of ``pair`` puts on the rate.
+@dataclass(frozen=True)
+class Lines:
+    """The bounds that every ``(epsilon, delta)`` of a pair puts on the true positive rate.
 
     For each: ``delta + e^eps fpr`` and ``1 - e^-eps (1 - delta - fpr)``. The curve is piecewise
     linear with its slopes on the grid, so the grid holds the least.
+
+    Args:
+        deltas: (k,) of the epsilons on the grid.
+        steep: (k,) ``e^eps``.
+        level: (k,) ``1 - e^-eps (1 - delta)``.
+        flat: (k,) ``e^-eps``.
     """
-    losses, deltas = profile(pair)
-    with np.errstate(over="ignore"):
-        steep = deltas + np.exp(losses) * fpr if fpr > 0 else deltas
-    flat = 1 - np.exp(-losses) * (1 - deltas - fpr)
-    return float(min(1.0, steep.min(), flat.min()))
+
+    deltas: Array
+    steep: Array
+    level: Array
+    flat: Array
+
+    @classmethod
+    def of(cls, pair: Pair) -> Lines:
+        """The bounds of a pair, to ask for many rates."""
+        losses, deltas = profile(pair)
+        flat = np.exp(-losses)
+        with np.errstate(over="ignore"):
+            return cls(deltas, np.exp(losses), 1 - flat * (1 - deltas), flat)
+
+    def at(self, fpr: float) -> float:
+        """The least of the bounds at ``fpr``."""
+        steep = self.deltas + self.steep * fpr if fpr > 0 else self.deltas
+        return float(min(1.0, steep.min(), (self.level + self.flat * fpr).min()))
+
+
+def max_tpr(pair: Pair, fpr: float) -> float:
+    """The best true positive rate of a test between the two, at ``fpr``."""
+    return Lines.of(pair).at(fpr)
 
 
 def profile(pair: Pair) -> tuple[Array, Array]:
