@@ -28,8 +28,8 @@ LONG = {
     "table_without_a_target.py",
     "trained_model.py",
 }
-"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in the column, method or data
-that they name, or in one argument."""
+"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in one argument, or in the
+column, method or data that they name."""
 RELEASES_NOTHING = {"attack_anything.py"}
 ELSEWHERE = {"demo.py", "torchrun.py"}
 """Run by ``make demo``, and with several processes by the tests of distributed training."""

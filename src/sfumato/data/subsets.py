@@ -150,7 +150,7 @@ def split_threshold(seed: Seed, rows: int, fraction: float) -> int:
     low = hashes < np.uint64(threshold)
     if low.all() or not low.any() or (exact and not 0 < held_out < rows):
         raise InputError(
-            f"{rows} rows are too few to hold {fraction:g} of them out: one part would be empty",
+            f"{rows} rows are too few to hold {fraction:g} of them out: one part is empty",
             "Give more rows or another fraction.",
         )
     return threshold
