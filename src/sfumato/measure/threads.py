@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 
 @contextmanager
@@ -13,7 +16,16 @@ def one_thread() -> Iterator[None]:
     Their threads wait for each other by spinning. On models this small that gains little on an
     idle machine, and on a shared one it was measured to cost twenty times the processor time.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    with threadpool_limits(limits=1):
+    with _pools(len(sys.modules)).limit(limits=1):
         yield
+
+
+@lru_cache(maxsize=1)
+def _pools(modules: int) -> Any:
+    """The thread pools of all libraries; looked for again once more modules are loaded.
+
+    To look takes milliseconds, and small models are fitted by the hundred.
+    """
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()
