@@ -414,6 +414,7 @@ def test_the_same_check_sees_the_fault_planted(name: str, monkeypatch: Patch) ->
             fault.holds()
 
 
+@pytest.mark.xdist_group("ranks")
 def test_two_processes_never_share_a_random_stream(two_ranks: Any) -> None:
     honest, _ = two_ranks("noise")
     planted, _ = two_ranks("noise", defect="equal seeds, half each")
