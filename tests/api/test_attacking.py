@@ -108,6 +108,21 @@ def test_members_that_are_the_non_members_are_told(
     assert "200 of 200 non-members that were compared equal a member" in caplog.text
 
 
+def test_an_attacker_does_not_hold_the_records_that_are_judged(
+    tmp_path: Path, people: Table
+) -> None:
+    """Else he knows who is no member, and a release of anybody's rows is called a leak."""
+    paths = tables(tmp_path, people)
+    more = {"members": paths["members"], "non_members": paths["others"], "schema": paths["schema"]}
+    for side, name in (("members", "members"), ("others", "non-members")):
+        with pytest.raises(InputError, match=f"the auxiliary records are the {name}"):
+            prepare(paths["released"], auxiliary=paths[side], **more)
+        copy = tmp_path / f"copy-of-{side}.csv"
+        pd.read_csv(paths[side]).sample(frac=1, random_state=2).to_csv(copy, index=False)
+        with pytest.raises(InputError, match="equal an auxiliary record in every value"):
+            prepare(paths["released"], auxiliary=copy, **more)
+
+
 def test_exchanged_sides_are_not_called_harmless(tmp_path: Path, people: Table) -> None:
     paths = tables(tmp_path, people)
     (found,) = sfumato.attack(

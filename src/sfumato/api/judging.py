@@ -121,8 +121,54 @@ def prepare(
         )
     written = schema if own else None
     inside, outside = sides(members, non_members, opened, spool, written)
-    held = None if auxiliary is None else fit(auxiliary, opened, spool, written)
+    if auxiliary is None:
+        return Prepared(opened, Evidence(inside, outside))
+    _check_others(auxiliary, members, non_members)
+    held = fit(auxiliary, opened, spool, written)
+    _check_unknown(held, inside, outside)
     return Prepared(opened, Evidence(inside, outside, held))
+
+
+_OTHERS = (
+    "Give records of other people, or leave auxiliary out: attacks then set half of the "
+    "non-members apart."
+)
+
+
+def _check_others(auxiliary: DataLike, members: DataLike, non_members: DataLike) -> None:
+    """Refuses the attacker's own records that are named as those of a side, too.
+
+    Raises:
+        InputError: If they are: whoever holds one side of the game has no need to guess.
+    """
+    for side, data in (("members", members), ("non-members", non_members)):
+        if is_same(auxiliary, data):
+            raise InputError(
+                f"the auxiliary records are the {side}: an attacker who holds these knows them "
+                "without the release",
+                _OTHERS,
+            )
+
+
+def _check_unknown(held: Data, members: Data, non_members: Data) -> None:
+    """The same of equal records, whatever the files are called.
+
+    Raises:
+        InputError: If more of one side equal a record that the attacker holds than of the other.
+    """
+    from sfumato.attack.overlap import known
+
+    if not held.kind == members.kind == non_members.kind:
+        return
+    found = known(held, members, non_members)
+    if found is not None:
+        (inside, of), (outside, among) = found
+        raise InputError(
+            f"{inside} of {of} members and {outside} of {among} non-members that were compared "
+            "equal an auxiliary record in every value: an attacker who holds these tells the sides "
+            "apart without the release",
+            _OTHERS,
+        )
 
 
 def _facts_of(data: DataLike) -> Any:
