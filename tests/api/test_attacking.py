@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,22 @@ def test_an_attacker_does_not_hold_the_records_that_are_judged(
         pd.read_csv(paths[side]).sample(frac=1, random_state=2).to_csv(copy, index=False)
         with pytest.raises(InputError, match="equal an auxiliary record in every value"):
             prepare(paths["released"], auxiliary=copy, **more)
+
+
+def test_pictures_that_do_not_fit_are_told_beside_what_is_attacked(tmp_path: Path) -> None:
+    sides = {name: folder_of(pictures(30, i), tmp_path / name) for i, name in enumerate("ab")}
+    given = {"members": sides["a"], "non_members": sides["b"]}
+    grey = pictures(30, 2)
+    (tmp_path / "rgb").mkdir()
+    for i, image in enumerate(grey.images):
+        Image.fromarray(np.uint8(image[0] * 255)).convert("RGB").save(tmp_path / "rgb" / f"{i}.png")
+    shutil.copy(sides["a"] / "labels.csv", tmp_path / "rgb")
+    with pytest.raises(InputError, match=r"a: images are .* attacked holds RGB pictures of 8x8"):
+        prepare(tmp_path / "rgb", **given)
+    one = folder_of(grey.select(np.arange(0, 30, 2)), tmp_path / "one")
+    with pytest.raises(InputError, match=r"with the classes bar: .* declare all of them: --schema"):
+        prepare(one, **given)
+    assert prepare(one, **given, schema=grey.schema).release.data.num_rows == 15
 
 
 def test_exchanged_sides_are_not_called_harmless(tmp_path: Path, people: Table) -> None:

@@ -13,7 +13,7 @@ from sfumato.api.inputs import (
     validate,
 )
 from sfumato.api.telling import tell_repeated_records, tell_same_rows, tell_shared_records
-from sfumato.data import ImageSet, Schema
+from sfumato.data import ImageSchema, ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
 from sfumato.publish.images.perturbed import order_tells_labels
@@ -304,13 +304,18 @@ def fit(
         loaded = load(data, schema=read_as, spool=spool, **named)
     except InputError as error:
         there = file is not None and (file.exists() or "*" in file.name)
-        if told or not there or not isinstance(facts, Schema):
+        if told or not there:
             raise
-        raise InputError(
-            error.problem,
-            f"{error.remedy} How a file is written (encoding, dates, derived columns) a release "
-            "does not say: give the schema that it was made with.",
-        ) from None
+        if isinstance(facts, ImageSchema):
+            problem, remedy = error.problem, _of_pictures(facts, bool(release.card.ledger))
+            problem = problem if str(data) in problem else f"{data}: {problem}"
+        else:
+            problem, remedy = (
+                error.problem,
+                f"{error.remedy} How a file is written (encoding, dates, derived columns) a "
+                "release does not say: give the schema that it was made with.",
+            )
+        raise InputError(problem, remedy) from None
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:
         raise InputError(
@@ -326,3 +331,16 @@ def fit(
         fitting = fitting.unaligned()
     made: Data = fitting
     return made
+
+
+def _of_pictures(facts: ImageSchema, own: bool) -> str:
+    """What pictures must be like to be held against those that are attacked."""
+    channels, height, width = facts.shape
+    classes = ", ".join(facts.classes[:20]) + (", ..." if facts.classes[20:] else "")
+    lacking = (
+        "" if own else " Where it merely has no picture of a class, declare all of them: --schema."
+    )
+    return (
+        f"What is attacked holds {'grey' if channels == 1 else 'RGB'} pictures of {width}x{height} "
+        f"with the classes {classes}: bring them to one size, mode and set of classes.{lacking}"
+    )
