@@ -295,8 +295,7 @@ class ImageSet:
             low = persons.below(persons.named(self.identity), seed, fraction)
             if low.all() or not low.any():
                 raise InputError(
-                    f"there are too few persons to hold {fraction:g} of them out: one part would "
-                    "be empty",
+                    f"the persons are too few to hold {fraction:g} of them out: one part is empty",
                     "Give more persons, another fraction or another seed.",
                 )
         return self.select(np.flatnonzero(~low)), self.select(np.flatnonzero(low))

@@ -135,8 +135,7 @@ def held_out(source: Source, unit: str, seed: Seed, fraction: float) -> tuple[Ke
     out = np.concatenate(parts) if parts else np.zeros(0, bool)
     if out.all() or not out.any():
         raise InputError(
-            f"the persons in {unit!r} are too few to hold {fraction:g} of them out: one part would "
-            "be empty",
+            f"persons in {unit!r} are too few to hold {fraction:g} of them out: one part is empty",
             "Give more persons, another fraction or another seed.",
         )
     return Kept.of(source, ~out), Kept.of(source, out)
