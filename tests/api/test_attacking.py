@@ -21,6 +21,7 @@ from sfumato.api import prepare
 from sfumato.api.attacking import Prepared
 from sfumato.attack import Evidence
 from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
+from sfumato.data.read_off import read_off
 from sfumato.data.reading import Reading
 from sfumato.errors import InputError
 from sfumato.measure.evaluation import evaluate
@@ -138,6 +139,33 @@ def test_pictures_that_do_not_fit_are_told_beside_what_is_attacked(tmp_path: Pat
     with pytest.raises(InputError, match=r"with the classes bar: .* declare all of them: --schema"):
         prepare(one, **given)
     assert prepare(one, **given, schema=grey.schema).release.data.num_rows == 15
+
+
+def test_rows_that_are_written_otherwise_than_the_release_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A schema that was read off a release takes them, and attacks would see nothing of them."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.integers(20, 90, 60), "town": rng.choice(["ulm", "bonn"], 60)})
+    frame.loc[:40, "town"] = None  # missing, and not unknown
+    paths = {name: tmp_path / f"{name}.csv" for name in ("out", "in", "others")}
+    for name, part in (("out", frame.fillna("ulm")), ("in", frame[:30]), ("others", frame[30:])):
+        part.to_csv(paths[name], index=False)
+    read_off(paths["out"], target="town").save(tmp_path / "out.schema.yaml")
+    text = (tmp_path / "out.schema.yaml").read_text("utf-8")
+    levels = "levels: [bonn, ulm]\n    missing: true\n    outside: missing\n"
+    (tmp_path / "out.schema.yaml").write_text(text.replace("levels: [bonn, ulm]\n", levels))
+    given = {"members": paths["in"], "non_members": paths["others"]}
+    prepare(paths["out"], **given)
+    assert not caplog.messages
+    pd.DataFrame({"age": frame["age"][:30] * 12, "town": "Frankfurt"}).to_csv(
+        paths["in"], index=False
+    )
+    prepare(paths["out"], **given)
+    told = [line for line in caplog.messages if "written otherwise" in line]
+    assert "column 'age': 30 of 30 members count as the upper bound" in told[0]
+    assert "column 'town': 30 of 30 members count as missing" in told[1]
+    assert "Frankfurt" not in caplog.text
 
 
 def test_exchanged_sides_are_not_called_harmless(tmp_path: Path, people: Table) -> None:

@@ -12,7 +12,12 @@ from sfumato.api.inputs import (
     load,
     validate,
 )
-from sfumato.api.telling import tell_repeated_records, tell_same_rows, tell_shared_records
+from sfumato.api.telling import (
+    tell_outside,
+    tell_repeated_records,
+    tell_same_rows,
+    tell_shared_records,
+)
 from sfumato.data import ImageSchema, ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
@@ -121,6 +126,12 @@ def prepare(
         )
     written = schema if own else None
     inside, outside = sides(members, non_members, opened, spool, written)
+    if not own and opened.artefact.kind == "table":
+        for name, given, side in (
+            ("members", members, inside),
+            ("non-members", non_members, outside),
+        ):
+            tell_outside(name, given, side, opened.data)
     if auxiliary is None:
         return Prepared(opened, Evidence(inside, outside))
     _check_others(auxiliary, members, non_members)
