@@ -126,7 +126,10 @@ def _piled(data: Table, released: Table) -> Iterator[tuple[str, str, int]]:
         found, beside = (table.counts([facts.name]) for table in (data, released))
         places = {facts.cardinality: "count as missing"} if facts.missing else {}
         if facts.outside == "clamp":
-            places |= {0: "count as the lower bound", facts.cardinality - 1: "count as the upper bound"}
+            places |= {
+                0: "count as the lower bound",
+                facts.cardinality - 1: "count as the upper bound",
+            }
         for place, what in places.items():
             share = found[place] / max(1, found.sum())
             if share >= _MOST and beside[place] / max(1, beside.sum()) < share / 2:
