@@ -168,6 +168,15 @@ def test_rows_that_are_written_otherwise_than_the_release_are_told(
     assert "Frankfurt" not in caplog.text
 
 
+def test_classes_that_are_common_on_one_side_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    some, others = pictures(60, 1), pictures(60, 2)
+    prepare(some, members=some, non_members=others)
+    assert not caplog.messages
+    one = others.select(np.arange(0, 60, 2))
+    prepare(some, members=some.select(np.arange(1, 60, 2)), non_members=one)
+    assert "classes are not equally common" in caplog.text
+
+
 def test_exchanged_sides_are_not_called_harmless(tmp_path: Path, people: Table) -> None:
     paths = tables(tmp_path, people)
     (found,) = sfumato.attack(

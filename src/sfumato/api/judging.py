@@ -17,6 +17,7 @@ from sfumato.api.telling import (
     tell_repeated_records,
     tell_same_rows,
     tell_shared_records,
+    tell_uneven,
 )
 from sfumato.data import ImageSchema, ImageSet, Schema
 from sfumato.data.load import beside, load_schema
@@ -259,6 +260,7 @@ def sides(
     if not is_same(members, non_members):
         tell_shared_records(inside, outside)
         tell_repeated_records(inside, outside)
+        tell_uneven(inside, outside)
     return inside, outside
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sfumato.data import Table
 
 _MOST = 0.5
+_UNLIKELY = 1e-6
+_CLASSES = 100
 
 
 def tell_several_images(data: Data) -> None:
@@ -83,6 +85,35 @@ def tell_repeated_records(members: Data, non_members: Data) -> None:
                 "than in two parts of one source: if records are repeated, each counts as another "
                 "person, and intervals are too narrow; give each once, or say whose they are"
             )
+
+
+def tell_uneven(members: Data, non_members: Data) -> None:
+    """Warns of classes that are not equally common on both sides: attacks go by them, too."""
+    from scipy.stats import chi2_contingency
+
+    if members.kind != non_members.kind:
+        return
+    counts = np.array([_of_classes(side) for side in (members, non_members)])
+    counts = counts[:, counts.sum(axis=0) > 0]
+    if counts.shape[1] < 2 or chi2_contingency(counts).pvalue > _UNLIKELY:
+        return
+    logging.getLogger("sfumato").warning(
+        "classes are not equally common among members and non-members, by more than luck: a random "
+        "split of one source does not do that, and attacks on models may call it a leak; give "
+        "sides that were parted at random"
+    )
+
+
+def _of_classes(data: Data) -> Any:
+    """How many records are of each class; one number where there are no classes."""
+    facts: Any = data.schema
+    if not hasattr(facts, "columns"):
+        given: Any = data
+        return np.bincount(given.labels, minlength=len(facts.classes))
+    if facts.target is None or facts[facts.target].cardinality > _CLASSES:
+        return np.array([len(data)])
+    table: Any = data
+    return np.asarray(table.counts([facts.target]))
 
 
 def tell_outside(name: str, given: DataLike, data: Data, released: Data) -> None:
