@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from sfumato.api import prepare
 from sfumato.api.attacking import Prepared
 from sfumato.attack import Evidence
 from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
+from sfumato.data.read_off import read_off
 from sfumato.data.reading import Reading
 from sfumato.errors import InputError
 from sfumato.measure.evaluation import evaluate
@@ -106,6 +108,73 @@ def test_members_that_are_the_non_members_are_told(
     pd.read_csv(paths["members"]).sample(frac=1, random_state=2).to_csv(again, index=False)
     prepare(paths["released"], non_members=again, **sides)
     assert "200 of 200 non-members that were compared equal a member" in caplog.text
+
+
+def test_an_attacker_does_not_hold_the_records_that_are_judged(
+    tmp_path: Path, people: Table
+) -> None:
+    """Else he knows who is no member, and a release of anybody's rows is called a leak."""
+    paths = tables(tmp_path, people)
+    more = {"members": paths["members"], "non_members": paths["others"], "schema": paths["schema"]}
+    for side, name in (("members", "members"), ("others", "non-members")):
+        with pytest.raises(InputError, match=f"the auxiliary records are the {name}"):
+            prepare(paths["released"], auxiliary=paths[side], **more)
+        copy = tmp_path / f"copy-of-{side}.csv"
+        pd.read_csv(paths[side]).sample(frac=1, random_state=2).to_csv(copy, index=False)
+        with pytest.raises(InputError, match="equal an auxiliary record in every value"):
+            prepare(paths["released"], auxiliary=copy, **more)
+
+
+def test_pictures_that_do_not_fit_are_told_beside_what_is_attacked(tmp_path: Path) -> None:
+    sides = {name: folder_of(pictures(30, i), tmp_path / name) for i, name in enumerate("ab")}
+    given = {"members": sides["a"], "non_members": sides["b"]}
+    grey = pictures(30, 2)
+    (tmp_path / "rgb").mkdir()
+    for i, image in enumerate(grey.images):
+        Image.fromarray(np.uint8(image[0] * 255)).convert("RGB").save(tmp_path / "rgb" / f"{i}.png")
+    shutil.copy(sides["a"] / "labels.csv", tmp_path / "rgb")
+    with pytest.raises(InputError, match=r"a: images are .* attacked holds RGB pictures of 8x8"):
+        prepare(tmp_path / "rgb", **given)
+    one = folder_of(grey.select(np.arange(0, 30, 2)), tmp_path / "one")
+    with pytest.raises(InputError, match=r"with the classes bar: .* declare all of them: --schema"):
+        prepare(one, **given)
+    assert prepare(one, **given, schema=grey.schema).release.data.num_rows == 15
+
+
+def test_rows_that_are_written_otherwise_than_the_release_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A schema that was read off a release takes them, and attacks would see nothing of them."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.integers(20, 90, 60), "town": rng.choice(["ulm", "bonn"], 60)})
+    frame.loc[:40, "town"] = None  # missing, and not unknown
+    paths = {name: tmp_path / f"{name}.csv" for name in ("out", "in", "others")}
+    for name, part in (("out", frame.fillna("ulm")), ("in", frame[:30]), ("others", frame[30:])):
+        part.to_csv(paths[name], index=False)
+    read_off(paths["out"], target="town").save(tmp_path / "out.schema.yaml")
+    text = (tmp_path / "out.schema.yaml").read_text("utf-8")
+    levels = "levels: [bonn, ulm]\n    missing: true\n    outside: missing\n"
+    (tmp_path / "out.schema.yaml").write_text(text.replace("levels: [bonn, ulm]\n", levels))
+    given = {"members": paths["in"], "non_members": paths["others"]}
+    prepare(paths["out"], **given)
+    assert not caplog.messages
+    pd.DataFrame({"age": frame["age"][:30] * 12, "town": "Frankfurt"}).to_csv(
+        paths["in"], index=False
+    )
+    prepare(paths["out"], **given)
+    told = [line for line in caplog.messages if "written otherwise" in line]
+    assert "column 'age': 30 of 30 members count as the upper bound" in told[0]
+    assert "column 'town': 30 of 30 members count as missing" in told[1]
+    assert "Frankfurt" not in caplog.text
+
+
+def test_classes_that_are_common_on_one_side_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    some, others = pictures(60, 1), pictures(60, 2)
+    prepare(some, members=some, non_members=others)
+    assert not caplog.messages
+    one = others.select(np.arange(0, 60, 2))
+    prepare(some, members=some.select(np.arange(1, 60, 2)), non_members=one)
+    assert "classes are not equally common" in caplog.text
 
 
 def test_exchanged_sides_are_not_called_harmless(tmp_path: Path, people: Table) -> None:

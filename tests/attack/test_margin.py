@@ -303,3 +303,18 @@ def test_paired_rates_keep_a_width_where_both_are_always_right() -> None:
     assert low < -0.1 < 0.1 < high
     alone = intervals.difference(18, 20, 12, 20)
     assert intervals.paired_difference(12, 6, 0, 2)[0] > alone[0]  # the same records: less is luck
+
+
+def test_who_is_without_the_release_knows_the_labels_of_pictures() -> None:
+    """An attack on a model goes by them: classes that are common on one side are no leak."""
+    rng = np.random.default_rng(0)
+    sides = [
+        targets.Records(
+            rng.random((200, 64), dtype=np.float32), labels=(rng.random(200) < share).astype(int)
+        )
+        for share in (0.2, 0.8)
+    ]
+    found = blind.scores(sides[0], sides[1], rng)
+    assert found.interval(0.99)[0] > 0.65
+    scores = [1.0 - side.labels for side in sides]  # what any model that likes class 0 gives
+    assert margin.of_areas(scores[0], scores[1], found, 0.99).interval[0] < 0

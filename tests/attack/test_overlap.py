@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sfumato.api.telling import tell_repeated_records, tell_shared_records
-from sfumato.attack.overlap import repeated, shared
+from sfumato.attack.overlap import known, repeated, shared
 from sfumato.data import Categorical, ImageSet, Schema, Table
 
 FINE = Schema(tuple(Categorical(name, tuple(map(str, range(50)))) for name in "abcd"))
@@ -48,6 +48,7 @@ def test_parts_of_one_source_whose_records_repeat_are_not_told(
         assert shared(*parts) is None
         assert repeated(*parts) is None
         assert repeated(*parts[::-1]) is None
+        assert known(table(COARSE, drawn(COARSE, 200, rng)), *parts) is None
 
 
 def test_records_that_a_side_has_several_times_are_told(

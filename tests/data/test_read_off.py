@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -122,3 +123,23 @@ def test_days_that_no_calendar_has_are_levels_and_no_dates(tmp_path: Path) -> No
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], named: str, file: Path) -> None:
     with pytest.raises(InputError, match=named):
         read_off(file, **settings)
+
+
+def test_another_delimiter_is_named_whatever_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("age;out\n3;1,5\n4;2\n", encoding="utf-8-sig")
+    for settings in ({}, {"target": "out"}, {"drop": ["out"]}):
+        with pytest.raises(InputError, match='Name its delimiter: delimiter: ";"'):
+            read_off(tmp_path / "a.csv", **settings)
+
+
+def test_decimals_behind_a_comma_are_numbers(tmp_path: Path) -> None:
+    """As levels they would be equal or not, and a member written with a point would lack them."""
+    lines = ["age;weight;pay;code"] + [f"{i};{i},5;1,{100 + i};{i},x" for i in range(5)]
+    (tmp_path / "a.csv").write_text("\n".join(lines), encoding="utf-8")
+    read_off(tmp_path / "a.csv", delimiter=";").save(tmp_path / "a.schema.yaml")
+    schema = Schema.load(tmp_path / "a.schema.yaml")
+    assert (schema["weight"].lower, schema["weight"].upper) == (0.5, 4.5)
+    assert len(schema["pay"].levels) == 5  # thousands, perhaps
+    table = Table.open(tmp_path / "a.csv", schema)
+    table.validate(schema)
+    np.testing.assert_allclose(table.to_pandas()["weight"], np.arange(5) + 0.5)

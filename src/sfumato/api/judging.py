@@ -12,8 +12,14 @@ from sfumato.api.inputs import (
     load,
     validate,
 )
-from sfumato.api.telling import tell_repeated_records, tell_same_rows, tell_shared_records
-from sfumato.data import ImageSet, Schema
+from sfumato.api.telling import (
+    tell_outside,
+    tell_repeated_records,
+    tell_same_rows,
+    tell_shared_records,
+    tell_uneven,
+)
+from sfumato.data import ImageSchema, ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
 from sfumato.publish.images.perturbed import order_tells_labels
@@ -121,8 +127,60 @@ def prepare(
         )
     written = schema if own else None
     inside, outside = sides(members, non_members, opened, spool, written)
-    held = None if auxiliary is None else fit(auxiliary, opened, spool, written)
+    if not own and opened.artefact.kind == "table":
+        for name, given, side in (
+            ("members", members, inside),
+            ("non-members", non_members, outside),
+        ):
+            tell_outside(name, given, side, opened.data)
+    if auxiliary is None:
+        return Prepared(opened, Evidence(inside, outside))
+    _check_others(auxiliary, members, non_members)
+    held = fit(auxiliary, opened, spool, written)
+    _check_unknown(held, inside, outside)
     return Prepared(opened, Evidence(inside, outside, held))
+
+
+_OTHERS = (
+    "Give records of other people, or leave auxiliary out: attacks then set half of the "
+    "non-members apart."
+)
+
+
+def _check_others(auxiliary: DataLike, members: DataLike, non_members: DataLike) -> None:
+    """Refuses the attacker's own records that are named as those of a side, too.
+
+    Raises:
+        InputError: If they are: whoever holds one side of the game has no need to guess.
+    """
+    for side, data in (("members", members), ("non-members", non_members)):
+        if is_same(auxiliary, data):
+            raise InputError(
+                f"the auxiliary records are the {side}: an attacker who holds these knows them "
+                "without the release",
+                _OTHERS,
+            )
+
+
+def _check_unknown(held: Data, members: Data, non_members: Data) -> None:
+    """The same of equal records, whatever the files are called.
+
+    Raises:
+        InputError: If more of one side equal a record that the attacker holds than of the other.
+    """
+    from sfumato.attack.overlap import known
+
+    if not held.kind == members.kind == non_members.kind:
+        return
+    found = known(held, members, non_members)
+    if found is not None:
+        (inside, of), (outside, among) = found
+        raise InputError(
+            f"{inside} of {of} members and {outside} of {among} non-members that were compared "
+            "equal an auxiliary record in every value: an attacker who holds these tells the sides "
+            "apart without the release",
+            _OTHERS,
+        )
 
 
 def _facts_of(data: DataLike) -> Any:
@@ -202,6 +260,7 @@ def sides(
     if not is_same(members, non_members):
         tell_shared_records(inside, outside)
         tell_repeated_records(inside, outside)
+        tell_uneven(inside, outside)
     return inside, outside
 
 
@@ -258,13 +317,18 @@ def fit(
         loaded = load(data, schema=read_as, spool=spool, **named)
     except InputError as error:
         there = file is not None and (file.exists() or "*" in file.name)
-        if told or not there or not isinstance(facts, Schema):
+        if told or not there:
             raise
-        raise InputError(
-            error.problem,
-            f"{error.remedy} How a file is written (encoding, dates, derived columns) a release "
-            "does not say: give the schema that it was made with.",
-        ) from None
+        if isinstance(facts, ImageSchema):
+            problem, remedy = error.problem, _of_pictures(facts, bool(release.card.ledger))
+            problem = problem if str(data) in problem else f"{data}: {problem}"
+        else:
+            problem, remedy = (
+                error.problem,
+                f"{error.remedy} How a file is written (encoding, dates, derived columns) a "
+                "release does not say: give the schema that it was made with.",
+            )
+        raise InputError(problem, remedy) from None
     kind = getattr(release.artefact.content, "takes", release.artefact.kind)
     if loaded.kind != kind:
         raise InputError(
@@ -280,3 +344,16 @@ def fit(
         fitting = fitting.unaligned()
     made: Data = fitting
     return made
+
+
+def _of_pictures(facts: ImageSchema, own: bool) -> str:
+    """What pictures must be like to be held against those that are attacked."""
+    channels, height, width = facts.shape
+    classes = ", ".join(facts.classes[:20]) + (", ..." if facts.classes[20:] else "")
+    lacking = (
+        "" if own else " Where it merely has no picture of a class, declare all of them: --schema."
+    )
+    return (
+        f"What is attacked holds {'grey' if channels == 1 else 'RGB'} pictures of {width}x{height} "
+        f"with the classes {classes}: bring them to one size, mode and set of classes.{lacking}"
+    )

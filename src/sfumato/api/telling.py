@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.api.inputs import is_same
+from sfumato.api.inputs import is_same, load
+from sfumato.errors import InputError
 
 if TYPE_CHECKING:
     from sfumato.api.inputs import Data, DataLike
+    from sfumato.data import Table
+
+_MOST = 0.5
+_UNLIKELY = 1e-6
+_CLASSES = 100
 
 
 def tell_several_images(data: Data) -> None:
@@ -76,3 +85,84 @@ def tell_repeated_records(members: Data, non_members: Data) -> None:
                 "than in two parts of one source: if records are repeated, each counts as another "
                 "person, and intervals are too narrow; give each once, or say whose they are"
             )
+
+
+def tell_uneven(members: Data, non_members: Data) -> None:
+    """Warns of classes that are not equally common on both sides: attacks go by them, too."""
+    from scipy.stats import chi2_contingency
+
+    if members.kind != non_members.kind:
+        return
+    counts = np.array([_of_classes(side) for side in (members, non_members)])
+    counts = counts[:, counts.sum(axis=0) > 0]
+    if counts.shape[1] < 2 or chi2_contingency(counts).pvalue > _UNLIKELY:
+        return
+    logging.getLogger("sfumato").warning(
+        "classes are not equally common among members and non-members, by more than luck: a random "
+        "split of one source does not do that, and attacks on models may call it a leak; give "
+        "sides that were parted at random"
+    )
+
+
+def _of_classes(data: Data) -> Any:
+    """How many records are of each class; one number where there are no classes."""
+    facts: Any = data.schema
+    if not hasattr(facts, "columns"):
+        given: Any = data
+        return np.bincount(given.labels, minlength=len(facts.classes))
+    if facts.target is None or facts[facts.target].cardinality > _CLASSES:
+        return np.array([len(data)])
+    table: Any = data
+    return np.asarray(table.counts([facts.target]))
+
+
+def tell_outside(name: str, given: DataLike, data: Data, released: Data) -> None:
+    """Warns of columns of which most values were clamped or count as missing, and released do not.
+
+    A schema that was read off what others released takes values beyond it so. Where people's rows
+    are merely written otherwise, attacks would see nothing of the column, and find no leak there.
+
+    Args:
+        name: Of the side.
+        given: How it was named; only files are looked at.
+        data: What was read.
+        released: What is attacked.
+    """
+    from sfumato.data import Table
+
+    if not (isinstance(given, str | Path) and isinstance(data, Table)):
+        return
+    if not isinstance(released, Table) or data.schema.unit is not None or not data.ordered:
+        return
+    for column, what, count in _piled(data, released):
+        strict = [replace(c, outside="error") if c.name == column else c for c in data.schema]
+        try:
+            whole: Any = load(given, schema=replace(data.schema, columns=tuple(strict)))
+            whole.validate(whole.schema)
+        except InputError:  # it names a value, which is somebody's
+            logging.getLogger("sfumato").warning(
+                f"column {column!r}: {count} of {len(data)} {name} {what}, since the schema does "
+                "not hold what stands there, and few released rows do: if they are written "
+                "otherwise (other units or words), nothing of this column is seen; correct the "
+                "file or the schema"
+            )
+
+
+def _piled(data: Table, released: Table) -> Iterator[tuple[str, str, int]]:
+    """Columns of which most values are missing, or at one bound, where released ones are not."""
+    facts: Any
+    for facts in data.schema:
+        if facts.outside == "error":
+            continue
+        found, beside = (table.counts([facts.name]) for table in (data, released))
+        places = {facts.cardinality: "count as missing"} if facts.missing else {}
+        if facts.outside == "clamp":
+            places |= {
+                0: "count as the lower bound",
+                facts.cardinality - 1: "count as the upper bound",
+            }
+        for place, what in places.items():
+            share = found[place] / max(1, found.sum())
+            if share >= _MOST and beside[place] / max(1, beside.sum()) < share / 2:
+                yield facts.name, what, int(found[place])
+                break

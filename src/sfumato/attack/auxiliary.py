@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sfumato.attack import persons
 from sfumato.attack.evidence import MINIMUM
 from sfumato.errors import InputError
+from sfumato.measure import features
 
 if TYPE_CHECKING:
     from sfumato.attack.evidence import Evidence
@@ -22,7 +24,7 @@ def parted(evidence: Evidence, seed: int) -> tuple[Table | ImageSet, Table | Ima
     """Non-members to judge on, and what the attacker holds; nobody is in both.
 
     Where the evidence names no auxiliary records, half of the non-members are taken for them, by
-    person where persons are known.
+    person where persons are known; see :attr:`Evidence.together`.
 
     Args:
         evidence: Of the attack.
@@ -37,24 +39,36 @@ def parted(evidence: Evidence, seed: int) -> tuple[Table | ImageSet, Table | Ima
     if evidence.auxiliary is not None:
         return evidence.non_members, evidence.auxiliary
     data: Any = evidence.non_members
-    if persons.count(data) < 2 * MINIMUM:
+    whose = evidence.together
+    names = np.unique(whose)
+    if len(names) < 2 * MINIMUM:
         raise InputError(
-            f"{persons.count(data)} non-members are too few to set half of them aside",
+            f"{len(names)} non-members are too few to set half of them aside",
             f"Give auxiliary records, or at least {2 * MINIMUM} non-members.",
         )
-    whose = data.whose()
-    if whose is None or evidence.kind == "table":
+    by_table = evidence.kind == "table" if data.whose() is not None else len(names) == len(whose)
+    if by_table:
         judged, held = data.split(0.5, seed)
     else:  # exact halves: there may be few persons
-        names = np.unique(whose)
         names = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
         inside = np.isin(whose, names)
-        judged, held = data.select(np.flatnonzero(~inside)), data.select(np.flatnonzero(inside))
+        judged, held = (_at(data, np.flatnonzero(rows)) for rows in (~inside, inside))
     if min(persons.count(judged), persons.count(held)) < MINIMUM:
         raise InputError(
             "half of the non-members are too few records", "Give more, or auxiliary records."
         )
     return judged, held
+
+
+def _at(data: Any, rows: NDArray[np.int64]) -> Any:
+    """The records at row numbers in rising order."""
+    if data.kind == "images":
+        return data.select(rows)
+    from sfumato.data import Table
+
+    codes = features.codes(data, rows)
+    facts = data.schema
+    return Table.from_codes({name: codes[:, j] for j, name in enumerate(facts.names)}, facts)
 
 
 def labelled(model: Model, data: Table | ImageSet, limit: int, rng: np.random.Generator) -> Part:

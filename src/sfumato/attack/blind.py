@@ -30,6 +30,9 @@ Halves = tuple[
 ROUNDS = 10
 """How often the halves are drawn; more make an interval narrower by a twentieth at most."""
 
+_TIMES = 8
+"""How often a label stands beside the pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Round:
@@ -165,11 +168,11 @@ def scores(
         rng: Draws the halves.
         rounds: How often.
     """
-    seen = plain(members), plain(others)
+    known = seen(members, others)
     found = []
     for _ in range(rounds):
         parts = halves(len(members), len(others), rng)
-        found.append(Round(*split_scores(*seen, parts), (parts[0][1], parts[1][1])))
+        found.append(Round(*split_scores(known[0], known[1], parts), (parts[0][1], parts[1][1])))
     return Blind(tuple(found), (len(members), len(others)))
 
 
@@ -203,8 +206,29 @@ def split_scores(
     return scores[0], scores[1]
 
 
-def plain(records: Records) -> NDArray[np.float64]:
-    """(n, p) what everybody sees of records: levels one by one, or pixels."""
+def seen(*sides: Records) -> list[NDArray[np.float64]]:
+    """What everybody sees of the records of several sides, in the same columns.
+
+    Pictures come with their labels: attacks on models go by them, and sides whose classes are
+    unevenly common are told apart without any model.
+    """
+    labels = [side.labels for side in sides if side.labels is not None and len(side)]
+    classes = 1 + max((int(some.max()) for some in labels), default=-1)
+    return [plain(side, classes) for side in sides]
+
+
+def plain(records: Records, classes: int) -> NDArray[np.float64]:
+    """(n, p) what everybody sees of records: levels one by one, or pixels and the label.
+
+    Args:
+        records: n of them.
+        classes: How many labels of pictures there are.
+    """
     if records.columns:
         return np.asarray(Design(records.columns).matrix(records.values).toarray())  # type: ignore[arg-type]
-    return np.asarray(records.values, dtype=np.float64)
+    pixels = np.asarray(records.values, dtype=np.float64)
+    if records.labels is None:
+        return pixels
+    # Several times, so that the penalty on hundreds of weights does not keep this one at nothing.
+    labels = np.repeat(np.eye(classes)[records.labels], _TIMES, axis=1)
+    return np.concatenate([pixels, labels], axis=1)

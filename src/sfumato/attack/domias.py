@@ -108,8 +108,8 @@ class Domias(Settings):
             rows = features.choose(features.size(evidence.auxiliary), self.max_reference, rng)
             everyone = persons.one_each(evidence.non_members, rng)
             return targets.read(evidence.auxiliary, rows), everyone
-        whose = persons.of(evidence.non_members)
-        total = persons.count(evidence.non_members)
+        whose = evidence.together
+        total = int(whose.max()) + 1
         # All persons beyond those to attack, and at least half.
         spare = max(total - self.max_targets, total // 2)
         if total - spare < MINIMUM // 2 or spare < MINIMUM // 2:
@@ -120,7 +120,7 @@ class Domias(Settings):
         held = np.isin(whose, rng.permutation(total)[:spare])
         rows, left = np.flatnonzero(held), np.flatnonzero(~held)
         rows = rows[features.choose(len(rows), self.max_reference, rng)]
-        if total < len(whose):
+        if evidence.non_members.whose() is not None:
             left = left[persons.one_of_each(whose[left], rng)]
         return targets.read(evidence.non_members, rows), left
 

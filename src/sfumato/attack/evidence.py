@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sfumato.attack import persons
 from sfumato.errors import InputError
@@ -83,6 +87,22 @@ class Evidence:
                         f"{both} of the persons{named} are on both sides",
                         "Part the data by person, not by row.",
                     )
+
+    @cached_property
+    def together(self) -> NDArray[np.int64]:
+        """(n,) a number for each non-member; those that share one are never parted.
+
+        A person's records, where persons are known. Else equal ones, if more are equal than two
+        parts of one source would have: an attacker who holds the copy of a record knows that it is
+        of no member.
+        """
+        from sfumato.attack.overlap import items, repeated
+
+        others = self.non_members
+        known = others.whose() is not None or (others.kind == "table" and not others.ordered)
+        if known or repeated(others, self.members) is None:
+            return persons.of(others)
+        return np.unique(items(others), return_inverse=True)[1].astype(np.int64)
 
     @property
     def kind(self) -> str:

@@ -123,8 +123,8 @@ class PrivacyLoss(Settings):
         """The finding's baseline and margin: what is told from the records' own values."""
         if evidence.by_coins:
             return {"baseline": 0.0, "margin": None}
-        plain = [blind.plain(side) for side in sides]
-        own, of_others = (one > 0 for one in blind.split_scores(plain[0], plain[1], parts))
+        seen = blind.seen(*sides)
+        own, of_others = (one > 0 for one in blind.split_scores(seen[0], seen[1], parts))
         return {
             "baseline": max(0.0, float(np.mean(own) - np.mean(of_others))),
             "margin": margin.of_sides((told[0], own), (told[1], of_others), self.confidence),

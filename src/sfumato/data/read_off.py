@@ -29,6 +29,7 @@ LEVELS = 1000
 _TARGET_LEVELS = 20
 _STEPS = 10**6  # of a number's grid
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_COMMA = re.compile(r"[-+]?\d+(?:,(\d+))?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MAGNITUDE = 150  # powers of ten; beyond them the arithmetic of floats ends
 _TRUTH = ({"false", "true"}, {"no", "yes"}, {"f", "t"}, {"n", "y"})
@@ -56,7 +57,10 @@ def read_off(
     Raises:
         InputError: If the files cannot be read, or a column or type is unknown.
     """
+    from sfumato.data.passes import check_delimiter
+
     data = addresses.open_source(path, encoding=encoding, delimiter=delimiter, engine="auto")
+    check_delimiter(data.names, delimiter, str(path))
     known = dict(types or {})
     for name in (*known, *drop, *([target] if target is not None else [])):
         if name not in data.names:
@@ -139,6 +143,9 @@ def _facts(
             facts = {"type": "categorical", "dtype": "int64", "levels": list(map(str, levels_of))}
             return {**facts, **absent}
         return {**_bounds(numbers, "integer" if whole else "number"), **absent}
+    if declared is None and _has_commas(seen):
+        numbers = [_number(name, text.replace(",", ".")) for text in seen]
+        return {**_bounds(numbers, "number"), "decimal": ",", **absent}
     if kind == "date":
         shown = {text.strip() for text in seen}
         days = {"type": "date", "lower": min(shown), "upper": max(shown), "outside": "clamp"}
@@ -159,6 +166,16 @@ def _kind(seen: set[str]) -> str:
     if seen and all(map(_is_day, seen)):
         return "date"
     return "categorical"
+
+
+def _has_commas(seen: set[str]) -> bool:
+    """Whether they are numbers whose decimals stand behind a comma.
+
+    Three digits behind each comma may be thousands; those stay texts.
+    """
+    parts = [_COMMA.fullmatch(text.strip()) for text in seen]
+    behind = [found[1] for found in parts if found is not None and found[1] is not None]
+    return None not in parts and any(len(digits) != 3 for digits in behind)
 
 
 def _is_day(text: str) -> bool:

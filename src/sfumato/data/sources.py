@@ -272,7 +272,11 @@ def open_files(pattern: str | Path) -> tuple[Path, ...]:
     kinds = {_suffix(p) for p in found}
     if kinds not in ({"csv"}, {"parquet"}):
         names = ", ".join(p.name for p in found[:3])
-        raise InputError(f"{names} is not .csv or .parquet alone", "Give files of one of the two.")
+        raise InputError(
+            f"{names} is not .csv or .parquet alone",
+            "Give files of one of the two. Pictures come as a folder or .npz; models that are "
+            "attacked as .safetensors, .skops or, where they are trusted, .pt, .joblib and .pkl.",
+        )
     return tuple(found)
 
 

@@ -542,6 +542,9 @@ def test_persons_with_several_records_are_no_coins_of_one_record() -> None:
         if each == 10:  # of nobody in particular, as a custodian who knows no persons gives them
             told = [side.select(np.arange(0, len(side), 10)) for side in (members, others)]
             assert audit(release, members=told[0], non_members=told[1]).broken
+            alike = [ImageSet.from_arrays(d.images, d.labels, ("a",)) for d in (members, others)]
+            with pytest.raises(InputError, match="copies came and went together"):
+                audit(release, members=alike[0], non_members=alike[1])
     assert not found[1].broken
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sfumato.data import ImageSchema, Schema
+from sfumato.data import Categorical, ImageSchema, Schema
 from sfumato.errors import InputError
 from sfumato.release.foreign.interface import Interface
 from sfumato.release.foreign.model import ForeignModel
@@ -94,6 +94,40 @@ def test_what_a_model_says_of_real_records_is_not_repeated(table_schema: Schema)
         model.probabilities_from(np.array([[93, 1, 1]], np.int32))
     assert "93" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def test_a_model_that_takes_no_missing_values_is_asked_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A schema that is read off a release allows them in every column of levels."""
+    schema = Schema(
+        (Categorical("town", ("north", "south"), missing=True), Categorical("own", ("no", "yes"))),
+        target="own",
+    )
+
+    def fails(frame: Any) -> Any:
+        if frame["town"].isna().any():
+            raise ValueError("cannot take nothing")
+        return np.full(len(frame), 0.25)
+
+    def answers(frame: Any) -> Any:
+        return np.where(frame["town"].isna(), np.nan, 0.25)
+
+    for answer, named in ((fails, "failed on real records"), (answers, "not finite")):
+        caplog.clear()
+        model = ForeignModel.of(answer, schema, name="f")
+        assert "takes no missing values, which the schema allows in town" in caplog.text
+        assert model.probabilities_from(np.array([[1]], np.int32)).tolist() == [[0.75, 0.25]]
+        with pytest.raises(InputError, match=f"{named}.* a function that fills them in"):
+            model.probabilities_from(np.array([[1], [2]], np.int32))
+
+
+def test_truth_values_are_classes() -> None:
+    schema = Schema((Categorical("a", ("x", "y")), Categorical("b", ("no", "yes"))), target="b")
+    model = ForeignModel.of(
+        lambda frame: np.full((len(frame), 2), [0.2, 0.8]), schema, name="f", named=(True, False)
+    )
+    assert model.probabilities_from(np.array([[0]], np.int32)).tolist() == [[0.8, 0.2]]
 
 
 def test_only_a_network_has_gradients_and_nothing_is_saved(

@@ -21,7 +21,7 @@ from sfumato.attack import ceilings
 from sfumato.data import ImageSchema, Schema, Table
 from sfumato.errors import InputError
 from sfumato.learn.architectures import build, weights
-from sfumato.release.foreign.interface import Interface, order_of
+from sfumato.release.foreign.interface import Interface, made_up, order_of
 from sfumato.release.foreign.opening import NOTHING, How, how_of, open_target
 from sfumato.release.foreign.sklearn_files import of_estimator
 from sfumato.release.weights import save_weights
@@ -178,7 +178,7 @@ def test_what_gives_no_probabilities_is_refused(table_schema: Schema) -> None:
     from sklearn.svm import LinearSVC
 
     x = np.arange(60.0).reshape(20, 3)
-    with pytest.raises(InputError, match="LinearSVC cannot be attacked"):
+    with pytest.raises(InputError, match="LinearSVC has no predict_proba"):
         open_target(LinearSVC().fit(x, np.arange(20) % 2), How(table_schema))
 
 
@@ -313,6 +313,25 @@ def test_what_predicts_numbers_is_refused_by_its_name(table_schema: Schema) -> N
                 interface=Interface(),
                 name="scikit-learn model.skops",
             )
+        with pytest.raises(InputError, match=problem):
+            open_target(make_pipeline(StandardScaler(), last), How(table_schema))
+
+
+def test_gradients_are_of_logits_alone(picture_schema: ImageSchema) -> None:
+    """Of another answer the loss, and what is read off its gradient, would be another."""
+    flat = nn.Flatten()
+    good = nn.Sequential(flat, nn.Linear(20, 3))
+    assert open_target(good, How(picture_schema)).model.module is good
+    two = ImageSchema(1, 4, 5, ("left", "right"))
+    for bad, schema in (
+        (nn.Sequential(flat, nn.Linear(20, 3), nn.Softmax(-1)), picture_schema),
+        (nn.Sequential(flat, nn.Linear(20, 1)), two),
+        (nn.Sequential(flat, nn.Linear(20, 3)).double(), picture_schema),
+    ):
+        model = open_target(bad, How(schema)).model
+        assert len(model.probabilities_from(made_up(schema))) == 8
+        with pytest.raises(InputError, match="does not answer one logit for each class"):
+            _ = model.module
 
 
 def test_a_service_is_a_model(service: Any, table_schema: Schema) -> None:

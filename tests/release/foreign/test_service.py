@@ -116,6 +116,45 @@ def test_answers_of_another_kind_are_refused(body: bytes, service: Any) -> None:
         Service(service.url)(FRAME)
 
 
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"probabilities": [[1, 0], [1, 0], [1]]}', "more scores for some records"),
+        (b'{"probabilities": [[1, 0], [1, 0], [1, 0]], "classes": 2}', "otherwise than in a list"),
+        (b'{"probabilities": [[1, 0], [1, 0], [1, 0]], "classes": "a,b"}', "than in a list"),
+        (b"[" * 100_000, "answers no JSON"),
+    ],
+)
+def test_answers_of_another_shape_are_one_line(body: bytes, named: str, service: Any) -> None:
+    service.planned = [(200, {}, body)]
+    with pytest.raises(InputError, match=named):
+        Service(service.url)(FRAME)
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://[::1/ask", "cannot be read"),
+        ("http://127.0.0.1:port/ask", "cannot be read"),
+        ("http://127.0.0.1/a b", "holds a blank"),
+        ("http://127.0.0.1/fr\u00fch", "holds a blank, or a letter"),
+    ],
+)
+def test_an_address_that_is_none_is_said_to_be(url: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Service(url)
+
+
+def test_a_secret_that_no_header_holds_is_not_taken_for_a_bad_answer(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(AUTHORIZATION, "Bearer a\nb")
+    with pytest.raises(InputError, match=f"Correct the variable {AUTHORIZATION}") as caught:
+        Service(service.url)(FRAME)
+    assert "Bearer" not in str(caught.value)
+    assert not service.asked
+
+
 @pytest.mark.parametrize("row", ['{"no": 0.9, "yes": 0.1}', '["90%", "10%"]', '[["0.9"], 0.1]'])
 def test_scores_by_name_or_in_percent_are_refused_with_the_form(row: str, service: Any) -> None:
     service.planned = [(200, {}, f'{{"probabilities": [{row}, {row}, {row}]}}'.encode())]

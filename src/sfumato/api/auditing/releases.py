@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sfumato.api.auditing.canaries import FEWEST, SHARES, is_swapped, judged
 from sfumato.api.auditing.record import Audit, check_confidence, worst_case
 from sfumato.api.auditing.units import Unit
-from sfumato.attack import persons, targets
+from sfumato.attack import overlap, persons, targets
 from sfumato.attack.evidence import Evidence
 from sfumato.attack.loss import log_odds
 from sfumato.errors import InputError
@@ -96,6 +96,14 @@ def audit_release(
             raise InputError(
                 "the guarantee is of one record, and some persons have several",
                 "Audit a release that is made of one record of each.",
+            )
+    for side, other in ((members, non_members), (non_members, members)):
+        if (found := overlap.repeated(side, other)) is not None:
+            raise InputError(
+                f"{found[0]} of {found[1]} records of a side that were compared equal another of "
+                "it in every value, more than in two parts of one source: copies came and went "
+                "together, and the claim is of one record",
+                "Give each once, of a release that has each once.",
             )
     rng = np.random.default_rng(seed)
     sides = members, non_members

@@ -157,7 +157,7 @@ def play(
     held: Table | ImageSet | None = evidence.auxiliary
     if auxiliary and held is None:
         held = evidence.non_members
-        outside, helpers = _halved(outside, auxiliary, rng)
+        outside, helpers = _halved(outside, evidence.together[outside], auxiliary, rng)
     elif auxiliary and held is not None:
         helpers = persons.choose(held, auxiliary, rng)
     inside = persons.one_each(evidence.members, rng)
@@ -191,16 +191,27 @@ def play(
 
 
 def _halved(
-    rows: NDArray[np.int64], most: int, rng: np.random.Generator
+    rows: NDArray[np.int64], whose: NDArray[np.int64], most: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that stay, and at most ``most`` that are set apart."""
-    if len(rows) < 2 * MINIMUM:
+    """Rows that stay, and at most ``most`` that are set apart.
+
+    Args:
+        rows: (n,) of non-members.
+        whose: (n,) numbers; rows that share one are not parted.
+        most: How many.
+        rng: Draws them.
+    """
+    apart_of = np.unique(whose)
+    if len(apart_of) < 2 * MINIMUM:
         raise InputError(
-            f"{len(rows)} non-members are too few to set half of them apart for calibration",
+            f"{len(apart_of)} non-members are too few to set half of them apart for calibration",
             f"Give auxiliary records, or at least {2 * MINIMUM} non-members.",
         )
-    apart = rows[features.choose(len(rows), min(most, len(rows) // 2), rng)]
-    return np.setdiff1d(rows, apart), apart
+    if len(apart_of) == len(rows):
+        apart = rows[features.choose(len(rows), min(most, len(rows) // 2), rng)]
+        return np.setdiff1d(rows, apart), apart
+    held = np.isin(whose, rng.permutation(apart_of)[: len(apart_of) // 2])
+    return rows[~held], _choose(rows[held], most, rng)
 
 
 def _choose(rows: NDArray[np.int64], limit: int, rng: np.random.Generator) -> NDArray[np.int64]:

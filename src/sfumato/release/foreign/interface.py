@@ -176,14 +176,22 @@ def numbers_of(schema: Schema, codes: NDArray[Any]) -> NDArray[np.float32]:
     return matrix
 
 
-def made_up(schema: Schema | ImageSchema, records: int = 8) -> NDArray[Any]:
-    """Records that are nobody's, as a released model takes them: codes of features, or images."""
+def made_up(
+    schema: Schema | ImageSchema, records: int = 8, *, missing: bool = True
+) -> NDArray[Any]:
+    """Records that are nobody's, as a released model takes them: codes of features, or images.
+
+    Args:
+        schema: The public facts.
+        records: How many.
+        missing: Whether values may be missing where the schema says so.
+    """
     from sfumato.data import ImageSchema
 
     rng = np.random.default_rng(0)
     if isinstance(schema, ImageSchema):
         return rng.random((records, *schema.shape), dtype=np.float32)
-    sizes = [column.size for column in schema.features]
+    sizes = [column.size if missing else column.cardinality for column in schema.features]
     return rng.integers(0, sizes, (records, len(sizes))).astype(np.int32)
 
 
@@ -199,6 +207,8 @@ def order_of(found: Sequence[Any], classes: Sequence[str]) -> list[int]:
     places: list[int | None] = [exact.get(name, low.get(name.lower())) for name in shown]
     if None in places and all(name.isdecimal() and int(name) < len(classes) for name in shown):
         places = [int(name) for name in shown]
+    if None in places and len(classes) == 2 and {*shown} <= {"False", "True"}:
+        places = [int(name == "True") for name in shown]
     for name, place in zip(shown, places, strict=True):
         if place is None:
             raise InputError(

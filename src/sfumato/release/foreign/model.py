@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
 
 BATCH = 1024
+_FILL_IN = (
+    "Some of these records have missing values: wrap the model in a function that fills them in, "
+    "or give records that lack none."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +99,36 @@ class ForeignModel(Model):
                 f"the model takes a column {lacking[0]!r} that the schema does not declare",
                 f"Declared, besides the target: {', '.join(features)}.",
             )
-        made = made_up(schema)
+        answers = model._asked()
+        ready = replace(model, interface=model.interface.understood(answers))
+        ready.interface.probabilities(answers)
+        return ready
+
+    def _asked(self) -> NDArray[np.float64]:
+        """What it says of made-up records, without missing values if it takes none.
+
+        Raises:
+            InputError: If it cannot take either, or answers something else.
+        """
+        schema: Any = self.schema
+        made, whole = made_up(schema), made_up(schema, missing=False)
         try:
-            raw = model.answer(model.given(made))
+            return self._tried(made)
+        except InputError:
+            if np.array_equal(made, whole):
+                raise
+        answers = self._tried(whole)
+        names = [column.name for column in schema.features if column.missing]
+        logging.getLogger("sfumato").warning(
+            "the model takes no missing values, which the schema allows in "
+            f"{', '.join(names[:10])}{', ...' if names[10:] else ''}: records that lack one will "
+            "be refused"
+        )
+        return answers
+
+    def _tried(self, made: NDArray[Any]) -> NDArray[np.float64]:
+        try:
+            raw = self.answer(self.given(made))
         except InputError:
             raise
         except Exception as error:  # whatever a stranger's code raises
@@ -105,10 +137,7 @@ class ForeignModel(Model):
                 f"the model cannot take made-up records ({type(error).__name__}: {reason})",
                 "Say how it takes them: layout, scale, mean, std, rows; or wrap it in a function.",
             ) from None
-        answers = model.scores(raw, len(made))
-        ready = replace(model, interface=model.interface.understood(answers))
-        ready.interface.probabilities(answers)
-        return ready
+        return self.scores(raw, len(made))
 
     def probabilities_from(self, inputs: NDArray[Any]) -> NDArray[np.float64]:
         """Scores of each class that sum to 1.
@@ -129,9 +158,17 @@ class ForeignModel(Model):
             except Exception as error:
                 raise InputError(
                     f"the model failed on real records ({type(error).__name__})",
-                    "It takes made-up ones; try it by hand on the data given.",
+                    _FILL_IN
+                    if self._lacks(batch)
+                    else "It takes made-up ones; try it by hand on the data given.",
                 ) from None
-            scores = self.interface.probabilities(self.scores(raw, len(batch)))
+            try:
+                answers = self.scores(raw, len(batch))
+            except InputError as error:
+                raise (
+                    InputError(error.problem, _FILL_IN) if self._lacks(batch) else error
+                ) from None
+            scores = self.interface.probabilities(answers)
             if not self.named:
                 parts.append(scores)
                 continue
@@ -139,6 +176,14 @@ class ForeignModel(Model):
             placed[:, order_of(self.named, self.classes)] = scores
             parts.append(placed)
         return np.concatenate(parts)
+
+    def _lacks(self, inputs: NDArray[Any]) -> bool:
+        """Whether values are missing in some of the records."""
+        if self.takes == "images":
+            return False
+        schema: Any = self.schema
+        absent = np.array([column.cardinality for column in schema.features])
+        return bool((inputs == absent).any())
 
     def given(self, inputs: NDArray[Any]) -> Any:
         """Inputs as the model itself takes them."""
@@ -191,7 +236,8 @@ class ForeignModel(Model):
         """The network, for attacks that need its gradients.
 
         Raises:
-            InputError: If only answers can be had, or the network takes records in its own form.
+            InputError: If only answers can be had, the network takes records in its own form, or
+                what it answers are not the logits of the classes.
         """
         # A table's codes are numbers of another meaning than those that the network takes.
         if self.network is None or self.takes == "table" or not self.interface.plain:
@@ -200,6 +246,13 @@ class ForeignModel(Model):
                 "Leave out attacks that look inside.",
             )
         found: nn.Module = self.network
+        if self.interface.outputs != "logits" or not _answers_logits(found, self):
+            raise InputError(
+                "the network does not answer one logit for each class, in float32, of which its "
+                "loss and so its gradients follow",
+                "Give the network without the softmax at its end; or leave out attacks that look "
+                "inside.",
+            )
         return found
 
     @property
@@ -216,3 +269,19 @@ class ForeignModel(Model):
             InputError: Always.
         """
         raise InputError("this model was made by other software", "It can be attacked, not saved.")
+
+
+def _answers_logits(network: nn.Module, model: ForeignModel) -> bool:
+    """Whether a network of pictures answers float32 numbers, one a class."""
+    import torch
+
+    made = torch.from_numpy(made_up(model.schema))
+    try:
+        with torch.no_grad():
+            found = network(made)
+    except Exception:  # whatever a stranger's code raises
+        return False
+    wanted = (len(made), len(model.classes))
+    return bool(
+        torch.is_tensor(found) and tuple(found.shape) == wanted and found.dtype == torch.float32
+    )

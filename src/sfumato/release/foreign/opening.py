@@ -116,7 +116,7 @@ def unclaimed(content: Any, name: str, persons: Any = None) -> Release:
 
 def _named(target: str, how: How, facts_of: Callable[[], Any]) -> Release:
     """A target that was given by its path or address."""
-    if target.startswith(("http://", "https://")):
+    if target.lower().startswith(("http://", "https://")):
         service = Service(target, trust=how.trust)
         facts = _facts(how, None, facts_of, service.name)
         return unclaimed(_service(service, facts, how.interface), f"the service {service.name}")
@@ -225,7 +225,7 @@ def _aimed(data: Any, column: str) -> Any:
 
 def _in_memory(model: Any, facts: Facts, interface: Interface) -> ForeignModel:
     kind = type(model).__name__
-    if hasattr(model, "predict_proba"):
+    if hasattr(model, "predict_proba") or (hasattr(model, "predict") and not callable(model)):
         return sklearn_files.of_estimator(
             model, facts, interface=interface, name=f"scikit-learn {kind}"
         )
@@ -242,8 +242,10 @@ def _in_memory(model: Any, facts: Facts, interface: Interface) -> ForeignModel:
 def _service(service: Service, facts: Facts, interface: Interface) -> ForeignModel:
     """A service, asked once about made-up records for the names of its classes."""
     ready = ForeignModel(facts, {"family": "service"}, {}, service, interface)
-    scores, named = service.ask(ready.given(made_up(facts)))
-    del scores
+    try:
+        named = service.ask(ready.given(made_up(facts)))[1]
+    except InputError:
+        named = service.ask(ready.given(made_up(facts, missing=False)))[1]
     return ForeignModel.of(service, facts, name="service", interface=interface, named=named)
 
 

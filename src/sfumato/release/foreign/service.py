@@ -65,9 +65,20 @@ class Service:
     requests: int = 0
 
     def __post_init__(self) -> None:
-        parts = parse.urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = parse.urlsplit(self.url)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            raise InputError(
+                "the address of the service cannot be read", "Give http(s)://HOST:PORT/PATH."
+            ) from None
+        if not known:
             raise InputError(f"{self.name!r} is no address of a service", "Give http(s)://...")
+        if not self.url.isascii() or not self.url.isprintable() or " " in self.url:
+            raise InputError(
+                f"the address of {parts.hostname} holds a blank, or a letter that no address has",
+                "Write it as %20, or as %C3%BC.",
+            )
         if parts.username or parts.password:
             raise InputError(
                 f"the address of {parts.hostname} holds a password",
@@ -135,12 +146,24 @@ class Service:
                 'It must answer {"probabilities": [[...], ...]}, one row a record.',
             )
         assert isinstance(values, dict)
+        if len({len(row) if isinstance(row, list) else 1 for row in scores}) > 1:
+            raise InputError(
+                f"{self.name} answers more scores for some records than for others",
+                'It must answer {"probabilities": [[...], ...]}, one score a class for each.',
+            )
         if not all(_numbers(row) for row in scores):
             raise InputError(
                 f"{self.name} answers probabilities that are no numbers",
                 'One row a record: {"probabilities": [[0.2, 0.8], ...]}, without names or % signs.',
             )
-        return scores, self._named(tuple(map(str, values.get("classes") or ())))
+        named = values.get("classes") or []
+        if not isinstance(named, list):
+            raise InputError(
+                f"{self.name} names its classes otherwise than in a list",
+                'Have it answer "classes": ["no", "yes"], in the order of the scores, or leave '
+                "them out.",
+            )
+        return scores, self._named(tuple(map(str, named)))
 
     def _named(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         if self._classes is None:
@@ -164,9 +187,16 @@ class Service:
     def _post(self, values: Any) -> Any:
         body = json.dumps(values, allow_nan=False).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if os.environ.get(AUTHORIZATION):
-            headers["Authorization"] = os.environ[AUTHORIZATION]
+        secret = os.environ.get(AUTHORIZATION, "").strip()
+        if secret:
+            headers["Authorization"] = secret
         headers |= self.headers
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            raise InputError(
+                f"what is sent to {self.name} beside the records holds a line break, or a letter "
+                "that no header has",
+                f"Correct the variable {AUTHORIZATION}.",
+            )
         pause = self.pause
         for left in reversed(range(self.tries)):
             wait, why = pause, ""
@@ -189,7 +219,7 @@ class Service:
                     raise _TooMany from None
                 if error.code not in _LATER:
                     raise self._failed(why, error.code) from None
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise InputError(f"{self.name} answers no JSON", "Is it the service?") from None
             except HTTPException as error:
                 # Torn answers too; what came of one stays unsaid.

@@ -85,9 +85,14 @@ def of_module(
 def _ask(module: Any) -> Callable[[Any], Any]:
     import torch
 
+    like = next(iter(module.parameters()), None)
+
     def answer(records: Any) -> Any:
+        given = torch.from_numpy(records)
+        if like is not None and like.is_floating_point():  # in its own precision, where it lies
+            given = given.to(like.device, like.dtype)
         with torch.no_grad():
-            return module(torch.from_numpy(records))
+            return module(given)
 
     return answer
 
@@ -111,6 +116,11 @@ def _safetensors(
     tensors, own = load_weights(path)
     if isinstance(architecture, str | Path):
         architecture = _read(Path(architecture))
+    elif architecture is not None and not isinstance(architecture, Mapping):
+        raise InputError(
+            f"the architecture is a {type(architecture).__name__}",
+            "Give values by name, or a JSON file of them.",
+        )
     values = dict(architecture if architecture is not None else own)
     if not values:
         raise InputError(
