@@ -91,6 +91,10 @@ def test_too_few_hold_outs_are_refused(make_people: Any, make_release: Any) -> N
         evaluate(make_release(make_people(50, 1)), make_people(50, 2), make_people(10, 3))
 
 
+# Two workers collect in different seconds, and must find the same tests.
+SOME = Evaluation(created="2026-01-01T00:00:00+00:00").to_dict()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -99,8 +103,8 @@ def test_too_few_hold_outs_are_refused(make_people: Any, make_release: Any) -> N
         "{}",
         json.dumps({"sfumato_evaluation": 2}),
         json.dumps({"sfumato_evaluation": 1}),
-        json.dumps({**Evaluation().to_dict(), "findings": [{}]}),
-        json.dumps({**Evaluation().to_dict(), "seconds": "long"}),
+        json.dumps({**SOME, "findings": [{}]}),
+        json.dumps({**SOME, "seconds": "long"}),
     ],
 )
 def test_damaged_files_are_input_errors(text: str) -> None:
