@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -24,7 +25,7 @@ from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
 from sfumato.data.read_off import read_off
 from sfumato.data.reading import Reading
 from sfumato.errors import InputError
-from sfumato.measure.evaluation import evaluate
+from sfumato.measure.evaluation import Evaluation, evaluate
 
 CLASSES = ("bar", "dot")
 
@@ -147,7 +148,7 @@ def test_rows_that_are_written_otherwise_than_the_release_are_told(
     """A schema that was read off a release takes them, and attacks would see nothing of them."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"age": rng.integers(20, 90, 60), "town": rng.choice(["ulm", "bonn"], 60)})
-    frame.loc[:40, "town"] = None  # missing, and not unknown
+    frame.loc[::2, "town"] = None  # missing, and not unknown
     paths = {name: tmp_path / f"{name}.csv" for name in ("out", "in", "others")}
     for name, part in (("out", frame.fillna("ulm")), ("in", frame[:30]), ("others", frame[30:])):
         part.to_csv(paths[name], index=False)
@@ -239,6 +240,24 @@ def test_a_release_of_ours_says_itself_how_it_is_read(people_file: Path, tmp_pat
     sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)
     with pytest.raises(InputError, match="says itself how it is read"):
         sfumato.attack(out, members=people_file, non_members=people_file, target="age")
+
+
+def test_what_is_doubtful_about_the_sides_is_in_the_report(tmp_path: Path, people: Table) -> None:
+    paths = tables(tmp_path, people)
+    (tmp_path / "copy.csv").write_bytes(Path(paths["members"]).read_bytes())
+    prepared = prepare(
+        paths["released"],
+        members=paths["members"],
+        non_members=str(tmp_path / "copy.csv"),
+        schema=paths["schema"],
+    )
+    findings = prepared.attack(attacks=["membership.distance"])
+    evaluation = prepared.report(findings, tmp_path / "found")
+    (doubt,) = evaluation.doubts
+    assert "non-members that were compared equal a member" in doubt
+    text = (tmp_path / "found" / "evaluation.json").read_text("utf-8")
+    assert Evaluation.from_json(text).doubts == (doubt,)
+    assert doubt in html.unescape((tmp_path / "found" / "report.html").read_text("utf-8"))
 
 
 def test_files_written_otherwise_are_read_by_the_schema_of_the_release(tmp_path: Path) -> None:

@@ -36,10 +36,13 @@ class Prepared:
     Args:
         release: The target, whoever made it.
         evidence: Members and non-members in its terms.
+        doubts: What speaks against taking these for two random parts of one source, a sentence
+            each.
     """
 
     release: Release
     evidence: Evidence
+    doubts: tuple[str, ...] = ()
 
     def attack(
         self, *, attacks: Sequence[str] | None = None, seed: int = 0, progress: Progress = silent
@@ -83,6 +86,7 @@ class Prepared:
         evaluation = Evaluation(
             findings=kept,
             seconds=round(time.perf_counter() - started, 3),
+            doubts=self.doubts,
             release_id=self.release.card.release_id,
         )
         save_evaluation(self.release, evaluation, folder, shown)

@@ -12,13 +12,7 @@ from sfumato.api.inputs import (
     load,
     validate,
 )
-from sfumato.api.telling import (
-    tell_outside,
-    tell_repeated_records,
-    tell_same_rows,
-    tell_shared_records,
-    tell_uneven,
-)
+from sfumato.api.telling import doubts, outside, tell
 from sfumato.data import ImageSchema, ImageSet, Schema
 from sfumato.data.load import beside, load_schema
 from sfumato.errors import InputError
@@ -126,19 +120,20 @@ def prepare(
             "Leave out target, interface, architecture and trust.",
         )
     written = schema if own else None
-    inside, outside = sides(members, non_members, opened, spool, written)
+    ins, outs, found = sides(members, non_members, opened, spool, written)
     if not own and opened.artefact.kind == "table":
-        for name, given, side in (
-            ("members", members, inside),
-            ("non-members", non_members, outside),
-        ):
-            tell_outside(name, given, side, opened.data)
+        more = (
+            *outside("members", members, ins, opened.data),
+            *outside("non-members", non_members, outs, opened.data),
+        )
+        tell(more)
+        found += more
     if auxiliary is None:
-        return Prepared(opened, Evidence(inside, outside))
+        return Prepared(opened, Evidence(ins, outs), found)
     _check_others(auxiliary, members, non_members)
     held = fit(auxiliary, opened, spool, written)
-    _check_unknown(held, inside, outside)
-    return Prepared(opened, Evidence(inside, outside, held))
+    _check_unknown(held, ins, outs)
+    return Prepared(opened, Evidence(ins, outs, held), found)
 
 
 _OTHERS = (
@@ -253,15 +248,12 @@ def sides(
     release: Release,
     spool: str | Path | None = None,
     schema: SchemaLike | None = None,
-) -> tuple[Data, Data]:
-    """Members and non-members in the release's own terms; a warning where these are the same."""
-    tell_same_rows(members, non_members)
+) -> tuple[Data, Data, tuple[str, ...]]:
+    """Members and non-members in the release's own terms, and what to doubt of them, as warned."""
     inside, outside = (fit(data, release, spool, schema) for data in (members, non_members))
-    if not is_same(members, non_members):
-        tell_shared_records(inside, outside)
-        tell_repeated_records(inside, outside)
-        tell_uneven(inside, outside)
-    return inside, outside
+    found = doubts((members, non_members), inside, outside)
+    tell(found)
+    return inside, outside, found
 
 
 def _written(schema: SchemaLike | None, facts: Any) -> Schema | None:

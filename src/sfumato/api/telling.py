@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,61 +47,74 @@ def tell_read_off(data: Data) -> None:
         )
 
 
-def tell_same_rows(members: DataLike, non_members: DataLike) -> None:
-    """Warns of members that are named as the non-members, too."""
-    if is_same(members, non_members):
-        logging.getLogger("sfumato").warning(
+def doubts(given: tuple[DataLike, DataLike], members: Data, non_members: Data) -> tuple[str, ...]:
+    """What speaks against taking members and non-members for two random parts of one source.
+
+    Args:
+        given: How the two sides were named.
+        members: Records on one side.
+        non_members: Records on the other.
+
+    Returns:
+        A sentence for each; what an attack finds is to be read with them in mind.
+    """
+    if is_same(*given):
+        return (
             "the members are the non-members, too: nothing can tell them apart, and what is found "
-            "means nothing; name rows that were left out, such as those held out"
+            "means nothing; name rows that were left out, such as those held out",
         )
+    if members.kind != non_members.kind:
+        return ()
+    found = (*_shared(members, non_members), *_repeated(members, non_members))
+    return (*found, *_uneven(members, non_members))
 
 
-def tell_shared_records(members: Data, non_members: Data) -> None:
-    """Warns of records that are on both sides, whatever the files are called."""
+def _shared(members: Data, non_members: Data) -> Iterator[str]:
+    """Records that are on both sides, whatever the files are called."""
     from sfumato.attack.overlap import shared
 
-    found = shared(members, non_members) if members.kind == non_members.kind else None
-    if found is not None:
+    if (found := shared(members, non_members)) is not None:
         equal, of = found
-        logging.getLogger("sfumato").warning(
+        yield (
             f"{equal} of {of} non-members that were compared equal a member in every value, more "
             "than in two parts of one source: what is told of these cannot be seen, and a leak "
             "looks smaller than it is; name rows that were left out"
         )
 
 
-def tell_repeated_records(members: Data, non_members: Data) -> None:
-    """Warns of records that are on one side several times: they are counted as several people."""
+def _repeated(members: Data, non_members: Data) -> Iterator[str]:
+    """Records that are on one side several times: they are counted as several people."""
     from sfumato.attack.overlap import repeated
 
-    if members.kind != non_members.kind:
-        return
     sides = {"members": (members, non_members), "non-members": (non_members, members)}
     for name, (one, other) in sides.items():
         if one.whose() is None and (found := repeated(one, other)) is not None:
             alike, of = found
-            logging.getLogger("sfumato").warning(
+            yield (
                 f"{alike} of {of} {name} that were compared equal another in every value, more "
                 "than in two parts of one source: if records are repeated, each counts as another "
                 "person, and intervals are too narrow; give each once, or say whose they are"
             )
 
 
-def tell_uneven(members: Data, non_members: Data) -> None:
-    """Warns of classes that are not equally common on both sides: attacks go by them, too."""
+def _uneven(members: Data, non_members: Data) -> Iterator[str]:
+    """Classes that are not equally common on both sides: attacks go by them, too."""
     from scipy.stats import chi2_contingency
 
-    if members.kind != non_members.kind:
-        return
     counts = np.array([_of_classes(side) for side in (members, non_members)])
     counts = counts[:, counts.sum(axis=0) > 0]
-    if counts.shape[1] < 2 or chi2_contingency(counts).pvalue > _UNLIKELY:
-        return
-    logging.getLogger("sfumato").warning(
-        "classes are not equally common among members and non-members, by more than luck: a random "
-        "split of one source does not do that, and attacks on models may call it a leak; give "
-        "sides that were parted at random"
-    )
+    if counts.shape[1] >= 2 and chi2_contingency(counts).pvalue <= _UNLIKELY:
+        yield (
+            "classes are not equally common among members and non-members, by more than luck: a "
+            "random split of one source does not do that, and attacks on models may call it a "
+            "leak; give sides that were parted at random"
+        )
+
+
+def tell(sentences: Iterable[str]) -> None:
+    """Warns of each."""
+    for sentence in sentences:
+        logging.getLogger("sfumato").warning(sentence)
 
 
 def _of_classes(data: Data) -> Any:
@@ -116,8 +129,8 @@ def _of_classes(data: Data) -> Any:
     return np.asarray(table.counts([facts.target]))
 
 
-def tell_outside(name: str, given: DataLike, data: Data, released: Data) -> None:
-    """Warns of columns of which most values were clamped or count as missing, and released do not.
+def outside(name: str, given: DataLike, data: Data, released: Data) -> Iterator[str]:
+    """Columns of which most values were clamped or count as missing, and released ones do not.
 
     A schema that was read off what others released takes values beyond it so. Where people's rows
     are merely written otherwise, attacks would see nothing of the column, and find no leak there.
@@ -140,7 +153,7 @@ def tell_outside(name: str, given: DataLike, data: Data, released: Data) -> None
             whole: Any = load(given, schema=replace(data.schema, columns=tuple(strict)))
             whole.validate(whole.schema)
         except InputError:  # it names a value, which is somebody's
-            logging.getLogger("sfumato").warning(
+            yield (
                 f"column {column!r}: {count} of {len(data)} {name} {what}, since the schema does "
                 "not hold what stands there, and few released rows do: if they are written "
                 "otherwise (other units or words), nothing of this column is seen; correct the "

@@ -45,6 +45,8 @@ class Evaluation:
         seconds: How long the evaluation took.
         sampled: Rows read and rows there are, of each large table that was read in part.
         left_out: What could not be found out, by name (an attack, ``"utility"``), and why.
+        doubts: What speaks against members and non-members being random parts of one source: a
+            sentence each, with which the findings are to be read.
         release_id: Which release this is about.
         created: UTC, ISO 8601.
     """
@@ -57,6 +59,7 @@ class Evaluation:
     seconds: float = 0.0
     sampled: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
     release_id: str = ""
     created: str = field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -75,6 +78,7 @@ class Evaluation:
             "seconds": self.seconds,
             "sampled": {name: list(rows) for name, rows in self.sampled.items()},
             "left_out": dict(self.left_out),
+            "doubts": list(self.doubts),
             "findings": [finding.to_dict() for finding in self.findings],
             "utility": None if self.utility is None else self.utility.to_dict(),
             "marginals": None if self.marginals is None else self.marginals.to_dict(),
@@ -118,6 +122,7 @@ class Evaluation:
                     for name, (read, total) in values.get("sampled", {}).items()
                 },
                 left_out={str(name): str(why) for name, why in values.get("left_out", {}).items()},
+                doubts=tuple(map(str, values.get("doubts", ()))),
                 release_id=str(values["release_id"]),
                 created=str(values["created"]),
             )

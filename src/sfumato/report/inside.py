@@ -79,6 +79,7 @@ def view(
         "memorised": memorised(evaluation.findings, release, revealed),
         "findings": [finding(one) for one in evaluation.findings],
         "left_out": [{"name": name, "why": why} for name, why in evaluation.left_out.items()],
+        "doubts": [f"{one[0].upper()}{one[1:]}." for one in evaluation.doubts],
         "confidence": _confidence(evaluation.findings),
         "rocs": [_roc(one, bounds) for one in evaluation.findings if one.roc],
         "matrix": matrix,

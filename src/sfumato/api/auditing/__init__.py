@@ -163,9 +163,11 @@ def _release(
             "a release is audited with members and non-members",
             "Give records of both: members and non_members.",
         )
+    inside, outside, _ = sides(members, non_members, release, spool, schema)
     return audit_release(
         release,
-        *sides(members, non_members, release, spool, schema),
+        inside,
+        outside,
         confidence=confidence,
         seed=seed,
         progress=progress,
