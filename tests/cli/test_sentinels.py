@@ -295,9 +295,8 @@ def test_no_attack_tells_a_private_record_unasked(
     assert ran.code == 0, ran.err
     (finding,) = outlet.findings
     assert finding.attack == name
-    outlet.run(*asked, "--json")
-    if finding.records is not None:
-        assert outlet.run(*asked, "--risk", "people.private.csv").code == 0
+    risk = [] if finding.records is None else ["--risk", "people.private.csv"]
+    assert outlet.run(*asked, "--json", *risk).code == 0
     sought = private.sought
     if made:
         assert len(finding.details[REVEALED]) > 0
@@ -570,6 +569,18 @@ def test_leaks_beside_findings_are_found(
     outlet.run(*private.targets[road], *private.evidence(road), "--attack", "membership.gap")
     hits = private.sought.in_text("\n".join(outlet.said))
     assert all(any(value in hit for hit in hits) for value in values)
+
+
+def test_pictures_that_are_no_longer_hidden_are_found(
+    private: Private, outlet: Outlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Finding, "hidden", lambda self: self)
+    road = "model of pictures"
+    asked = [*private.targets[road], *private.evidence(road)]
+    text, _ = settings("gradient.inversion", outlet.folder)
+    ran = outlet.run(*asked, "--attack", text, "--out", "found", "--json")
+    assert private.sought.in_text(ran.out)
+    assert private.sought.below(outlet.folder)
 
 
 def test_every_kind_of_file_is_searched(private: Private, tmp_path: Path) -> None:
