@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,9 +228,9 @@ class ForeignModel(Model):
             raise InputError("the model answers numbers that are not finite", "Correct the model.")
         return array
 
-    @property
+    @cached_property
     def module(self) -> nn.Module:
-        """The network, for attacks that need its gradients.
+        """The network, for attacks that need its gradients; what it says of a record is left out.
 
         Raises:
             InputError: If only answers can be had, the network takes records in its own form, or
