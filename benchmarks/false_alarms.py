@@ -9,7 +9,8 @@ hundredth of both sides, at most 0.5 % of runs. Run from the repository's root:
 Two counts come of the same runs: with the margin over an attacker without the release, which is
 asked for wherever others say who was a member; and without it, as where secret coins said so.
 ``--copied 20`` puts so many of the members among the released rows: then a finding is no false
-alarm, and more of them are better. Runs that ``--out`` holds already are kept and not repeated.
+alarm, and more of them are better. What ``--out`` holds of at
+least ``--runs`` runs is kept and not repeated.
 """
 
 from __future__ import annotations
@@ -114,10 +115,11 @@ def main() -> None:
     assert isinstance(people, Table)
     people = people.select(*COLUMNS)
     rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
-    done = {(row["attack"], row["copied"]) for row in rows}
+    done = {(row["attack"], row["copied"]) for row in rows if row["runs"] >= args.runs}
     for name in args.attack:
         if (name, args.copied) in done:
             continue
+        rows = [row for row in rows if (row["attack"], row["copied"]) != (name, args.copied)]
         rows.append(counted(name, people, args.runs, args.copied))
         print(json.dumps(rows[-1]), flush=True)
         values = {

@@ -41,16 +41,17 @@ class Query:
 
     def fits(self, codes: Codes, columns: Sequence[Column]) -> NDArray[np.int64]:
         """Numbers of the rows that the description fits; a missing number is in no range."""
-        rows = np.arange(len(codes))
+        rows: NDArray[np.int64] | None = None  # all
         for at, comparison, value in self.conditions:
-            held = codes[rows, at]
+            held = codes[:, at] if rows is None else codes[rows, at]
             if comparison == "==":
-                rows = rows[held == value]
+                right = held == value
             elif comparison == "<=":
-                rows = rows[held <= value]
+                right = held <= value
             else:
-                rows = rows[(held >= value) & (held < columns[at].cardinality)]
-        return rows
+                right = (held >= value) & (held < columns[at].cardinality)
+            rows = right.nonzero()[0] if rows is None else rows[right]
+        return np.arange(len(codes)) if rows is None else rows
 
     def isolates(self, codes: Codes, columns: Sequence[Column]) -> int:
         """The only row that it fits, or -1."""
@@ -226,15 +227,15 @@ def _multivariate(
         known = released[released[:, at] < column.cardinality, at]
         middle.append(float(np.median(known)) if column.ordered and len(known) else 0.0)
     width = min(width, len(columns))
-    while True:
-        row = released[rng.integers(len(released))]
+    ends = [column.cardinality if column.ordered else 0 for column in columns]
+    while True:  # thousands of times: what need not be an array is none
+        row = released[rng.integers(len(released))].tolist()
         conditions = []
-        for at in np.sort(rng.choice(len(columns), width, replace=False)):
-            value = int(row[at])
+        for at in sorted(rng.choice(len(columns), width, replace=False).tolist()):
             comparison = "=="
-            if columns[at].ordered and value < columns[at].cardinality:
-                comparison = ">=" if value > middle[at] else "<="
-            conditions.append((int(at), comparison, value))
+            if row[at] < ends[at]:  # of a number that is there
+                comparison = ">=" if row[at] > middle[at] else "<="
+            conditions.append((at, comparison, row[at]))
         yield Query(tuple(conditions))
 
 

@@ -139,8 +139,15 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def show(array: pa.Array, at: int) -> str:
-    """A value as an error names it, cut where it is long."""
-    text = repr(array[at].as_py())
+    """A value as an error names it, cut where it is long.
+
+    Of several lines only their number is named: a quote that nobody closed makes one value of the
+    rest of its row and of the rows that follow, which are other people's.
+    """
+    value = array[at].as_py()
+    if isinstance(value, str) and (lines := len(value.splitlines())) > 1:
+        return f"a text of {lines} lines (is a quote not closed?)"
+    text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -194,7 +194,8 @@ def test_a_torch_script_answers_as_the_network_does(
     np.testing.assert_allclose(opened.model.probabilities(images.numpy()), expected, rtol=1e-4)
     in_memory = open_target(network, How(picture_schema)).model
     np.testing.assert_allclose(in_memory.probabilities(images.numpy()), expected, rtol=1e-4)
-    assert in_memory.module is network
+    assert torch.equal(in_memory.module(images), network(images))
+    assert next(in_memory.module.parameters()) is next(network.parameters())
     assert in_memory.parameters == 20 * 8 + 8 + 8 * 3 + 3
 
 

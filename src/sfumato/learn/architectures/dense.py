@@ -132,7 +132,7 @@ class CodesToFeatures(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """codes: (n, d) integers to (n, width) float32."""
         index = codes.long() + self.starts
-        value = torch.ones(codes.shape, device=codes.device)
+        value = torch.ones_like(codes, dtype=torch.float32)  # of codes, for vmap
         for j, grid in enumerate(self._grids):
             if grid is None:
                 continue
@@ -140,7 +140,7 @@ class CodesToFeatures(nn.Module):
             index[:, j] = self.starts[j] + missing
             scaled = 2 * codes[:, j] / (grid - 1) - 1 if grid > 1 else torch.zeros_like(value[:, j])
             value[:, j] = torch.where(missing, 1.0, scaled)
-        return torch.zeros(len(codes), self.width, device=codes.device).scatter_(1, index, value)
+        return torch.zeros(len(codes), self.width, device=codes.device).scatter(1, index, value)
 
 
 def _shortened(max_norm: float | None) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
 
 BATCH = 1024
+_BY_HAND = "It takes made-up ones; try it by hand on the data given."
 _FILL_IN = (
     "Some of these records have missing values: wrap the model in a function that fills them in, "
     "or give records that lack none."
@@ -156,12 +158,7 @@ class ForeignModel(Model):
             except InputError:
                 raise
             except Exception as error:
-                raise InputError(
-                    f"the model failed on real records ({type(error).__name__})",
-                    _FILL_IN
-                    if self._lacks(batch)
-                    else "It takes made-up ones; try it by hand on the data given.",
-                ) from None
+                raise _failed(error, _FILL_IN if self._lacks(batch) else _BY_HAND) from None
             try:
                 answers = self.scores(raw, len(batch))
             except InputError as error:
@@ -231,9 +228,9 @@ class ForeignModel(Model):
             raise InputError("the model answers numbers that are not finite", "Correct the model.")
         return array
 
-    @property
+    @cached_property
     def module(self) -> nn.Module:
-        """The network, for attacks that need its gradients.
+        """The network, for attacks that need its gradients; what it says of a record is left out.
 
         Raises:
             InputError: If only answers can be had, the network takes records in its own form, or
@@ -253,7 +250,7 @@ class ForeignModel(Model):
                 "Give the network without the softmax at its end; or leave out attacks that look "
                 "inside.",
             )
-        return found
+        return _quiet(found)
 
     @property
     def parameters(self) -> int:
@@ -285,3 +282,28 @@ def _answers_logits(network: nn.Module, model: ForeignModel) -> bool:
     return bool(
         torch.is_tensor(found) and tuple(found.shape) == wanted and found.dtype == torch.float32
     )
+
+
+def _failed(error: Exception, remedy: str) -> InputError:
+    return InputError(f"the model failed on real records ({type(error).__name__})", remedy)
+
+
+def _quiet(network: nn.Module) -> nn.Module:
+    """The network, whose own words where it fails are left out, as they may hold a record."""
+    from torch import nn
+
+    class Quiet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.training = network.training
+
+        def forward(self, *records: Any) -> Any:
+            try:
+                return self.network(*records)
+            except InputError:
+                raise
+            except Exception as error:
+                raise _failed(error, _BY_HAND) from None
+
+    return Quiet()
