@@ -202,6 +202,37 @@ def test_positions_that_are_nobodys_give_the_loops_sum(
     agree(module, same, torch.ones(n).double())
 
 
+class Turned(nn.Module):
+    """A block with a parameter of its own, which is given a table of positions by its owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(4))
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, values: Tensor, *, table: Tensor) -> Tensor:
+        return values + self.scale * self.inner(values * table).tanh()
+
+
+class Table(nn.Module):
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.block = Turned()
+        self.register_buffer("table", torch.randn(length, 4))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.block(self.block(values, table=self.table), table=self.table)
+
+
+@pytest.mark.parametrize("length", [2, 3, 5])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_table_as_long_as_the_batch_is_not_dealt_out_to_the_examples(
+    n: int, length: int, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    agree(Table(length).double(), torch.randn(n, length, 4).double(), torch.rand(n).double())
+
+
 def test_frozen_positions_are_looked_up(agree: Agree) -> None:
     torch.manual_seed(0)
     module = Positions((), 5).double()

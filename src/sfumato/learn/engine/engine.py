@@ -16,6 +16,7 @@ from sfumato.learn.clipping import Clipping
 from sfumato.learn.engine import together
 from sfumato.learn.engine.apart import Look, check_apart
 from sfumato.learn.engine.contributions import Contribution, wide_type
+from sfumato.learn.engine.lengths import Lengths, Note, lengths_of
 from sfumato.learn.engine.plan import Plan, above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
@@ -102,6 +103,7 @@ class Engine:
         self._pool = Pool()
         self._probed: tuple[Plan, bool] | None = None  # the plan and the mode that were looked at
         self._compared: tuple[Plan, bool] | None = None  # likewise, by comparing batches
+        self._lengths = Lengths()  # of the arguments of what that plan takes as one
         self._planned: tuple[Survey, frozenset[str], Plan] | None = None
 
     def clipped_sum(self, inputs: Tensor | tuple[Tensor, ...], targets: Any) -> ClippedSum:
@@ -265,6 +267,7 @@ class Engine:
         """Looks at whether examples are apart, once for a plan and a mode."""
         known = self._probed
         if known is None or known[0] is not plan or known[1] != training:
+            self._lengths = self._find_lengths(part[0], plan)
             tape = self._tape = self._new_tape(probe_size(n))
             probe(self._module, part[0], probe_size(n))
             _refuse_aside(tape)
@@ -275,6 +278,16 @@ class Engine:
             kind = self._new_tape(n).anchor.device.type
             if check_apart(self._module, self._loss, self._seen, part, kind):
                 self._compared = plan, training
+
+    def _find_lengths(self, args: tuple[Any, ...], plan: Plan) -> Lengths:
+        if all(handler is not None for _, handler in plan.values()):
+            return Lengths()  # these know where their examples are
+
+        def noting(size: int, note: Note) -> None:
+            self._tape = self._new_tape(size)
+            self._tape.note = note
+
+        return lengths_of(self._module, args, self._new_tape(1).anchor.device.type, noting)
 
     def _seen(self, part: Any, n: int, *, pull: bool) -> Look:
         tape, outputs, losses = self._pass(part, n, None, pull)
@@ -314,7 +327,7 @@ class Engine:
         survey = self._survey
         first = next(iter(survey.parameters.values()), None)
         device = torch.device("cpu") if first is None else first.device
-        return Tape(n, survey.names, survey.places, device, pool)
+        return Tape(n, survey.names, survey.places, device, pool, self._lengths)
 
     @staticmethod
     def _pull(

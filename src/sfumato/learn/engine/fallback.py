@@ -33,11 +33,7 @@ def fallback(
     Tensors whose dimension 0 counts the examples are taken apart; others are shared.
     """
     leaves, spec = pytree.tree_flatten((args, kwargs))
-    mapped = [
-        i
-        for i, leaf in enumerate(leaves)
-        if isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == tape.n
-    ]
+    mapped = tape.examples(module, leaves)
     place = tape.place(module)
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor) and leaf.requires_grad and i not in mapped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from sfumato.learn.engine.contributions import (
     prefer_outer_product,
     wide,
 )
+from sfumato.learn.engine.lengths import Lengths, Note
 from sfumato.learn.engine.pool import Pool
 
 
@@ -51,9 +53,11 @@ class Tape:
         places: How each module is called in messages, by identity.
         device: Where the parameters are.
         pool: Memory for what is formed; the tape's own if None.
+        lengths: Which arguments are the examples', where only their length would tell.
 
     Attributes:
         set_aside: Parameters of layers that no example went into.
+        note: Told of every call, in a pass that records nothing.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Tape:
         places: Mapping[int, str],
         device: torch.device,
         pool: Pool | None = None,
+        lengths: Lengths | None = None,
     ) -> None:
         self.n = n
         self.trainable = trainable
@@ -71,6 +76,14 @@ class Tape:
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self._parts: dict[str, list[Contribution]] = {}
         self.set_aside: list[Tensor] = []
+        self.note: Note | None = None
+        self._lengths = lengths or Lengths()
+        self._calls: Counter[int] = Counter()
+
+    def examples(self, module: nn.Module, leaves: Sequence[Any]) -> list[int]:
+        """Which of the arguments of a module that is taken as one hold one row an example."""
+        self._calls[id(module)] += 1
+        return self._lengths.examples(module, self._calls[id(module)] - 1, leaves, self.n)
 
     def value(self, parameter: Tensor) -> Tensor:
         """The parameter's value, cut from the graph."""
