@@ -202,6 +202,25 @@ def test_positions_that_are_nobodys_give_the_loops_sum(
     agree(module, same, torch.ones(n).double())
 
 
+def test_a_layer_whose_own_gradient_is_sparse_falls_back(agree: Agree, any_loss: Any) -> None:
+    torch.manual_seed(0)
+    for mode in ("sum", "mean"):
+        bag = nn.EmbeddingBag(9, 4, mode=mode, sparse=True).double()
+        dense = nn.EmbeddingBag(9, 4, mode=mode, _weight=bag.weight.detach().clone())
+        words, targets = torch.randint(0, 9, (4, 6)), torch.rand(4).double()
+        agree(dense, words, targets)
+        found, expected = (
+            Engine(one, any_loss, Flat(0.1)).clipped_sum(words, targets) for one in (bag, dense)
+        )
+        torch.testing.assert_close(found.gradients, expected.gradients)
+
+
+def test_a_complex_parameter_is_refused_by_name() -> None:
+    module = nn.Linear(4, 3, dtype=torch.complex64)
+    with pytest.raises(InputError, match="the parameter 'weight' is complex"):
+        Engine(module, cross_entropy, Flat(1.0))
+
+
 class Turned(nn.Module):
     """A block with a parameter of its own, which is given a table of positions by its owner."""
 

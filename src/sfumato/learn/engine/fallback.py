@@ -222,7 +222,7 @@ class _Call:
             allow_unused=True,
         )
         found = [
-            torch.zeros_like(source) if gradient is None else gradient
+            torch.zeros_like(source) if gradient is None else _dense(gradient)
             for source, gradient in zip(sources, gradients, strict=True)
         ]
         return dict(zip(values, found, strict=False)), tuple(found[len(values) :])
@@ -249,6 +249,11 @@ class _PerExample(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         kept = [g for g, floating in zip(gradients, ctx.floating, strict=True) if floating]
         return None, None, *ctx.call.pull(ctx.saved_tensors, kept)
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """Whole, where a layer with ``sparse=True`` names the rows that it touched."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def random_state(kind: str) -> RandomState:

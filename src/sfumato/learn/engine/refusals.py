@@ -73,6 +73,20 @@ def refuse_hooks(parameters: Mapping[str, nn.Parameter]) -> None:
             )
 
 
+def refuse_complex(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuses complex parameters: norms and noise are of real numbers.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    for name, parameter in parameters.items():
+        if parameter.is_complex():
+            raise InputError(
+                f"the parameter {name!r} is complex",
+                "Make it real, with one more dimension of 2, and use torch.view_as_complex of it",
+            )
+
+
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
     for hook in part._forward_pre_hooks.values():
         # It computes the weight before the forward: its parameters would never be trained.
