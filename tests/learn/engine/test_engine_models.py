@@ -221,6 +221,31 @@ def test_a_complex_parameter_is_refused_by_name() -> None:
         Engine(module, cross_entropy, Flat(1.0))
 
 
+class Inner(nn.Module):
+    """Goes on with a gradient of its own: one step of an attack on its input, or a force."""
+
+    def __init__(self, part: nn.Module, twice: bool) -> None:
+        super().__init__()
+        self.part, self.twice = part, twice
+
+    def forward(self, values: Tensor) -> Tensor:
+        with torch.enable_grad():
+            moved = values.detach().clone().requires_grad_()
+            energy = self.part(moved).square().sum()
+            (slope,) = torch.autograd.grad(energy, moved, create_graph=self.twice)
+        return slope if self.twice else self.part(values + 0.1 * slope)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_gradient_that_the_module_takes_for_itself_is_none_of_the_loss(
+    own: bool, twice: bool, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    part = LowRank(nn.Linear(4, 4), 2) if own else nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    agree(Inner(part, twice).double(), torch.randn(4, 4).double(), torch.rand(4).double())
+
+
 class Turned(nn.Module):
     """A block with a parameter of its own, which is given a table of positions by its owner."""
 

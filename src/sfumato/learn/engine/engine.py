@@ -22,7 +22,7 @@ from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
 from sfumato.learn.engine.refusals import refuse_parts
 from sfumato.learn.engine.survey import Survey
-from sfumato.learn.engine.tape import Tape
+from sfumato.learn.engine.tape import Tape, TwiceError
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -258,6 +258,13 @@ class Engine:
                         "Use it in the module's forward",
                     ) from None
                 self._as_one |= {place}
+            except TwiceError:
+                if "" in self._as_one:
+                    raise InputError(
+                        "a gradient that is differentiated is taken outside of the module",
+                        "Take it in the module's forward",
+                    ) from None
+                self._as_one |= {""}  # inside of one layer, torch.func goes back twice
             else:
                 return tape, losses
             finally:
@@ -338,6 +345,7 @@ class Engine:
             return (None,) * len(parameters)
         with _full_precision(losses.device.type):
             total = losses.sum(dtype=wide_type(losses))
+            tape.pulling = True
             gradients = torch.autograd.grad(total, [tape.anchor, *parameters], allow_unused=True)
         return tuple(gradients[1:])
 

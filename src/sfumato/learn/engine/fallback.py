@@ -138,6 +138,7 @@ class _Call:
 
     def pull(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor | None]:
         """Records the parameters' gradients; returns the inputs'."""
+        records = self.tape.records
         floating = [i for i, value in enumerate(inputs) if value.is_floating_point()]
 
         def back(*tensors: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
@@ -168,7 +169,7 @@ class _Call:
             sdpa_kernel(SDPBackend.MATH),
         ):
             parameters, moved = self._pulled(back, (*inputs, *gradients))
-        for name, gradient in parameters.items():
+        for name, gradient in parameters.items() if records else ():
             self.tape.add(self._trainable[name], Direct(wide(gradient)))
         result: list[Tensor | None] = [None] * len(inputs)
         for i, gradient in zip(floating, moved, strict=True):

@@ -40,6 +40,10 @@ class _Root(torch.autograd.Function):
         return None, None, None
 
 
+class TwiceError(Exception):
+    """A gradient was taken, to be differentiated, through layers that stand as one each."""
+
+
 class Tape:
     """Collects, in one backward pass over n examples, what each parameter's gradient is made of.
 
@@ -58,6 +62,7 @@ class Tape:
     Attributes:
         set_aside: Parameters of layers that no example went into.
         note: Told of every call, in a pass that records nothing.
+        pulling: Whether the engine's own backward pass is under way.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Tape:
         self._parts: dict[str, list[Contribution]] = {}
         self.set_aside: list[Tensor] = []
         self.note: Note | None = None
+        self.pulling = False
         self._lengths = lengths or Lengths()
         self._calls: Counter[int] = Counter()
 
@@ -96,6 +102,19 @@ class Tape:
     def add(self, parameter: Tensor, part: Contribution) -> None:
         """Notes one use of a trainable parameter."""
         self._parts.setdefault(self.trainable[id(parameter)], []).append(part)
+
+    @property
+    def records(self) -> bool:
+        """Whether the backward pass that is under way is the engine's, and counts.
+
+        One that the module or the loss runs for itself (adversarial examples) does not.
+
+        Raises:
+            TwiceError: If that one is to be differentiated again: weights are cut from the graph.
+        """
+        if not self.pulling and torch.is_grad_enabled():
+            raise TwiceError
+        return self.pulling
 
     def aside(self, parameter: Tensor, output: Tensor) -> Tensor:
         """The output of a layer that was given nothing of any example, such as positions.
@@ -138,12 +157,17 @@ class Tape:
 
     def watch(self, output: Tensor, record: Callable[[Tensor], None]) -> Tensor:
         """The output, such that ``record`` receives its gradient during the backward pass."""
+
+        def noted(gradient: Tensor) -> None:
+            if self.records:
+                record(gradient)
+
         if output.requires_grad:
-            output.register_hook(record)  # type: ignore[no-untyped-call]
+            output.register_hook(noted)  # type: ignore[no-untyped-call]
             return output
         # Not as a view: marking a view dirty would rebase its history, and lose the anchor.
         root: Tensor = _Root.apply(  # type: ignore[no-untyped-call]
-            self.anchor, output.data, record
+            self.anchor, output.data, noted
         )
         return root
 
