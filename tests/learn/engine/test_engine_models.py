@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat, per_layer
-from sfumato.learn.engine import Engine
+from sfumato.learn.engine import Engine, kernels
 
 Agree = Callable[..., Any]
 
@@ -219,6 +219,29 @@ def test_a_complex_parameter_is_refused_by_name() -> None:
     module = nn.Linear(4, 3, dtype=torch.complex64)
     with pytest.raises(InputError, match="the parameter 'weight' is complex"):
         Engine(module, cross_entropy, Flat(1.0))
+
+
+class Scaled(nn.Module):
+    """With a parameter that is one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.size = nn.Linear(4, 4), nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values + self.size * self.inner(values).tanh()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_parameter_may_be_a_number(
+    dtype: torch.dtype, compiled: bool, agree: Agree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(kernels, "rows", lambda: None)
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(5, 4, dtype=dtype), torch.rand(5, dtype=dtype)
+    agree(Scaled().to(dtype), inputs, targets, tolerance=1e-5)
 
 
 class Inner(nn.Module):

@@ -73,9 +73,14 @@ def scaled(values: Tensor, factors: Tensor) -> Tensor:
     return values * factors.view((-1,) + (1,) * (values.ndim - 1))
 
 
+def rows(values: Tensor) -> Tensor:
+    """(n, numbers) of each example: one of a parameter that is a number."""
+    return values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
+
+
 def _squares(values: Tensor) -> Tensor:
     """Sum of squares of each example, (n,)."""
-    flat = values.flatten(1)
+    flat = rows(values)
     if flat.shape[1] == 0:
         return flat.new_zeros(len(flat))
     norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
@@ -99,10 +104,10 @@ def careful(
     lost = squares < _CANCELLED[squares.dtype] * reach.square()
     if not bool(lost.any()):
         return squares
-    rows = lost.nonzero()[:, 0]
-    exact, most = again(rows)
+    which = lost.nonzero()[:, 0]
+    exact, most = again(which)
     exact = exact + (_LEFT[squares.dtype] * most).square()
-    return squares.index_copy(0, rows, exact.to(squares.dtype))
+    return squares.index_copy(0, which, exact.to(squares.dtype))
 
 
 def reach_of(left: Tensor, right: Tensor) -> Tensor:
@@ -111,9 +116,9 @@ def reach_of(left: Tensor, right: Tensor) -> Tensor:
     return (x * y).sum(1)
 
 
-def doubled(values: Tensor, rows: Tensor) -> Tensor:
+def doubled(values: Tensor, which: Tensor) -> Tensor:
     """These examples in float64."""
-    return values[rows].double()
+    return values[which].double()
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class Outer:
         """See :meth:`Contribution.squared_norms`."""
         if self.inputs.shape[1] == 1:
             return _squares(self.inputs) * _squares(self.gradients)
-        return careful(*self.gram(), lambda rows: self.doubled(rows).gram())
+        return careful(*self.gram(), lambda which: self.doubled(which).gram())
 
     def gram(self) -> tuple[Tensor, Tensor]:
         """Squared norms by Gram matrices, and the reach of their terms; see :func:`careful`."""
@@ -176,9 +181,9 @@ class Outer:
         squares = (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
         return squares, reach_of(left, right)
 
-    def doubled(self, rows: Tensor) -> Outer:
+    def doubled(self, which: Tensor) -> Outer:
         """These examples in float64."""
-        return Outer(doubled(self.inputs, rows), doubled(self.gradients, rows))
+        return Outer(doubled(self.inputs, which), doubled(self.gradients, which))
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
@@ -235,7 +240,7 @@ class Lookup:
         positions = self.indices.shape[1]
         if positions == 1:
             return _squares(self.gradients)
-        return careful(*self.gram(), lambda rows: self.doubled(rows).gram())
+        return careful(*self.gram(), lambda which: self.doubled(which).gram())
 
     def gram(self) -> tuple[Tensor, Tensor]:
         """Squared norms, and the reach of their terms; see :func:`careful`."""
@@ -257,9 +262,9 @@ class Lookup:
         squares, reach = both.index_add_(1, keys // self.rows, found)
         return squares, reach.sqrt()
 
-    def doubled(self, rows: Tensor) -> Lookup:
+    def doubled(self, which: Tensor) -> Lookup:
         """These examples in float64."""
-        return Lookup(self.indices[rows], doubled(self.gradients, rows), self.rows)
+        return Lookup(self.indices[which], doubled(self.gradients, which), self.rows)
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
@@ -295,7 +300,7 @@ class Tied:
 
     def squared_norms(self) -> Tensor:
         """See :meth:`Contribution.squared_norms`."""
-        return careful(*self.gram(), lambda rows: self.doubled(rows).gram())
+        return careful(*self.gram(), lambda which: self.doubled(which).gram())
 
     def gram(self) -> tuple[Tensor, Tensor]:
         """Squared norms, and the reach of their terms; see :func:`careful`."""
@@ -308,9 +313,9 @@ class Tied:
         cross = (meet * picked).flatten(1).sum(1)
         return (squares + others + 2 * cross).clamp(min=0), reach + further
 
-    def doubled(self, rows: Tensor) -> Tied:
+    def doubled(self, which: Tensor) -> Tied:
         """These examples in float64."""
-        return Tied(self.lookup.doubled(rows), self.outer.doubled(rows))
+        return Tied(self.lookup.doubled(which), self.outer.doubled(which))
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""

@@ -93,7 +93,7 @@ class Convolved:
             values, slopes, geometry = self.inputs, self.gradients, self.geometry
             return careful(
                 *gram_norms(values, slopes, geometry),
-                lambda rows: gram_norms(doubled(values, rows), doubled(slopes, rows), geometry),
+                lambda which: gram_norms(doubled(values, which), doubled(slopes, which), geometry),
             )
         return _squares(self.per_example())
 
