@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat, per_layer
@@ -219,6 +220,47 @@ def test_a_complex_parameter_is_refused_by_name() -> None:
     module = nn.Linear(4, 3, dtype=torch.complex64)
     with pytest.raises(InputError, match="the parameter 'weight' is complex"):
         Engine(module, cross_entropy, Flat(1.0))
+
+
+class Doubled(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values * 2
+
+
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.inner(values, values, values, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_an_attention_whose_output_layer_is_parametrised_falls_back(
+    name: str, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    module = Attends()
+    parametrize.register_parametrization(module.inner.out_proj, name, Doubled())
+    agree(module.double(), torch.randn(3, 2, 4).double(), torch.rand(3).double())
+
+
+def test_a_weight_that_was_computed_before_the_forward_is_refused_by_name() -> None:
+    """No gradient would reach what it is computed from."""
+    inputs, targets = torch.randn(4, 6), torch.zeros(4, dtype=torch.long)
+    for whole, place in ((mlp(), "2"), (nn.Sequential(nn.GRU(6, 3, 2)), "0")):
+        name = "weight_hh_l1" if place == "0" else "weight"
+        prune.l1_unstructured(whole[int(place)], name, amount=0.3)
+        with pytest.raises(InputError, match=rf"{place!r} is pruned by torch.nn.utils.prune"):
+            Engine(whole, cross_entropy, Flat(1.0)).clipped_sum(inputs, targets)
+    module = mlp()
+    module.scale = nn.Parameter(torch.ones(()))
+    weight = module[2].weight.detach()
+    del module[2].weight
+    module[2].weight = weight * module.scale
+    with pytest.raises(InputError, match="Linear '2' keeps 'weight', a tensor"):
+        Engine(module, cross_entropy, Flat(1.0)).clipped_sum(inputs, targets)
 
 
 class Scaled(nn.Module):

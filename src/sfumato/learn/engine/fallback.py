@@ -21,6 +21,9 @@ from sfumato.errors import InputError
 from sfumato.learn.engine.contributions import Direct, wide
 from sfumato.learn.engine.tape import Tape
 
+_A_TENSOR = object()
+"""Stands for one among the outputs; a module may return None besides."""
+
 RandomState = tuple[Tensor, Tensor | None]
 """Of the CPU's generator, and of the device's."""
 
@@ -103,7 +106,7 @@ class _Call:
         args, kwargs = pytree.tree_unflatten(leaves, self._spec)
         output = functional_call(self._holder, values, args, kwargs)
         flat, self._out_spec = pytree.tree_flatten(output)
-        self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in flat]
+        self._constants = [_A_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in flat]
         results = []
         for leaf in flat:
             if isinstance(leaf, Tensor):
@@ -232,7 +235,7 @@ class _Call:
         """What the module returns, from its tensors."""
         assert self._out_spec is not None
         left = iter(outputs)
-        flat = [next(left) if constant is None else constant for constant in self._constants]
+        flat = [next(left) if own is _A_TENSOR else own for own in self._constants]
         return pytree.tree_unflatten(flat, self._out_spec)
 
 
