@@ -62,6 +62,20 @@ def test_a_backward_pass_of_ones_own_is_refused_before_the_weights_move(zeroed: 
     loop.optimizer.step()
 
 
+def test_gradients_that_are_taken_away_before_the_step_are_told_of() -> None:
+    """Out of habit: the whole budget would be spent, and the weights stay where they are."""
+    loop = private()
+    for _ in loop:
+        loop.optimizer.zero_grad()
+        with pytest.raises(InputError, match=r"gradients of this step are gone.*zero_grad\(\)"):
+            loop.optimizer.step()
+        break
+    loop.backward()
+    loop.optimizer.step()
+    loop.optimizer.zero_grad()
+    loop.optimizer.step()  # with nothing, after a step with all of it
+
+
 def test_parameters_that_are_unfrozen_later_are_watched_too() -> None:
     loop = private()
     loop.module.weight.requires_grad_(False)

@@ -58,3 +58,20 @@ def test_what_mixes_examples_is_refused() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     with pytest.raises(InputError, match="BatchNorm"):
         MultiplicityEngine(module, losses, Flat(1.0))
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.flatten(1) * self.size
+
+
+def test_a_parameter_may_be_a_number() -> None:
+    targets = torch.rand(5, 4, 30, generator=RNG)
+    found = MultiplicityEngine(Scaled(), losses, Flat(1e3)).clipped_sum((IMAGES,), targets)
+    flat = IMAGES.flatten(2)
+    expected = (2 * (0.5 * flat - targets) * flat).mean(dim=2).mean(dim=1).sum()
+    torch.testing.assert_close(found.gradients["size"], expected)

@@ -157,6 +157,30 @@ def test_one_example_with_nan_adds_nothing_and_spoils_nothing() -> None:
     assert torch.allclose(flat(spoilt), flat(module), atol=1e-6)
 
 
+def test_a_part_in_evaluation_mode_stays_frozen_in_a_fit_and_after_it() -> None:
+    """As the refusal of batch norms says: ``.eval()`` freezes them."""
+    inputs, targets = data()
+    module = nn.Sequential(network()[0], nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 2))
+    module[1].eval()
+    before = module[1].running_mean.clone()
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    PrivateTrainer(module, loss, optimizer, mechanism(), (inputs, targets)).fit()
+    assert [part.training for part in module.modules()] == [True, True, False, True, True]
+    assert torch.equal(before, module[1].running_mean)
+
+
+def test_an_average_that_was_not_kept_is_told_of_and_the_folder_let_go(tmp_path: Path) -> None:
+    first = trainer()
+    first.fit(2, checkpoint=tmp_path)
+    first.close()
+    with pytest.raises(InputError, match="no average of the weights was kept"):
+        trainer(averaging=0.9).resume(tmp_path)
+    second = trainer()
+    second.resume(tmp_path)
+    assert second.steps_taken == 2
+    second.close()
+
+
 def test_an_empty_batch_is_a_noisy_step() -> None:
     one = trainer(mechanism(rate=1e-9, steps=2))
     before = flat(one.module).clone()

@@ -104,3 +104,19 @@ def test_settings_and_inputs_without_a_meaning_are_refused() -> None:
         ViewEngine(network(), losses, Flat(1.0), Views(2), 0).clipped_sum(
             torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64)
         )
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.flatten(1) * self.size
+
+
+def test_a_parameter_may_be_a_number() -> None:
+    images, labels = batch(4)
+    one = Engine(Scaled(), losses, Flat(BOUND)).clipped_sum(images, labels)
+    seen = ViewEngine(Scaled(), losses, Flat(BOUND), Views(1), 0).clipped_sum(images, labels)
+    torch.testing.assert_close(one.gradients, seen.gradients)

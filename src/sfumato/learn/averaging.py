@@ -46,8 +46,13 @@ class Averaging:
         """Continues from these averages.
 
         Raises:
-            InputError: If they are those of another module.
+            InputError: If there are none, or they are those of another module.
         """
+        if not weights:
+            raise InputError(
+                "no average of the weights was kept in the checkpoint",
+                "Go on without averaging, as it was begun.",
+            )
         if set(weights) != set(self.weights):
             raise InputError("the averaged weights are of another module", "Check the checkpoint.")
         for name, average in self.weights.items():

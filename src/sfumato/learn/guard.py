@@ -23,6 +23,7 @@ _REMEDY = (
     "Leave loss.backward() and zero_grad() out: the loop has set p.grad. For gradients of public "
     "things take torch.autograd.grad and add to p.grad."
 )
+_EMPTY = "Leave zero_grad() out, or call it after the step: the loop sets p.grad anew for each."
 _GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
 _EVERYWHERE: list[Any] = []
 """The hook on the steps of all optimisers, as long as there is a guard."""
@@ -43,6 +44,7 @@ class Guard:
     def __init__(self, owner: object, optimizer: Optimizer, last: Callable[[], bool]) -> None:
         self._last = last
         self._came, self._over = False, False
+        self._laid: set[int] = set()  # what has a gradient that no step was taken with
         self._watched: set[int] = set()
         self._handles: list[Any] = [optimizer.register_step_pre_hook(_asking(weakref.ref(self)))]
         self._optimizer = weakref.ref(optimizer)
@@ -54,23 +56,27 @@ class Guard:
 
     def laid(self, parameters: Iterable[Tensor]) -> None:
         """Notes that the owner has set the gradients of these parameters afresh."""
+        self._laid.clear()
         for parameter in parameters:
             if parameter.requires_grad and id(parameter) not in self._watched:
                 self._watched.add(id(parameter))
                 watched: Any = parameter
                 seen = _seeing(weakref.ref(self))
                 self._handles.append(watched.register_post_accumulate_grad_hook(seen))
+            if parameter.grad is not None:
+                self._laid.add(id(parameter))
         self._came = False
 
     def saw(self) -> None:
         """Notes that a backward pass put a gradient into a parameter."""
         self._came = True
 
-    def check(self, closure: object) -> None:
+    def check(self, optimizer: Optimizer, closure: object) -> None:
         """Looks at what the optimiser is about to step with.
 
         Raises:
-            InputError: If a backward pass of others came in between, or is about to.
+            InputError: If a backward pass of others came in between, or is about to; or if the
+                gradients were taken away, and the step would have been paid for in vain.
         """
         if self._over:
             return
@@ -85,6 +91,13 @@ class Guard:
                 "training, and no noise is on them",
                 _REMEDY,
             )
+        held = (p for group in optimizer.param_groups for p in group["params"])
+        if self._laid and all(p.grad is None for p in held if id(p) in self._laid):
+            raise InputError(
+                "the private gradients of this step are gone, and the optimiser would not move",
+                _EMPTY,
+            )
+        self._laid.clear()
         self._over = self._last()
 
     def check_other(self, optimizer: Optimizer, closure: object) -> None:
@@ -139,6 +152,6 @@ def _seeing(guard: weakref.ref[Guard]) -> Callable[[Tensor], None]:
 def _asking(guard: weakref.ref[Guard]) -> Callable[..., None]:
     def hook(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if (found := guard()) is not None:
-            found.check(_closure(args, kwargs))
+            found.check(optimizer, _closure(args, kwargs))
 
     return hook

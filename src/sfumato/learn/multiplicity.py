@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.contracts import Loss
 from sfumato.learn.engine import ClippedSum, Engine
+from sfumato.learn.engine.contributions import rows
 from sfumato.learn.records import Inputs
 
 _NUMBERS = 1 << 23  # of gradients kept at a time, all versions together
@@ -75,7 +76,9 @@ class MultiplicityEngine:
         self, found: Any, groups: list[int], versions: int, totals: dict[str, Tensor]
     ) -> Tensor:
         """Adds the clipped means of a block; returns their norms, (groups, n)."""
-        means = {k: g.flatten(1).unflatten(0, (-1, versions)).mean(dim=1) for k, g in found.items()}
+        means = {
+            k: torch.unflatten(rows(g), 0, (-1, versions)).mean(dim=1) for k, g in found.items()
+        }
         count = len(next(iter(means.values())))
         squares = torch.zeros(max(groups) + 1, count, device=next(iter(means.values())).device)
         for mean, group in zip(means.values(), groups, strict=True):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat
 from sfumato.learn.engine import Engine
+from sfumato.learn.engine.contributions import rows
 
 BLOCK_BYTES = 64 << 20
 """Of gradients held at a time; what the engine keeps on the way comes on top."""
@@ -66,7 +67,7 @@ class PerExample:
             InputError: If a layer mixes examples, or the loss is not one number an example.
         """
         for found in self._engine.per_example(inputs, targets):
-            yield torch.cat([found[name].flatten(1) for name in self.shapes], dim=1)
+            yield torch.cat([rows(found[name]) for name in self.shapes], dim=1)
 
     def named(self, gradient: Tensor) -> dict[str, Tensor]:
         """A vector of ``size`` coordinates as one tensor a parameter."""

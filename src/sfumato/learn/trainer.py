@@ -125,6 +125,9 @@ class PrivateTrainer:
     ) -> nn.Module:
         """Takes steps: all that are left by default.
 
+        In training mode, but for parts that were set to evaluation mode before in a module that was
+        not, such as norms with frozen statistics. Modes are as they were afterwards.
+
         Args:
             steps: How many, at most what is left.
             progress: Told after each step.
@@ -146,8 +149,12 @@ class PrivateTrainer:
                 raise InputError(f"{name} is {value!r}", "Give a whole number of at least 1.")
         if checkpoint is not None:
             self.save(checkpoint)
-        training, due = self.module.training, Due(checkpoint_every)
-        self.module.train()
+        modes, due = (
+            [(part, part.training) for part in self.module.modules()],
+            Due(checkpoint_every),
+        )
+        if not self.module.training:
+            self.module.train()
         try:
             for done in range(self._loop.run.left if steps is None else steps):
                 try:
@@ -162,7 +169,8 @@ class PrivateTrainer:
                 if progress is not None:
                     progress(self.progress())
         finally:
-            self.module.train(training)
+            for part, training in modes:
+                part.training = training
         if checkpoint is not None:
             self.save(checkpoint)
         return self.module
@@ -204,7 +212,11 @@ class PrivateTrainer:
         """
         _, averages = self._loop.resume(folder)
         if self.average is not None:
-            self.average.load(averages)
+            try:
+                self.average.load(averages)
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Lets go of the checkpoint's folder."""

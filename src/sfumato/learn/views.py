@@ -21,6 +21,7 @@ from torch.nn import functional
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.contracts import EngineMaker, Loss
+from sfumato.learn.engine.contributions import rows
 from sfumato.learn.engine.engine import ClippedSum
 from sfumato.learn.engine.refusals import refuse_mixing
 
@@ -136,12 +137,12 @@ class ViewEngine:
             )
             squares = torch.zeros(count, len(lost), device=device)
             for name, group in zip(values, groups, strict=True):
-                squares[group] += found[name].flatten(1).float().square().sum(dim=1)
+                squares[group] += rows(found[name]).float().square().sum(dim=1)
             norm = squares.sqrt()
             usable = norm.isfinite().all(dim=0) & lost.isfinite()
             factors = torch.where(usable, self._clipping.factors(norm), 0.0)
             for name, group in zip(values, groups, strict=True):
-                flat = found[name].flatten(1).float()
+                flat = rows(found[name]).float()
                 kept = torch.where(usable[:, None], flat, 0.0)
                 totals[name] += (factors[group] @ kept).view_as(totals[name])
             norms.append(norm.detach())

@@ -406,6 +406,32 @@ def test_a_hook_on_a_gradient_is_refused_by_the_parameters_name() -> None:
         look(module, numbers())
 
 
+def beside(values: Tensor) -> Tensor:
+    """All are left out because one is no number."""
+    return values if bool(values.isfinite().all()) else values * 0
+
+
+@pytest.mark.parametrize("where", ["module", "loss"])
+def test_what_leaves_all_out_beside_a_nan_is_refused(where: str) -> None:
+    module = dense(Does(beside)) if where == "module" else dense()
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        found = plain(outputs, targets)
+        return beside(found) if where == "loss" else found
+
+    with pytest.raises(InputError, match="mixes examples: where one of them is NaN"):
+        Engine(module, loss, Flat(1.0)).clipped_sum(*numbers())
+
+
+def test_what_refuses_nan_is_let_through() -> None:
+    def strict(values: Tensor) -> Tensor:
+        if bool(values.isnan().any()):
+            raise ValueError("NaN")
+        return values
+
+    Engine(dense(Does(strict)), plain, Flat(1.0)).clipped_sum(*numbers())
+
+
 def test_equal_examples_show_nothing_and_are_looked_at_again() -> None:
     ours = Engine(Words(), scaled, Flat(1.0))
     words, targets = tokens()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -82,6 +83,53 @@ def test_a_bad_example_is_zero_whatever_stood_there(form: str) -> None:
     torch.testing.assert_close(kept[[0, 2]], part.per_example()[[0, 2]])
 
 
+def _cancelling(form: str, size: float) -> Contribution:
+    """Two positions of this size for each example, of opposite sign but for a norm of about 10."""
+    generator = torch.Generator().manual_seed(0)
+
+    def pair(*shape: int) -> Tensor:
+        large = torch.randn(3, 1, *shape, generator=generator) * size / math.prod(shape) ** 0.5
+        small = torch.randn(3, 1, *shape, generator=generator) * 10 / math.prod(shape) ** 0.5
+        return torch.cat([large + small, -large], 1)
+
+    one = torch.full((3, 2, 300), 300**-0.5)
+    token = torch.zeros(3, 2, dtype=torch.long)
+    if form == "outer":
+        return Outer(pair(300), one)
+    if form == "lookup":
+        return Lookup(token, pair(300), 7)
+    if form == "long_lookup":
+        zeros = torch.zeros(3, 300, 300)
+        return Lookup(token.repeat(1, 151), torch.cat([pair(300), zeros], 1), 7)
+    if form == "tied":
+        hit = torch.zeros(3, 1, 7)
+        hit[:, :, 0] = 1
+        values = pair(300)
+        return Tied(Lookup(token[:, :1], values[:, :1], 7), Outer(values[:, 1:], hit))
+    geometry = Geometry((300, 300, 1, 1), (1, 1), (0, 0), (1, 1), 1)
+    values = pair(300).transpose(1, 2).reshape(3, 300, 2, 1)
+    part = Convolved(values, one.transpose(1, 2).reshape(3, 300, 2, 1), geometry)
+    assert prefer_gram(part.inputs.shape, part.gradients.shape, geometry)
+    return part
+
+
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e7])
+@pytest.mark.parametrize("form", ["outer", "lookup", "long_lookup", "tied", "convolved"])
+def test_positions_that_cancel_never_make_a_norm_too_small(form: str, size: float) -> None:
+    """A Gram norm in float32 keeps none of a norm of 10 beside terms of 1e5: it was 0."""
+    part = _cancelling(form, size)
+    norms = part.squared_norms().sqrt().double()
+    total = torch.zeros_like(part.per_example()[0])
+    for example in range(3):
+        factors = torch.zeros(3)
+        factors[example] = 1 / norms[example]
+        part.add_weighted(factors, total.zero_())
+        assert float(total.norm()) <= 1 + 1e-5
+    if size == 1e3:
+        exact = torch.linalg.vector_norm(part.per_example().double().flatten(1), dim=1)
+        torch.testing.assert_close(norms, exact, rtol=2e-2, atol=0.0)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     stride=st.integers(1, 3),
@@ -93,7 +141,7 @@ def test_the_gram_of_pixels_gives_the_norms_of_convolutions(
     stride: int, dilation: int, padding: int, kernel: int
 ) -> None:
     part = _convolved(3, stride, dilation, padding, kernel)
-    norms = gram_norms(part.inputs, part.gradients, part.geometry)
+    norms, _ = gram_norms(part.inputs, part.gradients, part.geometry)
     torch.testing.assert_close(norms, part.per_example().flatten(1).square().sum(1))
 
 

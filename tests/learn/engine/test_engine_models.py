@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
 
 from sfumato.errors import InputError
 from sfumato.learn.clipping import Flat, per_layer
-from sfumato.learn.engine import Engine
+from sfumato.learn.engine import Engine, kernels
 
 Agree = Callable[..., Any]
 
@@ -200,6 +201,145 @@ def test_positions_that_are_nobodys_give_the_loops_sum(
     agree(module, torch.randint(0, 9, (n, length)), torch.randn(n).double())
     same = torch.ones(n, length, dtype=torch.long)  # equal examples: only the sizes tell
     agree(module, same, torch.ones(n).double())
+
+
+def test_a_layer_whose_own_gradient_is_sparse_falls_back(agree: Agree, any_loss: Any) -> None:
+    torch.manual_seed(0)
+    for mode in ("sum", "mean"):
+        bag = nn.EmbeddingBag(9, 4, mode=mode, sparse=True).double()
+        dense = nn.EmbeddingBag(9, 4, mode=mode, _weight=bag.weight.detach().clone())
+        words, targets = torch.randint(0, 9, (4, 6)), torch.rand(4).double()
+        agree(dense, words, targets)
+        found, expected = (
+            Engine(one, any_loss, Flat(0.1)).clipped_sum(words, targets) for one in (bag, dense)
+        )
+        torch.testing.assert_close(found.gradients, expected.gradients)
+
+
+def test_a_complex_parameter_is_refused_by_name() -> None:
+    module = nn.Linear(4, 3, dtype=torch.complex64)
+    with pytest.raises(InputError, match="the parameter 'weight' is complex"):
+        Engine(module, cross_entropy, Flat(1.0))
+
+
+class Doubled(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values * 2
+
+
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.inner(values, values, values, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_an_attention_whose_output_layer_is_parametrised_falls_back(
+    name: str, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    module = Attends()
+    parametrize.register_parametrization(module.inner.out_proj, name, Doubled())
+    agree(module.double(), torch.randn(3, 2, 4).double(), torch.rand(3).double())
+
+
+def test_a_weight_that_was_computed_before_the_forward_is_refused_by_name() -> None:
+    """No gradient would reach what it is computed from."""
+    inputs, targets = torch.randn(4, 6), torch.zeros(4, dtype=torch.long)
+    for whole, place in ((mlp(), "2"), (nn.Sequential(nn.GRU(6, 3, 2)), "0")):
+        name = "weight_hh_l1" if place == "0" else "weight"
+        prune.l1_unstructured(whole[int(place)], name, amount=0.3)
+        with pytest.raises(InputError, match=rf"{place!r} is pruned by torch.nn.utils.prune"):
+            Engine(whole, cross_entropy, Flat(1.0)).clipped_sum(inputs, targets)
+    module = mlp()
+    module.scale = nn.Parameter(torch.ones(()))
+    weight = module[2].weight.detach()
+    del module[2].weight
+    module[2].weight = weight * module.scale
+    with pytest.raises(InputError, match="Linear '2' keeps 'weight', a tensor"):
+        Engine(module, cross_entropy, Flat(1.0)).clipped_sum(inputs, targets)
+
+
+class Scaled(nn.Module):
+    """With a parameter that is one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.size = nn.Linear(4, 4), nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values + self.size * self.inner(values).tanh()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_parameter_may_be_a_number(
+    dtype: torch.dtype, compiled: bool, agree: Agree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(kernels, "rows", lambda: None)
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(5, 4, dtype=dtype), torch.rand(5, dtype=dtype)
+    agree(Scaled().to(dtype), inputs, targets, tolerance=1e-5)
+
+
+class Inner(nn.Module):
+    """Goes on with a gradient of its own: one step of an attack on its input, or a force."""
+
+    def __init__(self, part: nn.Module, twice: bool) -> None:
+        super().__init__()
+        self.part, self.twice = part, twice
+
+    def forward(self, values: Tensor) -> Tensor:
+        with torch.enable_grad():
+            moved = values.detach().clone().requires_grad_()
+            energy = self.part(moved).square().sum()
+            (slope,) = torch.autograd.grad(energy, moved, create_graph=self.twice)
+        return slope if self.twice else self.part(values + 0.1 * slope)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_gradient_that_the_module_takes_for_itself_is_none_of_the_loss(
+    own: bool, twice: bool, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    part = LowRank(nn.Linear(4, 4), 2) if own else nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    agree(Inner(part, twice).double(), torch.randn(4, 4).double(), torch.rand(4).double())
+
+
+class Turned(nn.Module):
+    """A block with a parameter of its own, which is given a table of positions by its owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(4))
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, values: Tensor, *, table: Tensor) -> Tensor:
+        return values + self.scale * self.inner(values * table).tanh()
+
+
+class Table(nn.Module):
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.block = Turned()
+        self.register_buffer("table", torch.randn(length, 4))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.block(self.block(values, table=self.table), table=self.table)
+
+
+@pytest.mark.parametrize("length", [2, 3, 5])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_table_as_long_as_the_batch_is_not_dealt_out_to_the_examples(
+    n: int, length: int, agree: Agree
+) -> None:
+    torch.manual_seed(0)
+    agree(Table(length).double(), torch.randn(n, length, 4).double(), torch.rand(n).double())
 
 
 def test_frozen_positions_are_looked_up(agree: Agree) -> None:

@@ -8,6 +8,7 @@ may hold what examples are, or how many there were.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -146,14 +147,42 @@ class _View:
         what = self._moved(short, fewer.look, slice(None), _BY_SIZE)
         if what is not None:
             raise self._refusal_of_size(what)
+        self._refuse_beside_nan(base, pull)
         return True
 
+    def _refuse_beside_nan(self, base: _Seen, pull: bool) -> None:
+        """Refuses what changes for the others where the first of them is no number.
+
+        As where all are left out because one is none.
+        """
+        inputs, targets = self._part([0] * _SIZE)
+        try:
+            after = self._run_part((pytree.tree_map_only(Tensor, _spoilt, inputs), targets), pull)
+        except (InputError, ValueError, ArithmeticError, RuntimeError):
+            return  # it may refuse NaN
+        if not replay.same(base.random, after.random):
+            return
+        what = self._moved(base.look, after.look, slice(1, None))
+        if what is not None:
+            subject = {
+                "outputs": type(self._module).__name__,
+                "losses": f"the loss {name_of(self._loss)!r}",
+                "gradients": "the backward pass",
+            }[what]
+            raise InputError(
+                f"{subject} mixes examples: where one of them is NaN, others change",
+                "Leave an example that is no number as it is: it counts as zero, and no other does",
+            )
+
     def _run(self, rows: list[int], pull: bool) -> _Seen:
-        part = self._part(rows)
+        return self._run_part(self._part(rows), pull)
+
+    def _run_part(self, part: Any, pull: bool) -> _Seen:
+        n = len(rows_of(part)[0])
         replay.restore(self._kind, self._random)
         with buffers_kept(self._module), buffers_kept(self._loss):
             try:
-                look = self._passes(part, len(rows), pull=pull)
+                look = self._passes(part, n, pull=pull)
                 return _Seen(look, self._buffers(), replay.states(self._kind))
             finally:
                 replay.restore(self._kind, self._random)
@@ -300,6 +329,14 @@ def _norms(look: Look) -> Tensor:
 def rows_of(outputs: Any) -> list[Tensor]:
     """The tensors of an output that have rows."""
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.ndim]
+
+
+def _spoilt(values: Tensor) -> Tensor:
+    if not values.is_floating_point():
+        return values
+    values = values.clone()
+    values[0] = math.nan
+    return values
 
 
 def _without_last(values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Sources: Goodfellow 2015 (outer norms), Li et al. 2022 (ghost norms), Bu et al. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -28,6 +28,12 @@ _LOOKUP_GRAM = 256
 # no copy of all output gradients is needed, and so no more memory than a plain step takes.
 _SCALED = 64
 _LARGE_WEIGHT = 1 << 16
+# Below this share of the square of what its terms could add up to, a Gram norm is taken again (one
+# in float64 is good for longer). Terms that do not know of each other come to one over T.
+_CANCELLED = {torch.float32: 2.0**-8, torch.float64: 2.0**-30}
+# Of what its terms could add up to, this is added to such a norm, squared: what should have
+# cancelled moves the weighted sum, too, by what is rounded of it.
+_LEFT = {torch.float32: 1e-4, torch.float64: 1e-7}
 
 
 class Contribution(Protocol):
@@ -67,13 +73,52 @@ def scaled(values: Tensor, factors: Tensor) -> Tensor:
     return values * factors.view((-1,) + (1,) * (values.ndim - 1))
 
 
+def rows(values: Tensor) -> Tensor:
+    """(n, numbers) of each example: one of a parameter that is a number."""
+    return values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
+
+
 def _squares(values: Tensor) -> Tensor:
     """Sum of squares of each example, (n,)."""
-    flat = values.flatten(1)
+    flat = rows(values)
     if flat.shape[1] == 0:
         return flat.new_zeros(len(flat))
     norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
     return norms.square()
+
+
+def careful(
+    squares: Tensor, reach: Tensor, again: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Squared norms that Gram matrices gave, (n,), never too small where their terms cancel.
+
+    Positions of opposite sign leave little but what was rounded of them: an example with terms of
+    1e5 and a gradient of norm 12 had one of 0, and was not clipped. There the norm is taken in
+    float64, and a trifle too large.
+
+    Args:
+        squares: As they were summed.
+        reach: (n,) the sum of the norms of the terms.
+        again: The same two in float64, of the examples at these indices.
+    """
+    lost = squares < _CANCELLED[squares.dtype] * reach.square()
+    if not bool(lost.any()):
+        return squares
+    which = lost.nonzero()[:, 0]
+    exact, most = again(which)
+    exact = exact + (_LEFT[squares.dtype] * most).square()
+    return squares.index_copy(0, which, exact.to(squares.dtype))
+
+
+def reach_of(left: Tensor, right: Tensor) -> Tensor:
+    """(n,) the sum of the norms of terms that are products, by two Gram matrices (n, T, T)."""
+    x, y = (gram.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt() for gram in (left, right))
+    return (x * y).sum(1)
+
+
+def doubled(values: Tensor, which: Tensor) -> Tensor:
+    """These examples in float64."""
+    return values[which].double()
 
 
 @dataclass(frozen=True)
@@ -126,10 +171,19 @@ class Outer:
         """See :meth:`Contribution.squared_norms`."""
         if self.inputs.shape[1] == 1:
             return _squares(self.inputs) * _squares(self.gradients)
+        return careful(*self.gram(), lambda which: self.doubled(which).gram())
+
+    def gram(self) -> tuple[Tensor, Tensor]:
+        """Squared norms by Gram matrices, and the reach of their terms; see :func:`careful`."""
         left = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
         right = torch.bmm(self.gradients, self.gradients.transpose(1, 2))
         # Rounding may leave a tiny negative number where positions cancel; NaN stays NaN.
-        return (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
+        squares = (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
+        return squares, reach_of(left, right)
+
+    def doubled(self, which: Tensor) -> Outer:
+        """These examples in float64."""
+        return Outer(doubled(self.inputs, which), doubled(self.gradients, which))
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
@@ -183,20 +237,34 @@ class Lookup:
 
     def squared_norms(self) -> Tensor:
         """See :meth:`Contribution.squared_norms`."""
-        n, positions = self.indices.shape
+        positions = self.indices.shape[1]
         if positions == 1:
             return _squares(self.gradients)
+        return careful(*self.gram(), lambda which: self.doubled(which).gram())
+
+    def gram(self) -> tuple[Tensor, Tensor]:
+        """Squared norms, and the reach of their terms; see :func:`careful`."""
+        n, positions = self.indices.shape
+        norms = torch.linalg.vector_norm(self.gradients, dim=2)
         if positions <= _LOOKUP_GRAM:
             same = self.indices.unsqueeze(2) == self.indices.unsqueeze(1)
             gram = torch.bmm(self.gradients, self.gradients.transpose(1, 2))
             # A NaN must stay visible even where two positions hold different indices.
-            return torch.where(same, gram, gram * 0).flatten(1).sum(1).clamp(min=0)
+            squares = torch.where(same, gram, gram * 0).flatten(1).sum(1).clamp(min=0)
+            return squares, norms.sum(1)
         examples = torch.arange(n, device=self.indices.device).unsqueeze(1)
         keys, where = torch.unique(self.indices + examples * self.rows, return_inverse=True)
         sums = self.gradients.new_zeros(len(keys), self.gradients.shape[-1])
         sums.index_add_(0, where.flatten(), self.gradients.flatten(0, 1))
-        squares = self.gradients.new_zeros(n)
-        return squares.index_add_(0, keys // self.rows, sums.square().sum(1))
+        most = norms.new_zeros(len(keys)).index_add_(0, where.flatten(), norms.flatten())
+        both = norms.new_zeros(2, n)
+        found = torch.stack([sums.square().sum(1), most.square()])
+        squares, reach = both.index_add_(1, keys // self.rows, found)
+        return squares, reach.sqrt()
+
+    def doubled(self, which: Tensor) -> Lookup:
+        """These examples in float64."""
+        return Lookup(self.indices[which], doubled(self.gradients, which), self.rows)
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""
@@ -232,13 +300,22 @@ class Tied:
 
     def squared_norms(self) -> Tensor:
         """See :meth:`Contribution.squared_norms`."""
+        return careful(*self.gram(), lambda which: self.doubled(which).gram())
+
+    def gram(self) -> tuple[Tensor, Tensor]:
+        """Squared norms, and the reach of their terms; see :func:`careful`."""
         outer, lookup = self.outer, self.lookup
+        (squares, reach), (others, further) = outer.gram(), lookup.gram()
         meet = torch.bmm(outer.inputs, lookup.gradients.transpose(1, 2))
         picked = outer.gradients.gather(
             2, lookup.indices.unsqueeze(1).expand(-1, outer.gradients.shape[1], -1)
         )
         cross = (meet * picked).flatten(1).sum(1)
-        return (outer.squared_norms() + lookup.squared_norms() + 2 * cross).clamp(min=0)
+        return (squares + others + 2 * cross).clamp(min=0), reach + further
+
+    def doubled(self, which: Tensor) -> Tied:
+        """These examples in float64."""
+        return Tied(self.lookup.doubled(which), self.outer.doubled(which))
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
         """See :meth:`Contribution.add_weighted`."""

@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.learn.engine import kernels
-from sfumato.learn.engine.contributions import Contribution, Direct, _squares, scaled, zeroed
+from sfumato.learn.engine.contributions import (
+    Contribution,
+    Direct,
+    _squares,
+    careful,
+    doubled,
+    reach_of,
+    scaled,
+    zeroed,
+)
 from sfumato.learn.engine.pool import Pool
 
 # Measured: a per-example weight gradient reaches a fraction of the batched one's speed, and its
@@ -81,7 +90,11 @@ class Convolved:
     def squared_norms(self) -> Tensor:
         """See :meth:`Contribution.squared_norms`."""
         if prefer_gram(self.inputs.shape, self.gradients.shape, self.geometry):
-            return gram_norms(self.inputs, self.gradients, self.geometry)
+            values, slopes, geometry = self.inputs, self.gradients, self.geometry
+            return careful(
+                *gram_norms(values, slopes, geometry),
+                lambda which: gram_norms(doubled(values, which), doubled(slopes, which), geometry),
+            )
         return _squares(self.per_example())
 
     def add_weighted(self, factors: Tensor, total: Tensor) -> None:
@@ -179,8 +192,11 @@ def prefer_gram(inputs: torch.Size, gradients: torch.Size, geometry: Geometry) -
     return gram < _GRAM_SHARE * positions * prod(geometry.weight)
 
 
-def gram_norms(inputs: Tensor, gradients: Tensor, geometry: Geometry) -> Tensor:
-    """Squared norms, (n,), of the examples' weight gradients, by pixel Gram matrices."""
+def gram_norms(inputs: Tensor, gradients: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Squared norms, (n,), of the examples' weight gradients, by pixel Gram matrices.
+
+    And the reach of their terms; see :func:`careful`.
+    """
     n = inputs.shape[0]
     pad = [size for size in reversed(geometry.padding) for _ in (0, 1)]
     padded = F.pad(inputs, pad) if any(pad) else inputs
@@ -202,4 +218,6 @@ def gram_norms(inputs: Tensor, gradients: Tensor, geometry: Geometry) -> Tensor:
         patches = total
     flat = gradients.flatten(2)
     other = torch.bmm(flat.transpose(1, 2), flat)
-    return (patches.reshape(n, -1) * other.view(n, -1)).sum(1).clamp(min=0)
+    patches = patches.reshape(other.shape)
+    squares = (patches.flatten(1) * other.flatten(1)).sum(1).clamp(min=0)
+    return squares, reach_of(patches, other)

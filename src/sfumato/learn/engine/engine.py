@@ -16,12 +16,13 @@ from sfumato.learn.clipping import Clipping
 from sfumato.learn.engine import together
 from sfumato.learn.engine.apart import Look, check_apart
 from sfumato.learn.engine.contributions import Contribution, wide_type
+from sfumato.learn.engine.lengths import Lengths, Note, lengths_of
 from sfumato.learn.engine.plan import Plan, above, layers, recorded
 from sfumato.learn.engine.pool import Pool
 from sfumato.learn.engine.probe import probe, probe_size
 from sfumato.learn.engine.refusals import refuse_parts
 from sfumato.learn.engine.survey import Survey
-from sfumato.learn.engine.tape import Tape
+from sfumato.learn.engine.tape import Tape, TwiceError
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -102,6 +103,7 @@ class Engine:
         self._pool = Pool()
         self._probed: tuple[Plan, bool] | None = None  # the plan and the mode that were looked at
         self._compared: tuple[Plan, bool] | None = None  # likewise, by comparing batches
+        self._lengths = Lengths()  # of the arguments of what that plan takes as one
         self._planned: tuple[Survey, frozenset[str], Plan] | None = None
 
     def clipped_sum(self, inputs: Tensor | tuple[Tensor, ...], targets: Any) -> ClippedSum:
@@ -256,6 +258,13 @@ class Engine:
                         "Use it in the module's forward",
                     ) from None
                 self._as_one |= {place}
+            except TwiceError:
+                if "" in self._as_one:
+                    raise InputError(
+                        "a gradient that is differentiated is taken outside of the module",
+                        "Take it in the module's forward",
+                    ) from None
+                self._as_one |= {""}  # inside of one layer, torch.func goes back twice
             else:
                 return tape, losses
             finally:
@@ -265,6 +274,7 @@ class Engine:
         """Looks at whether examples are apart, once for a plan and a mode."""
         known = self._probed
         if known is None or known[0] is not plan or known[1] != training:
+            self._lengths = self._find_lengths(part[0], plan)
             tape = self._tape = self._new_tape(probe_size(n))
             probe(self._module, part[0], probe_size(n))
             _refuse_aside(tape)
@@ -275,6 +285,16 @@ class Engine:
             kind = self._new_tape(n).anchor.device.type
             if check_apart(self._module, self._loss, self._seen, part, kind):
                 self._compared = plan, training
+
+    def _find_lengths(self, args: tuple[Any, ...], plan: Plan) -> Lengths:
+        if all(handler is not None for _, handler in plan.values()):
+            return Lengths()  # these know where their examples are
+
+        def noting(size: int, note: Note) -> None:
+            self._tape = self._new_tape(size)
+            self._tape.note = note
+
+        return lengths_of(self._module, args, self._new_tape(1).anchor.device.type, noting)
 
     def _seen(self, part: Any, n: int, *, pull: bool) -> Look:
         tape, outputs, losses = self._pass(part, n, None, pull)
@@ -314,7 +334,7 @@ class Engine:
         survey = self._survey
         first = next(iter(survey.parameters.values()), None)
         device = torch.device("cpu") if first is None else first.device
-        return Tape(n, survey.names, survey.places, device, pool)
+        return Tape(n, survey.names, survey.places, device, pool, self._lengths)
 
     @staticmethod
     def _pull(
@@ -325,6 +345,7 @@ class Engine:
             return (None,) * len(parameters)
         with _full_precision(losses.device.type):
             total = losses.sum(dtype=wide_type(losses))
+            tape.pulling = True
             gradients = torch.autograd.grad(total, [tape.anchor, *parameters], allow_unused=True)
         return tuple(gradients[1:])
 

@@ -21,6 +21,9 @@ from sfumato.errors import InputError
 from sfumato.learn.engine.contributions import Direct, wide
 from sfumato.learn.engine.tape import Tape
 
+_A_TENSOR = object()
+"""Stands for one among the outputs; a module may return None besides."""
+
 RandomState = tuple[Tensor, Tensor | None]
 """Of the CPU's generator, and of the device's."""
 
@@ -33,11 +36,7 @@ def fallback(
     Tensors whose dimension 0 counts the examples are taken apart; others are shared.
     """
     leaves, spec = pytree.tree_flatten((args, kwargs))
-    mapped = [
-        i
-        for i, leaf in enumerate(leaves)
-        if isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == tape.n
-    ]
+    mapped = tape.examples(module, leaves)
     place = tape.place(module)
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor) and leaf.requires_grad and i not in mapped:
@@ -107,7 +106,7 @@ class _Call:
         args, kwargs = pytree.tree_unflatten(leaves, self._spec)
         output = functional_call(self._holder, values, args, kwargs)
         flat, self._out_spec = pytree.tree_flatten(output)
-        self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in flat]
+        self._constants = [_A_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in flat]
         results = []
         for leaf in flat:
             if isinstance(leaf, Tensor):
@@ -142,6 +141,7 @@ class _Call:
 
     def pull(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor | None]:
         """Records the parameters' gradients; returns the inputs'."""
+        records = self.tape.records
         floating = [i for i, value in enumerate(inputs) if value.is_floating_point()]
 
         def back(*tensors: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
@@ -172,7 +172,7 @@ class _Call:
             sdpa_kernel(SDPBackend.MATH),
         ):
             parameters, moved = self._pulled(back, (*inputs, *gradients))
-        for name, gradient in parameters.items():
+        for name, gradient in parameters.items() if records else ():
             self.tape.add(self._trainable[name], Direct(wide(gradient)))
         result: list[Tensor | None] = [None] * len(inputs)
         for i, gradient in zip(floating, moved, strict=True):
@@ -226,7 +226,7 @@ class _Call:
             allow_unused=True,
         )
         found = [
-            torch.zeros_like(source) if gradient is None else gradient
+            torch.zeros_like(source) if gradient is None else _dense(gradient)
             for source, gradient in zip(sources, gradients, strict=True)
         ]
         return dict(zip(values, found, strict=False)), tuple(found[len(values) :])
@@ -235,7 +235,7 @@ class _Call:
         """What the module returns, from its tensors."""
         assert self._out_spec is not None
         left = iter(outputs)
-        flat = [next(left) if constant is None else constant for constant in self._constants]
+        flat = [next(left) if own is _A_TENSOR else own for own in self._constants]
         return pytree.tree_unflatten(flat, self._out_spec)
 
 
@@ -253,6 +253,11 @@ class _PerExample(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         kept = [g for g, floating in zip(gradients, ctx.floating, strict=True) if floating]
         return None, None, *ctx.call.pull(ctx.saved_tensors, kept)
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """Whole, where a layer with ``sparse=True`` names the rows that it touched."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def random_state(kind: str) -> RandomState:

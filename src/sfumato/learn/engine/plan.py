@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from sfumato.learn.engine.fallback import fallback
 from sfumato.learn.engine.registry import Handler, handler_of
@@ -96,9 +97,13 @@ def _call(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
+    present = tape()
+    if present.note is not None:
+        present.note(part, pytree.tree_leaves((args, kwargs)))
+        return original(*args, **kwargs)
     if handler is None:
-        return fallback(part, original, tape(), *args, **kwargs)
-    return handler(part, tape(), *args, **kwargs)
+        return fallback(part, original, present, *args, **kwargs)
+    return handler(part, present, *args, **kwargs)
 
 
 def _owns_trainable(part: nn.Module) -> bool:

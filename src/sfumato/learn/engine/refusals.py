@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from sfumato.errors import InputError
+
+_WEIGHTS = ("weight", "bias", "in_proj", "q_proj", "k_proj", "v_proj")
+"""What layers call the parameters that they read."""
 
 
 def may_mix(part: nn.Module) -> bool:
@@ -73,6 +77,20 @@ def refuse_hooks(parameters: Mapping[str, nn.Parameter]) -> None:
             )
 
 
+def refuse_complex(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuses complex parameters: norms and noise are of real numbers.
+
+    Raises:
+        InputError: Naming the first.
+    """
+    for name, parameter in parameters.items():
+        if parameter.is_complex():
+            raise InputError(
+                f"the parameter {name!r} is complex",
+                "Make it real, with one more dimension of 2, and use torch.view_as_complex of it",
+            )
+
+
 def _mixing(part: nn.Module) -> tuple[str, str] | None:
     for hook in part._forward_pre_hooks.values():
         # It computes the weight before the forward: its parameters would never be trained.
@@ -81,6 +99,17 @@ def _mixing(part: nn.Module) -> tuple[str, str] | None:
             return (
                 f"is normalised by torch.nn.utils.{name}, in a hook before its forward",
                 f"Use torch.nn.utils.parametrizations.{name}",
+            )
+        if isinstance(hook, BasePruningMethod):
+            return (
+                "is pruned by torch.nn.utils.prune, in a hook before its forward",
+                "Make it for good by prune.remove, or use torch.nn.utils.parametrize",
+            )
+    for name, value in vars(part).items():
+        if name.startswith(_WEIGHTS) and isinstance(value, Tensor) and value.requires_grad:
+            return (
+                f"keeps {name!r}, a tensor that was computed before its forward",
+                "Compute it in the forward, or use torch.nn.utils.parametrize",
             )
     if any(
         isinstance(value, UninitializedParameter | UninitializedBuffer)

@@ -59,7 +59,7 @@ def handler_of(module: nn.Module) -> Handler | None:
         for method in ("forward", "_conv_forward", "forward_impl"):
             if getattr(type(module), method, None) is not getattr(kind, method, None):
                 return None
-        if not _owns_weights(module):
+        if not all(map(_owns_weights, module.modules())):  # of attention's output, too
             return None
         return known[kind]
     return None

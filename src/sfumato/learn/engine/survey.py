@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from sfumato.learn.engine.refusals import may_mix, refuse, refuse_hooks
+from sfumato.learn.engine.refusals import may_mix, refuse, refuse_complex, refuse_hooks
 
 
 class Survey:
@@ -19,7 +19,7 @@ class Survey:
         module: The model.
 
     Raises:
-        InputError: If a layer mixes examples.
+        InputError: If a layer mixes examples, or a parameter cannot be trained.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -30,6 +30,7 @@ class Survey:
         self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.names = {id(p): name for name, p in self.parameters.items()}
         refuse_hooks(self.parameters)
+        refuse_complex(self.parameters)
         self.check()
 
     def holds(self, module: nn.Module) -> bool:

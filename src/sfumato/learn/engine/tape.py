@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from sfumato.learn.engine.contributions import (
     prefer_outer_product,
     wide,
 )
+from sfumato.learn.engine.lengths import Lengths, Note
 from sfumato.learn.engine.pool import Pool
 
 
@@ -38,6 +40,10 @@ class _Root(torch.autograd.Function):
         return None, None, None
 
 
+class TwiceError(Exception):
+    """A gradient was taken, to be differentiated, through layers that stand as one each."""
+
+
 class Tape:
     """Collects, in one backward pass over n examples, what each parameter's gradient is made of.
 
@@ -51,9 +57,12 @@ class Tape:
         places: How each module is called in messages, by identity.
         device: Where the parameters are.
         pool: Memory for what is formed; the tape's own if None.
+        lengths: Which arguments are the examples', where only their length would tell.
 
     Attributes:
         set_aside: Parameters of layers that no example went into.
+        note: Told of every call, in a pass that records nothing.
+        pulling: Whether the engine's own backward pass is under way.
     """
 
     def __init__(
@@ -63,6 +72,7 @@ class Tape:
         places: Mapping[int, str],
         device: torch.device,
         pool: Pool | None = None,
+        lengths: Lengths | None = None,
     ) -> None:
         self.n = n
         self.trainable = trainable
@@ -71,6 +81,15 @@ class Tape:
         self.anchor = torch.zeros((), device=device, requires_grad=True)
         self._parts: dict[str, list[Contribution]] = {}
         self.set_aside: list[Tensor] = []
+        self.note: Note | None = None
+        self.pulling = False
+        self._lengths = lengths or Lengths()
+        self._calls: Counter[int] = Counter()
+
+    def examples(self, module: nn.Module, leaves: Sequence[Any]) -> list[int]:
+        """Which of the arguments of a module that is taken as one hold one row an example."""
+        self._calls[id(module)] += 1
+        return self._lengths.examples(module, self._calls[id(module)] - 1, leaves, self.n)
 
     def value(self, parameter: Tensor) -> Tensor:
         """The parameter's value, cut from the graph."""
@@ -83,6 +102,19 @@ class Tape:
     def add(self, parameter: Tensor, part: Contribution) -> None:
         """Notes one use of a trainable parameter."""
         self._parts.setdefault(self.trainable[id(parameter)], []).append(part)
+
+    @property
+    def records(self) -> bool:
+        """Whether the backward pass that is under way is the engine's, and counts.
+
+        One that the module or the loss runs for itself (adversarial examples) does not.
+
+        Raises:
+            TwiceError: If that one is to be differentiated again: weights are cut from the graph.
+        """
+        if not self.pulling and torch.is_grad_enabled():
+            raise TwiceError
+        return self.pulling
 
     def aside(self, parameter: Tensor, output: Tensor) -> Tensor:
         """The output of a layer that was given nothing of any example, such as positions.
@@ -125,12 +157,17 @@ class Tape:
 
     def watch(self, output: Tensor, record: Callable[[Tensor], None]) -> Tensor:
         """The output, such that ``record`` receives its gradient during the backward pass."""
+
+        def noted(gradient: Tensor) -> None:
+            if self.records:
+                record(gradient)
+
         if output.requires_grad:
-            output.register_hook(record)  # type: ignore[no-untyped-call]
+            output.register_hook(noted)  # type: ignore[no-untyped-call]
             return output
         # Not as a view: marking a view dirty would rebase its history, and lose the anchor.
         root: Tensor = _Root.apply(  # type: ignore[no-untyped-call]
-            self.anchor, output.data, record
+            self.anchor, output.data, noted
         )
         return root
 
