@@ -322,7 +322,8 @@ def test_gradients_are_of_logits_alone(picture_schema: ImageSchema) -> None:
     """Of another answer the loss, and what is read off its gradient, would be another."""
     flat = nn.Flatten()
     good = nn.Sequential(flat, nn.Linear(20, 3))
-    assert open_target(good, How(picture_schema)).model.module is good
+    inside = open_target(good, How(picture_schema)).model.module
+    assert next(inside.parameters()) is next(good.parameters())
     two = ImageSchema(1, 4, 5, ("left", "right"))
     for bad, schema in (
         (nn.Sequential(flat, nn.Linear(20, 3), nn.Softmax(-1)), picture_schema),
