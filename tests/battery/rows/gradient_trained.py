@@ -145,6 +145,7 @@ def coder(
 def dpgan(name: str, **settings: Any) -> MethodRow:
     """A critic and its generator."""
     sides = {"critic_steps": 2, "batch": 6, "critic_width": 2, "critic_hidden": 4}
+    sides |= {"max_grad_norm": 0.1}  # gradients of so small a critic stay below 1
     return trained(
         name,
         DpGan,
@@ -156,6 +157,7 @@ def dpgan(name: str, **settings: Any) -> MethodRow:
             "critic_steps": 1,
             "generator_steps": 2,
             "batch": 5,
+            "diversity": 1.0,
             "critic_width": 3,
             "critic_hidden": 3,
         },

@@ -166,6 +166,46 @@ def test_the_critic_tells_classes_apart() -> None:
     assert len(set(critic(image, torch.arange(3)).tolist())) == 3
 
 
+def test_the_critic_sees_brightness_and_contrast() -> None:
+    """One that does not lets grey pictures pass, on which no model of black and white learns."""
+    critic = critics.build((1, 28, 28), 3, 8, 64, seed=0)
+    images = (torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) > 0.8).float()
+    labels = torch.zeros(40, dtype=torch.long)
+    with torch.no_grad():
+        found = critic.features(2 * images)
+        for grey in (0.3 + 0.4 * images, 0.4 * images):
+            moved = (critic.features(2 * grey) - found).norm() / found.norm()
+            assert moved > 0.3
+        assert critic(images, labels).abs().mean() < 2  # saturated scores teach nothing
+
+
+def spread(images: ImageSet) -> float:
+    """Mean standard deviation of a pixel within a class."""
+    by_class = [images.images[images.labels == label].std(axis=0) for label in range(3)]
+    return float(np.mean(by_class))
+
+
+def test_generated_images_of_a_class_are_kept_apart() -> None:
+    settings: dict[str, Any] = {"generator_rate": 0.05, "generator_steps": 20, "averaging": 0.5}
+    made = {
+        weight: calibrated(DPGAN, diversity=weight, **settings)(images(), ledger=Ledger.in_memory())
+        for weight in (0.0, 30.0)
+    }
+    assert spread(made[30.0].data) > 1.5 * spread(made[0.0].data)
+    with pytest.raises(InputError, match="diversity is -1"):
+        calibrated(DPGAN, diversity=-1)
+
+
+def test_a_distance_is_that_of_the_two_of_a_pair() -> None:
+    from sfumato.publish.generators.adversarial import _apart
+
+    first, second = torch.zeros(2, 1, 2, 2), torch.tensor([0.04, 0.9]).reshape(2, 1, 1, 1)
+    pairs = torch.cat([first, second.expand(2, 1, 2, 2)])
+    assert _apart(pairs) == pytest.approx((0.04 + 0.1) / 2)  # far enough is enough
+    odd = torch.cat([first, torch.ones(1, 1, 2, 2), second.expand(2, 1, 2, 2)])
+    assert _apart(odd) == pytest.approx((0.04 + 0.1) / 2)
+
+
 def test_noisy_counts_become_shares_that_leave_no_class_out() -> None:
     from sfumato.privacy.noise import SeededSource
 

@@ -3,9 +3,11 @@
 The critic alone sees private images: its gradients on them are clipped example by example and
 noised, and everything that follows from the noisy critic is free. On generated images its gradients
 are clipped alike, so that neither side of the contest is scaled down, and not noised, because they
-contain nothing private. The generator may therefore be trained as often as it helps.
+contain nothing private. The generator may therefore be trained as often as it helps. A noisy critic
+lets it make one picture a class: two generated ones of a class may therefore be kept apart, free.
 
-Source: generative.md 3.1 (b); Bie, Kamath, Zhang 2023 (arXiv 2302.02936) for many critic steps.
+Source: generative.md 3.1 (b); Bie, Kamath, Zhang 2023 (arXiv 2302.02936) for many critic steps;
+Mao et al. 2019 (arXiv 1903.05628) for generated pictures that seek different modes.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from sfumato.publish.generators.work import Work
 
 _BETAS = (0.0, 0.99)
+_FAR = 0.1
+"""Mean absolute difference of pixels beyond which two pictures of a class need not differ more."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Contest:
         generator_steps: Steps of the generator in a turn.
         batch: Generated images a step, of the critic and of the generator.
         averaging: Decay of the average of the generator's weights that is kept.
+        diversity: Weight of the distance between two generated examples of one class in the
+            generator's loss; 0: none.
     """
 
     critic_rate: float
@@ -48,6 +54,7 @@ class Contest:
     generator_steps: int
     batch: int
     averaging: float
+    diversity: float = 0.0
 
 
 class Adversarial:
@@ -120,21 +127,35 @@ class Adversarial:
         self._loop.close()
 
     def _turn(self) -> None:
-        made, classes = self._fakes()
+        diversity = self._contest.diversity
+        made, classes = self._fakes(in_pairs=diversity > 0)
         loss = functional.softplus(-self._critic(made, classes)).mean()
+        if diversity:
+            loss = loss - diversity * _apart(made)
         self._adapt.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._adapt.step()
         self._turns += 1
         self._average.update(self.generator, self._turns)
 
-    def _fakes(self) -> tuple[Tensor, Tensor]:
+    def _fakes(self, *, in_pairs: bool = False) -> tuple[Tensor, Tensor]:
+        """Generated examples; in pairs, the second half has the classes of the first."""
         work = self._work
         drawn = torch.multinomial(
             work.prior, self._contest.batch, replacement=True, generator=self._draws
         )
+        if in_pairs:
+            drawn = drawn[: (len(drawn) + 1) // 2].repeat(2)[: len(drawn)]
         made = work.architecture.images(self.generator, drawn, self._draws)
         return made, drawn.to(work.device)
+
+
+def _apart(made: Tensor) -> Tensor:
+    """Mean distance between the two of each pair, not counted beyond what is far enough."""
+    pairs = len(made) // 2
+    second = (len(made) + 1) // 2
+    distance = (made[:pairs] - made[second : second + pairs]).abs().flatten(1).mean(dim=1)
+    return distance.clamp(max=_FAR).mean()
 
 
 def _real(scores: Tensor, _: Tensor) -> Tensor:

@@ -38,19 +38,25 @@ class DpGan(GradientTrained):
             a critic under noise learns slowly.
         generator_steps: Steps of the generator in a turn; they are free.
         batch: Generated images a step.
+        diversity: Weight in the generator's loss of how far apart two generated images of a class
+            are, which a noisy critic does not see to; 0: none. Free.
         critic_width: Channels of the critic's first map.
         critic_hidden: Numbers that the critic's score is read from.
+        max_grad_norm: Bound on one record's gradient; small, because the gradients of pictures that
+            the critic is sure of are, and the noise is not.
 
     The other settings are :class:`GradientTrained`'s.
 
     Guaranteed: ``Central``, (epsilon, delta) for adding or removing one record.
     """
 
+    max_grad_norm: float = 0.1
     critic_rate: float = 1e-3
     generator_rate: float = 1e-3
-    critic_steps: int = 10
+    critic_steps: int = 5
     generator_steps: int = 10
-    batch: int = 256
+    batch: int = 128
+    diversity: float = 3.0
     critic_width: int = 8
     critic_hidden: int = 64
 
@@ -64,6 +70,7 @@ class DpGan(GradientTrained):
         for name in ("critic_steps", "generator_steps", "critic_width", "critic_hidden"):
             checks.whole(name, getattr(self, name), 1)
         checks.whole("batch", self.batch, 2)
+        checks.number("diversity", self.diversity, 0)
 
     def certain(self, facts: ImageSchema) -> Iterator[Part]:
         """Generator, critic, and the generated images of a step."""
@@ -105,6 +112,7 @@ class DpGan(GradientTrained):
             self.generator_steps,
             self.batch,
             self.averaging,
+            self.diversity,
         )
         sides = Adversarial(critic, generator, contest, work)
         fit(sides, work)
