@@ -30,6 +30,8 @@ def in_a_child(run: Callable[[], object], told: Path) -> int:
             out = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             sys.stdout = os.fdopen(1, "w", closefd=False)
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(1)  # others were left behind: waited for ever
             run()
             code = 0
         except SystemExit as stop:

@@ -21,15 +21,9 @@ SHOWN = {
     "several_rows_a_person.py": "differ by one patient",
     "attack_anything.py": "nothing is proven to limit it",
 }
-LONG = {
-    "pictures.py",
-    "predict_a_number.py",
-    "several_rows_a_person.py",
-    "table_without_a_target.py",
-    "trained_model.py",
-}
-"""Run by the slow tests alone: they differ from ``predict_a_class.py`` in one argument, or in the
-column, method or data that they name."""
+DAILY = {"predict_a_class.py"}
+"""The others are slow tests: they differ from it in one argument, or in the column, method or data
+that they name, or do what other daily tests do."""
 RELEASES_NOTHING = {"attack_anything.py"}
 ELSEWHERE = {"demo.py", "torchrun.py"}
 """Run by ``make demo``, and with several processes by the tests of distributed training."""
@@ -40,7 +34,7 @@ def test_every_example_is_run_by_somebody() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in SHOWN]
+    "name", [pytest.param(n, marks=[] if n in DAILY else [pytest.mark.slow]) for n in SHOWN]
 )
 def test_the_example_runs_as_it_stands(name: str, tmp_path: Path) -> None:
     ran = subprocess.run(

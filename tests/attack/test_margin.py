@@ -204,6 +204,7 @@ def test_few_people_are_said_to_be_few_and_not_to_leak_nothing() -> None:
     assert "no better" not in finding.verdict
 
 
+@pytest.mark.slow
 def test_chance_gaps_of_imputation_neither_hide_leaks_nor_make_them(make_release: Any) -> None:
     """Forty people whose secret follows from nothing, in a release of noisy copies or of others.
 

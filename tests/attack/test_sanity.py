@@ -95,8 +95,8 @@ def false_alarms(name: str, runs: int, make_people: Any, make_release: Any, **ow
     return alarms
 
 
-SLOW = {"privacy_loss": 15, "attribute.inference": 12}  # each trains forests
-GUESSED = [pytest.param(n, SLOW.get(n, 25), id=n) for n in ALL]
+FORESTS = ("privacy_loss", "attribute.inference")  # each trains some: slow tests alone guess
+GUESSED = [pytest.param(n, 25, id=n) for n in ALL if n not in FORESTS]
 MORE = [pytest.param(n, 150, id=f"{n}, more", marks=pytest.mark.slow) for n in ALL]
 
 

@@ -82,7 +82,7 @@ ROADS = {
 ATTACKED = [
     pytest.param(name, road, marks=[pytest.mark.slow] if name in SLOW else [])
     for name, cls in registry.load("attack").items()
-    for kind in cls.kinds  # type: ignore[attr-defined]
+    for kind in cls.kinds
     for road in ROADS[kind]
 ]
 PICTURES_ONLY = ("gradient.inversion", "inversion.ascent", "inversion.learned", "inversion.prior")
@@ -432,7 +432,7 @@ def test_a_picture_that_does_not_fit_is_not_shown(
 @pytest.mark.parametrize("name", list(registry.load("attack")))
 def test_records_of_another_form_are_not_shown(name: str, private: Private) -> None:
     """Rows with other columns, pictures of another size, are refused before anything is told."""
-    kinds = registry.find("attack", name).kinds  # type: ignore[attr-defined]
+    kinds = registry.find("attack", name).kinds
     for road in [road for kind in kinds for road in ROADS[kind]]:
         release, evidence = private.opened(road)
         sides = [
@@ -468,7 +468,7 @@ TRAINING = ("inversion.ascent", "inversion.prior", "label.posterior", *SLOW)
 OF_MODELS = [
     name
     for name, cls in registry.load("attack").items()
-    if "model" in cls.kinds and (name, "model of pictures") not in REFUSED  # type: ignore[attr-defined]
+    if "model" in cls.kinds and (name, "model of pictures") not in REFUSED
 ]
 
 

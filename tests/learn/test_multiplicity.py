@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.learn.scaled import Scaled
 from torch import nn
 
 from sfumato.errors import InputError
@@ -58,15 +59,6 @@ def test_what_mixes_examples_is_refused() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     with pytest.raises(InputError, match="BatchNorm"):
         MultiplicityEngine(module, losses, Flat(1.0))
-
-
-class Scaled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return values.flatten(1) * self.size
 
 
 def test_a_parameter_may_be_a_number() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.learn.scaled import Scaled
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
@@ -161,15 +162,6 @@ def test_nothing_to_train_is_refused() -> None:
         PerExample(nn.Linear(2, 2).requires_grad_(False), losses)
     with pytest.raises(InputError, match="block is 0"):
         PerExample(nn.Linear(2, 2), losses, block=0)
-
-
-class Scaled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values.flatten(1) * self.size
 
 
 def test_a_parameter_may_be_a_number() -> None:

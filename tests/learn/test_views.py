@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.learn.scaled import Scaled
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -104,15 +105,6 @@ def test_settings_and_inputs_without_a_meaning_are_refused() -> None:
         ViewEngine(network(), losses, Flat(1.0), Views(2), 0).clipped_sum(
             torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64)
         )
-
-
-class Scaled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, values: Tensor) -> Tensor:
-        return values.flatten(1) * self.size
 
 
 def test_a_parameter_may_be_a_number() -> None:

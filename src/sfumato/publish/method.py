@@ -188,6 +188,22 @@ TUNED = (
 """The caveat of methods whose settings people are tempted to try out."""
 
 
+def chosen_on(*sets: str) -> tuple[str, ...]:
+    """The caveat of methods whose defaults were chosen on images held out of public sets."""
+    if not sets:
+        return ()
+    several, last = ", ".join(sets[:-1]), sets[-1]
+    if not several:
+        return (
+            f"The defaults were chosen on images held out of the training part of {last}, which is "
+            "public; figures on that set owe something to that choice.",
+        )
+    return (
+        f"The defaults were chosen on images held out of the training parts of {several} and "
+        f"{last}, all public; figures on those sets owe something to that choice.",
+    )
+
+
 def _seconds(time: str) -> str:
     """When a release was paid for, to the second: how long it took may tell of the records."""
     return datetime.datetime.fromisoformat(time).isoformat(timespec="seconds")

@@ -343,3 +343,13 @@ def public(folder: Path) -> str:
     file = folder / "public.npz"
     np.savez(file, images=own.images, labels=own.labels, classes=np.array(FACTS.classes))
     return str(file)
+
+
+def test_a_card_says_on_which_public_sets_defaults_were_chosen() -> None:
+    said = {
+        type(method): " ".join(method.calibrate(BUDGET, FACTS).caveats)
+        for method in (DpGan(), Cvae(), Augm())
+    }
+    assert "training parts of MNIST and Fashion-MNIST, all public" in said[DpGan]
+    assert "training part of MNIST, which is public" in said[Cvae]
+    assert "held out" not in said[Augm]  # of which nothing was chosen so

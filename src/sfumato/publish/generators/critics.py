@@ -52,7 +52,8 @@ class Critic(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, _SLOPE)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
         nn.init.normal_(self.of_class.weight, std=_OF_CLASS)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class Cvae(GradientTrained):
     encoder_hidden: int = 100
 
     source: ClassVar[str] = "Kingma, Welling 2014, by DP-SGD (Abadi et al. 2016)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST",)
     generator_norm: ClassVar[str] = "group"
 
     def __post_init__(self) -> None:

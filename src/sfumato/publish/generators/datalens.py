@@ -54,6 +54,7 @@ class DataLens(Voted):
     follow: str = "sums"
 
     source: ClassVar[str] = "Wang et al., DataLens, CCS 2021 (arXiv 2103.11109)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST", "Fashion-MNIST")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:

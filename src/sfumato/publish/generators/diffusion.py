@@ -119,6 +119,7 @@ class Diffusion(DrawsAgain, StepTrained):
     guidance: float = 0.0
 
     source: ClassVar[str] = "Dockhorn, Cao, Vahdat, Kreis, TMLR 2023 (arXiv 2210.09929)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "epochs": 1,

@@ -76,6 +76,7 @@ class Dp2Vae(GradientTrained):
     public_epochs: float = 3
 
     source: ClassVar[str] = "Jiang et al. 2022 (arXiv 2208.03409), both stages by DP-SGD"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST",)
     generator_norm: ClassVar[str] = "group"
 
     def __post_init__(self) -> None:

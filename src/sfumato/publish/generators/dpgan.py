@@ -61,6 +61,7 @@ class DpGan(GradientTrained):
     critic_hidden: int = 64
 
     source: ClassVar[str] = "Xie et al. 2018 (arXiv 1802.06739), by DP-SGD (Abadi et al. 2016)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST", "Fashion-MNIST")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:

@@ -71,6 +71,7 @@ class GPate(Voted):
     test_ratio: float = 3.0
 
     source: ClassVar[str] = "Long et al., G-PATE, NeurIPS 2021 (arXiv 1906.09338)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:

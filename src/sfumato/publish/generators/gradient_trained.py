@@ -21,7 +21,7 @@ from sfumato.publish.generators.sampling import DrawsAgain, publishable
 from sfumato.publish.generators.step_run import Run
 from sfumato.publish.generators.steps import FirstDraws, PrivateSteps
 from sfumato.publish.generators.work import Work
-from sfumato.publish.method import Calibrated
+from sfumato.publish.method import Calibrated, chosen_on
 from sfumato.publish.models.run import caveats
 from sfumato.release.release import Artefact
 
@@ -81,6 +81,8 @@ class StepTrained(ABC):
     needs_records: ClassVar[bool] = True
     default_delta: ClassVar[float] = 1e-5
     trains: ClassVar[str] = "generator"
+    chosen_on: ClassVar[tuple[str, ...]] = ()
+    """Public sets on which the defaults were chosen."""
 
     def __post_init__(self) -> None:
         checks.trained(self)
@@ -197,6 +199,7 @@ class StepTrained(ABC):
             public=(*public, *stated),
             caveats=(
                 *caveats(steps.mechanism.neighbours),
+                *chosen_on(*self.chosen_on),
                 *(PUBLIC_CAVEAT for fact in stated if fact.name == PUBLIC),
             ),
             source=STREAM,

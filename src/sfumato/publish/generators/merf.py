@@ -44,7 +44,7 @@ from sfumato.publish.generators import priors
 from sfumato.publish.generators.features import STEP, FourierFeatures
 from sfumato.publish.generators.run import Run
 from sfumato.publish.generators.sampling import DrawsAgain
-from sfumato.publish.method import Calibrated, RecordCaveat
+from sfumato.publish.method import Calibrated, RecordCaveat, chosen_on
 from sfumato.registry import method
 
 if TYPE_CHECKING:
@@ -222,9 +222,7 @@ class Merf(DrawsAgain):
                     "One record is one image: of a person with k images, all together are "
                     "protected as by a Gaussian mechanism with k times the mu."
                 ),
-                "The default bandwidth, smoothing and training settings were chosen on images held "
-                "out of the training parts of MNIST, Fashion-MNIST and the digits, all public; "
-                "figures on those sets owe something to that choice.",
+                *chosen_on("MNIST", "Fashion-MNIST", "the digits"),
             ),
         )
 

@@ -90,6 +90,7 @@ class Psg(StepTrained):
     gives: ClassVar[str] = "images"
     trains: ClassVar[str] = "classifier"
     source: ClassVar[str] = "Chen, Kerkouche, Fritz, NeurIPS 2022 (arXiv 2211.04446)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "epochs": 853,

@@ -64,6 +64,7 @@ class Sinkhorn(GradientTrained):
     averaging: float = 0.999
 
     source: ClassVar[str] = "Cao, Bie, Vahdat, Fidler, Kreis, NeurIPS 2021 (arXiv 2111.01177)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST", "Fashion-MNIST")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -37,7 +37,7 @@ from sfumato.publish import checks
 from sfumato.publish.generators import priors
 from sfumato.publish.generators.proxies import KINDS, Mixture
 from sfumato.publish.generators.teaching import Run
-from sfumato.publish.method import Calibrated
+from sfumato.publish.method import Calibrated, chosen_on
 from sfumato.publish.models.run import caveats
 from sfumato.registry import method
 
@@ -209,8 +209,7 @@ class Taught:
                 *caveats(relation),
                 "The images are drawn by procedures and labelled for this task: they look like no "
                 "private image, and say nothing that the labels' teacher did not know.",
-                "The defaults were chosen on images held out of the training parts of MNIST and "
-                "Fashion-MNIST, both public; figures on those sets owe something to that choice.",
+                *chosen_on("MNIST", "Fashion-MNIST"),
             ),
             source=STREAM,
         )

@@ -54,6 +54,7 @@ class VaeGm(GradientTrained):
     encoder_hidden: int = 32
 
     source: ClassVar[str] = "Chen et al. 2018 (arXiv 1812.02274), by DP-SGD (Abadi et al. 2016)"
+    chosen_on: ClassVar[tuple[str, ...]] = ("MNIST",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

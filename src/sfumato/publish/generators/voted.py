@@ -22,7 +22,7 @@ from sfumato.publish.generators import priors
 from sfumato.publish.generators.networks import Architecture
 from sfumato.publish.generators.rounds import RELATION, Aggregation, Rounds
 from sfumato.publish.generators.sampling import DrawsAgain
-from sfumato.publish.method import TUNED, Calibrated, RecordCaveat
+from sfumato.publish.method import TUNED, Calibrated, RecordCaveat, chosen_on
 
 if TYPE_CHECKING:
     import torch
@@ -109,6 +109,8 @@ class Voted(DrawsAgain, ABC):
     relation: ClassVar[str] = "central"
     needs_records: ClassVar[bool] = True
     default_delta: ClassVar[float] = 1e-5
+    chosen_on: ClassVar[tuple[str, ...]] = ()
+    """Public sets on which the defaults were chosen."""
 
     def __post_init__(self) -> None:
         for name, least in _WHOLE.items():
@@ -191,7 +193,7 @@ class Voted(DrawsAgain, ABC):
             plan=run.plan,
             run=run,
             public=tuple(public),
-            caveats=_CAVEATS,
+            caveats=(*_CAVEATS, *chosen_on(*self.chosen_on)),
         )
 
     def architecture(self, facts: ImageSchema) -> Architecture:

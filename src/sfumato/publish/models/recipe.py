@@ -18,7 +18,7 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.neighbours import Neighbours
 from sfumato.publish import checks
-from sfumato.publish.method import Calibrated
+from sfumato.publish.method import Calibrated, chosen_on
 from sfumato.publish.models.run import caveats
 from sfumato.registry import method
 
@@ -143,8 +143,7 @@ class Recipe:
             public=self._public(),
             caveats=(
                 *caveats(relation),
-                "The defaults were chosen on images held out of the training parts of MNIST and "
-                "Fashion-MNIST, both public; figures on those sets owe something to that choice.",
+                *chosen_on("MNIST", "Fashion-MNIST"),
             ),
             source=STREAM,
         )
