@@ -1,6 +1,7 @@
 /* Gaussian noise on a tensor in one pass over it, the same as noise.py makes in torch, up to a few
    units in the last place of float64. Box and Muller's method, with the logarithm, sine and cosine
-   as series: compilers make vector code of it without relaxing the rules of arithmetic.
+   as minimax polynomials (within 1e-16 of them, as good as Taylor's with 4, 2 and 1 more terms):
+   compilers make vector code of it without relaxing the rules of arithmetic.
 
    add_gaussian takes its words from the caller. add_fresh_gaussian makes them itself, in the cache
    and in all threads: AES-256 in counter mode (FIPS 197, SP 800-38A) by the processor's AES
@@ -22,8 +23,10 @@
 #define BLOCK 512
 
 /* (double)word, rounded once; processors without AVX-512 convert halves, but not words, in bulk */
-static inline __attribute__((always_inline)) double as_double(int64_t word)
+static inline __attribute__((always_inline)) double as_double(int64_t word, int whole)
 {
+    if (whole)
+        return (double)word;
     const int32_t high = (int32_t)((uint64_t)word >> 32);
     const int32_t low = (int32_t)((uint32_t)word ^ 0x80000000u);
     return (double)high * 4294967296.0 + ((double)low + 2147483648.0);
@@ -34,7 +37,7 @@ static inline __attribute__((always_inline)) double as_double(int64_t word)
    a radius. */
 static inline __attribute__((always_inline)) void body(const int64_t *words, float *values,
                                                        size_t n, double stddev, double inverse,
-                                                       double scale)
+                                                       double scale, int whole)
 {
     const double pi = 3.14159265358979323846, ln2 = 0.69314718055994530942;
     const size_t pairs = (n + 1) / 2;
@@ -44,7 +47,7 @@ static inline __attribute__((always_inline)) void body(const int64_t *words, flo
         const int64_t *radii = words + start, *angles = words + pairs + start;
         for (size_t j = 0; j < m; j++) {
             /* u = 2^e x with x = (1 + f) / (1 - f) in [sqrt(1/2), sqrt(2)), by the bits of u */
-            double u = (fabs(as_double(radii[j])) + 0.5) * 0x1p-63;
+            double u = (fabs(as_double(radii[j], whole)) + 0.5) * 0x1p-63;
             int64_t bits, shifted;
             memcpy(&bits, &u, 8);
             shifted = bits - 0x3fe6a09e667f3bcdLL;
@@ -53,38 +56,31 @@ static inline __attribute__((always_inline)) void body(const int64_t *words, flo
             double x;
             memcpy(&x, &bits, 8);
             double f = (x - 1.0) / (x + 1.0), g = f * f;
-            double p = 1.0 / 21;
-            p = p * g + 1.0 / 19;
-            p = p * g + 1.0 / 17;
-            p = p * g + 1.0 / 15;
-            p = p * g + 1.0 / 13;
-            p = p * g + 1.0 / 11;
-            p = p * g + 1.0 / 9;
-            p = p * g + 1.0 / 7;
-            p = p * g + 1.0 / 5;
-            p = p * g + 1.0 / 3;
+            double p = 0x1.5a0b93769dd9ep-4;
+            p = p * g + 0x1.730714b71f146p-4;
+            p = p * g + 0x1.c723c0ffa4d50p-4;
+            p = p * g + 0x1.24923ed164ce6p-3;
+            p = p * g + 0x1.999999a78875dp-3;
+            p = p * g + 0x1.5555555551f89p-2;
             double log = e * ln2 + (2.0 * f + 2.0 * f * g * p);
             double radius = stddev * sqrt(fabs(-2.0 * log));
             /* angle = pi * turn; quarters of a circle and what is left, at most pi / 4 */
-            double turn = as_double(angles[j]) * 0x1p-63;
+            double turn = as_double(angles[j], whole) * 0x1p-63;
             double quarters = rint(2.0 * turn);
             double t = pi * (turn - 0.5 * quarters), t2 = t * t;
-            double s = -1.0 / 1307674368000.0;
-            s = s * t2 + 1.0 / 6227020800.0;
-            s = s * t2 - 1.0 / 39916800.0;
-            s = s * t2 + 1.0 / 362880.0;
-            s = s * t2 - 1.0 / 5040.0;
-            s = s * t2 + 1.0 / 120.0;
-            s = s * t2 - 1.0 / 6.0;
+            double s = 0x1.5d875b9d4c0a8p-33;
+            s = s * t2 - 0x1.ae5e4c07395ddp-26;
+            s = s * t2 + 0x1.71de356f10fb5p-19;
+            s = s * t2 - 0x1.a01a019c3050bp-13;
+            s = s * t2 + 0x1.111111110fb4dp-7;
+            s = s * t2 - 0x1.555555555554dp-3;
             double sine = t + t * t2 * s;
-            double c = 1.0 / 20922789888000.0;
-            c = c * t2 - 1.0 / 87178291200.0;
-            c = c * t2 + 1.0 / 479001600.0;
-            c = c * t2 - 1.0 / 3628800.0;
-            c = c * t2 + 1.0 / 40320.0;
-            c = c * t2 - 1.0 / 720.0;
-            c = c * t2 + 1.0 / 24.0;
-            c = c * t2 - 0.5;
+            double c = 0x1.1b8ae96a31a39p-29;
+            c = c * t2 - 0x1.27df52e5cd3fdp-22;
+            c = c * t2 + 0x1.a019f87270c78p-16;
+            c = c * t2 - 0x1.6c16c164c27e1p-10;
+            c = c * t2 + 0x1.55555555503cbp-5;
+            c = c * t2 - 0x1.fffffffffffbep-2;
             double cosine = 1.0 + t2 * c;
             double odd = fabs(quarters) == 1.0 ? 1.0 : 0.0;
             double sign_c = fabs(quarters) == 2.0 ? -1.0 : 1.0;
@@ -106,13 +102,13 @@ __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma,prefer-vector-widt
 static void wide(const int64_t *words, float *values, size_t n, double stddev, double inverse,
                  double scale)
 {
-    body(words, values, n, stddev, inverse, scale);
+    body(words, values, n, stddev, inverse, scale, 1);
 }
 __attribute__((target("avx2,fma")))
 static void middle(const int64_t *words, float *values, size_t n, double stddev, double inverse,
                    double scale)
 {
-    body(words, values, n, stddev, inverse, scale);
+    body(words, values, n, stddev, inverse, scale, 0);
 }
 #endif
 
@@ -131,7 +127,7 @@ void add_gaussian(const int64_t *words, float *values, size_t n, double stddev, 
         return;
     }
 #endif
-    body(words, values, n, stddev, inverse, scale);
+    body(words, values, n, stddev, inverse, scale, 0);
 }
 
 #if defined(__x86_64__)
