@@ -102,6 +102,23 @@ def test_marks_are_of_all_values(rng: np.random.Generator) -> None:
     assert len(np.unique(overlap.marks(pictures))) == 50
 
 
+def test_an_attacker_who_holds_both_sides_is_told(rng: np.random.Generator) -> None:
+    """Of a file of the whole population he would take the members for strangers, too."""
+    parts = [drawn(FINE, 300, rng) for _ in range(4)]
+    sides = table(FINE, parts[0]), table(FINE, parts[1])
+    everybody = table(FINE, rng.permutation(np.concatenate(parts)))
+    assert known(everybody, *sides) == ((300, 300), (300, 300))
+    assert known(table(FINE, np.concatenate(parts[2:])), *sides) is None
+
+
+def test_a_larger_file_of_other_people_has_more_that_are_alike(rng: np.random.Generator) -> None:
+    """Of 600 values; a file of 6,000 has most of them, a side of 60 has a tenth."""
+    for _ in range(30):
+        sides = [table(COARSE, drawn(COARSE, 60, rng)) for _ in range(2)]
+        held = table(COARSE, drawn(COARSE, 6000, rng))
+        assert known(held, *sides) is None
+
+
 def test_pictures_on_both_sides_are_told(rng: np.random.Generator) -> None:
     images = rng.random((80, 1, 4, 4), dtype=np.float32)
     half = [

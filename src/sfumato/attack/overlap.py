@@ -67,7 +67,9 @@ def known(
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """How many members and non-members equal a record that the attacker holds, and of how many.
 
-    None where both sides do alike, as they do where his records are of other people.
+    None where both sides do alike, and no more of them than equal one of the other side, as where
+    his records are of other people. So many times more of them as there are of his may by chance:
+    a share of records that equal one of n others grows slower than n.
 
     Args:
         held: The attacker's records.
@@ -75,9 +77,16 @@ def known(
         non_members: Records on the other.
     """
     own, *sides = _chosen(held, members, non_members)
-    found = [(int(np.isin(marks, own).sum()), len(marks)) for marks in sides]
-    inside, outside = found
+
+    def within(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> _Count:
+        return int(np.isin(some, others).sum()), len(some)
+
+    inside, outside = (within(side, own) for side in sides)
     unlike = _surely_more(inside, outside) or _surely_more(outside, inside)
+    one, other = sides
+    for counted, some, others in ((inside, one, other), (outside, other, one)):
+        times = max(1.0, len(own) / max(1, len(others)))
+        unlike = unlike or _surely_more(counted, within(some, others), times)
     return (inside, outside) if unlike else None
 
 
@@ -93,11 +102,12 @@ def _alike(one: Table | ImageSet, other: Table | ImageSet) -> tuple[_Count, _Cou
     return (alike, len(inside)), (equal, len(outside))
 
 
-def _surely_more(one: _Count, other: _Count) -> bool:
+def _surely_more(one: _Count, other: _Count, times: float = 1.0) -> bool:
+    """Whether the first share is surely more than so many times the second."""
     if not one[1] or not other[1]:  # none of a few values that millions of records have was chosen
         return False
     least = clopper_pearson(*one, _CONFIDENCE)[0]
-    return bool(least > clopper_pearson(*other, _CONFIDENCE)[1])
+    return bool(least > times * clopper_pearson(*other, _CONFIDENCE)[1])
 
 
 def _chosen(*parts: Table | ImageSet) -> list[NDArray[np.uint64]]:
