@@ -32,6 +32,7 @@ import numpy as np
 from sfumato.api import Audit, audit
 from sfumato.api.auditing import neighbours
 from sfumato.data import Categorical, Schema
+from sfumato.measure.intervals import rounded_down
 from sfumato.versions import versions
 
 ROOT = Path(__file__).parents[1]
@@ -330,7 +331,7 @@ def _public(cache: Path) -> str:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """The results as a table of the page."""
+    """The results as a table of the page; lower bounds are rounded down."""
     lines = [
         "| method | claimed ε | δ | audited: ε at least | if Gaussian | claimed µ | µ at least "
         "| runs | seconds |",
@@ -340,11 +341,12 @@ def table(found: Mapping[str, Any]) -> str:
         claim, label = one["claim"], f" ({one['label']})" if one["label"] else ""
         mu = "–" if claim["mu"] is None else f"{claim['mu']:.2f}"
         known = one["gaussian_epsilon"]
-        as_gaussian = "–" if known is None else f"{known:.2f}"
+        as_gaussian = "–" if known is None else rounded_down(known, 2)
         mark = " **false**" if one["broken"] else ""
         lines.append(
             f"| `{one['subject']}`{label} | {claim['epsilon']:.2f}{mark} | {claim['delta']:g} "
-            f"| {one['epsilon']:.2f} | {as_gaussian} | {mu} | {one['mu']:.2f} "
+            f"| {rounded_down(one['epsilon'], 2)} | {as_gaussian} | {mu} "
+            f"| {rounded_down(one['mu'], 2)} "
             f"| {one['counts']['runs']} | {one['seconds']:.0f} |"
         )
     shown = ", ".join(f"{name} {version}" for name, version in found["versions"].items())

@@ -76,7 +76,9 @@ def by_coins(finding: Finding) -> bool:
         return finding.better_than_chance
     rows = finding.details.get("secrets")
     lows = [row["interval"][0] for row in rows] if rows else [finding.interval[0]]
-    return max(lows) > finding.chance
+    points = finding.details.get("tpr_at_fpr", ())
+    few = any(point["tpr_interval"][0] > point["fpr_interval"][1] for point in points)
+    return few or max(lows) > finding.chance
 
 
 def counted(name: str, people: Table, runs: int, copied: int) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from sfumato import registry
 from sfumato.attack import ceilings
 from sfumato.attack.ceilings import Ceiling
 from sfumato.data import datasets
+from sfumato.data.facts import Fact
 from sfumato.privacy import events
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central, Empirical, Local, Metric
 from sfumato.privacy.ledger import Ledger
 from sfumato.privacy.neighbours import Neighbours
+from sfumato.privacy.units import noun
 
 EPSILONS = [0.01, 0.5, 1.0, 3.0, 8.0]
 MUS = [0.05, 0.5, 1.0, 3.0]
@@ -102,6 +104,19 @@ def test_what_does_not_cover_a_record_gives_no_ceiling(
     guarantee: Any, make_release: Any, make_people: Any
 ) -> None:
     assert ceilings.of(make_release(make_people(20, 0), guarantee).card) is None
+
+
+@pytest.mark.parametrize("column", ["donor_id", "member_no", "image_id", "patient_id", "pid"])
+def test_whoever_a_column_names_is_covered_by_the_guarantee(
+    column: str, make_release: Any, make_people: Any
+) -> None:
+    event, unit = events.PureDpEvent(1.0, "replace-one"), noun(column)
+    for proven in (Central(event, 0.0, unit, Neighbours.REPLACE_ONE), Local(event, 0.0, unit)):
+        card = make_release(make_people(20, 0), proven).card
+        card = replace(card, facts=(Fact("unit", {"column": column, "rows": 1}),))
+        ceiling = ceilings.of(card)
+        assert ceiling is not None
+        assert ceiling.advantage == pytest.approx(math.tanh(0.5), rel=1e-3)
 
 
 def test_a_label_that_is_published_is_outside_of_an_image_s_guarantee() -> None:

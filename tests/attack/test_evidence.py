@@ -15,6 +15,7 @@ from sfumato.attack.overlap import items
 from sfumato.attack.targets import Records
 from sfumato.data import Table
 from sfumato.errors import InputError
+from sfumato.release.foreign.interface import Interface
 from sfumato.release.foreign.model import ForeignModel
 from sfumato.release.foreign.opening import unclaimed
 
@@ -59,7 +60,12 @@ def test_copies_of_a_picture_are_not_both_judged_and_held(make_pictures: Make) -
     evidence = Evidence(members, others)
     judged, held = auxiliary.parted(evidence, 0)
     assert not np.isin(items(judged), items(held)).any()
-    model = ForeignModel.of(lambda x: x.mean(axis=2)[:, 0, 1:6:2], members.schema, name="anything")
+    model = ForeignModel.of(
+        lambda x: x.mean(axis=2)[:, 0, 1:6:2],
+        members.schema,
+        name="anything",
+        interface=Interface(outputs="logits"),
+    )
     game = play(Entropy(), unclaimed(model, "anything"), evidence, 0, auxiliary=1000)
     assert len(game.auxiliary) == 90
     assert not np.isin(_items(game.others.records), _items(game.auxiliary.records)).any()

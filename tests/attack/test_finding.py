@@ -26,6 +26,12 @@ def finding(**changes: object) -> Finding:
     return Finding(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def found(**changes: object) -> dict[str, object]:
+    """Details with a point where few may be accused, at which members are found."""
+    point = {"tpr": 0.03, "fpr": 0.001, "breaks_guarantee": False, "beats_chance": True}
+    return {"tpr_at_fpr": [{"tpr": 0.04, "fpr": 0.01}, {**point, **changes}]}
+
+
 def test_survives_json() -> None:
     one = finding()
     assert Finding.from_dict(json.loads(json.dumps(one.to_dict()))) == one
@@ -43,6 +49,37 @@ def test_survives_json() -> None:
         ({"ceiling": 0.54}, True, True, "more than the guarantee allows"),
         ({"ceiling": 0.55}, True, False, "within what the guarantee allows"),
         ({"ceiling": None}, True, False, "nothing is proven"),
+        (
+            {"interval": (0.5, 0.65), "details": found()},
+            True,
+            False,
+            "(3.00% of members are found where 0.10% of others are), within",
+        ),
+        (
+            {"interval": (0.5, 0.65), "ceiling": None, "details": found()},
+            True,
+            False,
+            "0.10% of others are), nothing is proven",
+        ),
+        (
+            {"details": found(breaks_guarantee=True)},
+            True,
+            True,
+            "more than the guarantee allows (3.00% of members",
+        ),
+        (
+            {"interval": (0.5, 0.65), "details": found(beats_chance=False)},
+            False,
+            False,
+            "no better",
+        ),
+        (
+            {"value": 0.4, "interval": (0.3, 0.45), "details": found()},
+            False,
+            False,
+            "exchanged, this is a leak",
+        ),
+        ({"interval": (0.5, 0.65), "details": {"tpr_at_fpr": "?"}}, False, False, "no better"),
         ({"value": 0.4, "interval": (0.3, 0.5)}, False, False, "no better than guessing"),
         ({"value": 0.0, "interval": (0.0, 0.01)}, False, False, "exchanged, this is a leak"),
         (

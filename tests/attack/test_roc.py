@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sfumato.attack import roc
+from sfumato.attack import blind, roc
 from sfumato.attack.ceilings import Ceiling
+from sfumato.attack.targets import Records
 from sfumato.measure import intervals
 
 
@@ -70,6 +71,37 @@ def test_a_point_breaks_the_guarantee_only_beyond_both_uncertainties() -> None:
     few = np.full(20, 2.0), np.linspace(0, 1, 20)
     loose = Ceiling.of_curve(lambda fpr: min(1.0, 20 * fpr))
     assert not roc.at_low_fpr(*few, (0.01,), 0.95, loose)[0]["breaks_guarantee"]
+
+
+def test_a_point_beats_chance_only_beyond_both_uncertainties() -> None:
+    some = np.concatenate([np.full(30, 2.0), np.linspace(0, 1, 970)]), np.linspace(0, 1, 1000)
+    assert all(p["beats_chance"] for p in roc.at_low_fpr(*some, (0.01, 0.001), 0.95, None))
+    few = np.concatenate([np.full(3, 2.0), np.linspace(0, 1, 97)]), np.linspace(0, 1, 100)
+    assert not any(p["beats_chance"] for p in roc.at_low_fpr(*few, (0.01, 0.001), 0.95, None))
+
+
+def test_scores_that_say_nothing_beat_chance_at_no_point() -> None:
+    """1,000 guessers at 99 %, of whom luck is allowed 5: more than 18 are a chance of 1e-6."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(1000):
+        scores = np.floor(-2 * np.log(rng.random((2, 150))))  # many are tied
+        points = roc.at_low_fpr(scores[0], scores[1], (0.01, 0.001), 0.99, None)
+        alarms += any(point["beats_chance"] for point in points)
+    assert alarms <= 18
+
+
+def test_what_is_seen_without_the_release_is_no_find() -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(600, 2)).astype(np.float32) for _ in range(2)]
+    values[0][:100, 0] += 6  # a tenth of the members are told by what they are
+    scores = [side[:, 0].astype(np.float64) for side in values]
+    known = blind.scores(Records(values[0]), Records(values[1]), rng)
+    alone = roc.at_low_fpr(scores[0], scores[1], (0.01, 0.001), 0.95, None)
+    beside = roc.at_low_fpr(scores[0], scores[1], (0.01, 0.001), 0.95, None, known)
+    assert all(point["beats_chance"] for point in alone)
+    assert not any(point["beats_chance"] for point in beside)
+    assert all(abs(point["baseline"] - point["tpr"]) < 0.05 for point in beside)
 
 
 def test_the_best_threshold_is_not_judged_where_it_was_chosen() -> None:

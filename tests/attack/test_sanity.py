@@ -41,6 +41,26 @@ def test_a_release_of_the_members_themselves_is_broken(
     assert "more than the guarantee allows" in finding.summary
 
 
+def test_a_few_copied_members_break_a_claim_that_the_area_does_not(
+    make_people: Any, make_release: Any, make_pure: Any
+) -> None:
+    """A tenth of the members as they are: an area far below what epsilon = 1 allows."""
+    members, others, strangers = (make_people(1500, seed) for seed in (1, 2, 5))
+    mixed = {
+        k: np.where(np.arange(1500) < 150, v, strangers.codes()[k])
+        for k, v in members.codes().items()
+    }
+    release = make_release(Table.from_codes(mixed, members.schema), make_pure(1.0))
+    finding = attack("membership.distance", release, Evidence(members, others))
+    assert finding.interval[0] < finding.ceiling
+    assert finding.breaks_guarantee
+    assert "more than the guarantee allows (" in finding.summary
+    unclaimed = make_release(release.data, make_pure(8.0))
+    found = attack("membership.distance", unclaimed, Evidence(members, others))
+    assert found.finds_some
+    assert not found.breaks_guarantee
+
+
 @EACH
 def test_a_release_independent_of_the_members_is_not(
     name: str, make_people: Any, make_release: Any

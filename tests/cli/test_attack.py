@@ -169,6 +169,50 @@ def test_weights_and_folders_of_pictures_need_no_schema(sfumato: Command, tmp_pa
     assert json.loads(ran.out)[0]["details"]["targets"] == 24
 
 
+@pytest.mark.parametrize(("ceiling", "code"), [(0.55, 5), (0.7, 0), (None, 0)])
+def test_a_claim_that_an_attack_refutes_ends_the_command_with_its_own_code(
+    ceiling: float | None,
+    code: int,
+    sfumato: Command,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sfumato.api.attacking import Prepared
+    from sfumato.attack.finding import Finding
+
+    found = Finding("membership.loss", "AUC", 0.6, (0.58, 0.62), 0.95, 0.5, ceiling=ceiling)
+    monkeypatch.setattr(Prepared, "attack", lambda *a, **k: [found])
+    schema = tmp_path / "facts.yaml"
+    sfumato("schema", "draft", files["out"], "--released", "--target", "outcome", "--out", schema)
+    asked = ("attack", files["out"], *evidence(files), "--schema", schema)
+    ran = sfumato(*asked, "--out", tmp_path / "found")
+    assert ran.code == code, ran.err
+    assert ("further than the guarantee allows" in ran.err) is (code == 5)
+    assert (tmp_path / "found" / "evaluation.json").is_file()
+    told = sfumato(*asked, "--json")
+    assert told.code == code
+    assert json.loads(told.out)[0]["attack"] == "membership.loss"
+
+
+def test_a_publication_that_an_attack_refutes_is_shown_and_no_success(
+    sfumato: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from sfumato.attack.finding import Finding
+
+    found = Finding("membership.loss", "AUC", 0.6, (0.58, 0.62), 0.95, 0.5, ceiling=0.55)
+    made = SimpleNamespace(evaluation=SimpleNamespace(findings=(found,)))
+    shown: list[object] = []
+    monkeypatch.setattr("sfumato.api.publish", lambda *a, **k: made)
+    monkeypatch.setattr("sfumato.cli.publish.show", lambda release, **k: shown.append(release))
+    ran = sfumato("publish", "people.csv", "--epsilon", 1, "--out", "made")
+    assert ran.code == 5
+    assert shown == [made]
+    assert "Do not hand the release over" in ran.err
+
+
 def test_released_files_are_not_paid_for(sfumato: Command, files: dict[str, Path]) -> None:
     ran = sfumato("schema", "draft", files["out"], "--released", "--epsilon", 1)
     assert ran.code == 2

@@ -54,6 +54,19 @@ def test_an_attack_on_membership_is_a_guess_between_two() -> None:
     assert said["tone"] == "warn"
 
 
+def test_the_rate_that_is_told_is_the_one_that_matters() -> None:
+    sure = {"fpr_target": 0.001, "tpr": 0.03, "fpr": 0.001, "beats_chance": True}
+    points = [{"fpr_target": 0.01, "tpr": 0.012}, sure]
+    said = learns(
+        finding("membership.loss", value=0.52, interval=(0.49, 0.6), details={"tpr_at_fpr": points})
+    )
+    assert (
+        "wrong about 1 in 1,000 of those who are not in the data finds 3 in 100" in said["answer"]
+    )
+    assert said["tone"] == "warn"
+    assert "exposed" in said["so"]
+
+
 def test_the_guarantee_is_named_where_there_is_one_and_rounded_up() -> None:
     said = learns(finding("membership.loss", ceiling=0.7801))
     assert "keeps every attack below 78.1 %" in said["answer"]

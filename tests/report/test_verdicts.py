@@ -48,6 +48,16 @@ def test_attack_verdicts(
     assert "proof that" not in said[1]
 
 
+def test_a_leak_of_few_members_is_one(make_finding: Make) -> None:
+    point = {"fpr_target": 0.001, "tpr": 0.03, "fpr": 0.001, "beats_chance": True}
+    few = make_finding(details={"tpr_at_fpr": [point]})
+    assert verdicts.finding_verdict(few) == ("warn", "finds a few members")
+    assert "1 of 1 attack did better than chance" in verdicts.attack_verdict([few])[1]
+    broken = make_finding(details={"tpr_at_fpr": [{**point, "breaks_guarantee": True}]})
+    assert verdicts.finding_verdict(broken)[0] == "bad"
+    assert "further than the guarantee allows" in verdicts.attack_verdict([broken])[1]
+
+
 def test_to_beat_guessing_but_not_the_baseline_is_told_apart(make_finding: Make) -> None:
     inside = make_finding(interval=(0.501, 0.52))
     assert verdicts.finding_verdict(inside) == ("good", "no better than its baseline")

@@ -161,7 +161,8 @@ def _check_unknown(held: Data, members: Data, non_members: Data) -> None:
     """The same of equal records, whatever the files are called.
 
     Raises:
-        InputError: If more of one side equal a record that the attacker holds than of the other.
+        InputError: If more of one side equal a record that the attacker holds than of the other,
+            or of both than would where his are of other people.
     """
     from sfumato.attack.overlap import known
 
@@ -172,8 +173,9 @@ def _check_unknown(held: Data, members: Data, non_members: Data) -> None:
         (inside, of), (outside, among) = found
         raise InputError(
             f"{inside} of {of} members and {outside} of {among} non-members that were compared "
-            "equal an auxiliary record in every value: an attacker who holds these tells the sides "
-            "apart without the release",
+            "equal an auxiliary record in every value, more than those of other people would: an "
+            "attacker who holds these tells the sides apart without the release, or takes members "
+            "for strangers",
             _OTHERS,
         )
 

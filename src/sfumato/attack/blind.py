@@ -116,6 +116,28 @@ class Blind:
     def _standings(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         return [intervals.placements(one.inside, one.outside) for one in self.rounds]
 
+    def found(self, fpr: float, confidence: float) -> tuple[float, intervals.Interval]:
+        """The share of members that are found where few others may be accused.
+
+        In each round one more other may be accused where the share does not come to a whole number
+        of them: he is not made out to be worse than he is.
+
+        Args:
+            fpr: The share of others that may be.
+            confidence: Of the interval.
+
+        Returns:
+            The share and its interval.
+        """
+        rates = []
+        for one in self.rounds:
+            ordered = np.sort(one.outside)[::-1]
+            allowed = int(np.ceil(fpr * len(ordered) - 1e-9))
+            threshold = ordered[allowed] if allowed < len(ordered) else -np.inf
+            rates.append(float(np.mean(one.inside > threshold)))
+        rate, tried = float(np.mean(rates)), self.judges[0]
+        return rate, intervals.clopper_pearson(rate * tried, tried, confidence)
+
     def pointed(self, share: float, rng: np.random.Generator) -> tuple[float, float]:
         """The share of members among the judged records that look likeliest to be members.
 

@@ -26,7 +26,7 @@ UNITS = frozenset(
         *("person", "individual", "patient", "client", "user", "household", "owner"),
     )
 )
-"""Units of a guarantee that cover at least one whole record."""
+"""Units of a guarantee that cover at least one whole record, where no column names them."""
 
 _PIXELS = ("image", "whole image")
 LABEL_NOISE = "label_noise_probability"
@@ -153,9 +153,11 @@ def of(card: Card) -> Ceiling | None:
     if proven.get("kind") not in ("central", "local"):
         return None
     unit = str(proven.get("unit")).lower()
-    if unit not in UNITS:
+    # Where a column says whose rows are, the unit is its name in a word, whatever that is.
+    whole = any(fact.name == "unit" for fact in card.facts)
+    if not whole and unit not in UNITS:
         return None
-    if unit in _PIXELS and proven["kind"] == "local" and LABEL_NOISE not in card.plan:
+    if not whole and unit in _PIXELS and proven["kind"] == "local" and LABEL_NOISE not in card.plan:
         return None  # of an image alone: its label is published as it is
     return _of_guarantee(json.dumps(proven, sort_keys=True))
 

@@ -61,7 +61,6 @@ class Distance(Settings):
             "targets": len(inside),
             "released": len(published),
             "calibrated": calibrated,
-            "tpr_at_fpr": roc.at_low_fpr(score[0], score[1], LOW_FPR, self.confidence, ceiling),
             "advantage": _advantage(score[0], score[1]),
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
             "identical_to_a_released_record": {
@@ -75,6 +74,9 @@ class Distance(Settings):
         if away is not None:
             details["outlying"] = self._outlying(score, away, rng)
         without = blind.beside(evidence, inside, outside, rng)
+        details["tpr_at_fpr"] = roc.at_low_fpr(
+            score[0], score[1], LOW_FPR, self.confidence, ceiling, without
+        )
         finding = Finding(
             attack="membership.distance",
             metric="AUC",

@@ -75,16 +75,18 @@ class Domias(Settings):
         ]
         area, interval = intervals.auc(score[0], score[1], self.confidence)
         ceiling = ceilings.of(release.card)
+        without = blind.beside(evidence, inside, outside, rng)
         details: dict[str, Any] = {
             "targets": each,
             "released": len(published),
             "reference": len(reference),
             "reference_is": "non-members" if evidence.auxiliary is None else "auxiliary records",
             "width": width,
-            "tpr_at_fpr": roc.at_low_fpr(score[0], score[1], LOW_FPR, self.confidence, ceiling),
+            "tpr_at_fpr": roc.at_low_fpr(
+                score[0], score[1], LOW_FPR, self.confidence, ceiling, without
+            ),
             "advantage_ceiling": None if ceiling is None else ceiling.advantage,
         }
-        without = blind.beside(evidence, inside, outside, rng)
         finding = Finding(
             attack="membership.domias",
             metric="AUC",

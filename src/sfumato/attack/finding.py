@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +103,34 @@ class Finding:
     def better_than_chance(self) -> bool:
         """Whether the attack surely does better than chance and than one without access.
 
-        Its interval lies above chance, and that of its margin over the baseline above 0.
+        Its interval lies above chance, and that of its margin over the baseline above 0; or it
+        does so about the few members that it is surest of.
         """
+        if self.finds_some and not self.worse_than_chance:
+            return True
         if self.margin is not None:
             return self.interval[0] > self.chance and self.margin.interval[0] > 0
         beaten = self.chance if self.baseline is None else max(self.chance, self.baseline)
         return self.interval[0] > beaten
+
+    @property
+    def finds_some(self) -> bool:
+        """Whether it surely finds more members than others where few others may be accused.
+
+        A leak of few members is seen there, and hardly in a figure of all of them.
+        """
+        return self.told_at("beats_chance") is not None
+
+    def told_at(self, what: str) -> Mapping[str, Any] | None:
+        """The first point at a low false-positive rate of which something is said, if any.
+
+        Args:
+            what: ``"beats_chance"`` or ``"breaks_guarantee"``.
+        """
+        points = self.details.get("tpr_at_fpr")
+        given = points if isinstance(points, Sequence) else ()
+        told = (one for one in given if isinstance(one, Mapping) and one.get(what) is True)
+        return next(told, None)
 
     @property
     def undecided(self) -> bool:
@@ -117,7 +139,10 @@ class Finding:
         Then nothing can be said: neither that the release leaks, nor that this attack shows none.
         """
         return (
-            self.margin is not None and not self.margin.decided and self.interval[0] > self.chance
+            self.margin is not None
+            and not self.margin.decided
+            and self.interval[0] > self.chance
+            and not self.finds_some
         )
 
     @property
@@ -130,19 +155,29 @@ class Finding:
 
     @property
     def breaks_guarantee(self) -> bool:
-        """Whether the interval lies above the ceiling: then the proof or the code is wrong."""
-        return self.ceiling is not None and self.interval[0] > self.ceiling
+        """Whether more than the ceiling was surely reached: then the proof or the code is wrong.
+
+        By the interval, or by a true-positive rate where few others may be accused: a guarantee
+        bounds every point of the curve, and an area may be small for one that is far outside.
+        """
+        over = self.ceiling is not None and self.interval[0] > self.ceiling
+        return over or self.told_at("breaks_guarantee") is not None
 
     @property
     def verdict(self) -> str:
         """What to make of the figure, in a few plain words."""
         if self.breaks_guarantee:
-            return "more than the guarantee allows: the proof or the code is wrong"
+            at = _where(self.told_at("breaks_guarantee"))
+            return f"more than the guarantee allows{at}: the proof or the code is wrong"
         if self.worse_than_chance:
             return (
                 "worse than guessing by more than luck; were members and non-members exchanged, "
                 "this is a leak"
             )
+        if self.finds_some:
+            limit = "nothing is proven to limit it"
+            limit = limit if self.ceiling is None else "within what the guarantee allows"
+            return f"better than guessing{_where(self.told_at('beats_chance'))}, {limit}"
         if self.interval[0] <= self.chance:
             return "no better than guessing"
         if self.undecided:
@@ -216,6 +251,13 @@ class Finding:
             raise InputError(
                 f"a finding cannot be read ({error!r})", "The evaluation is damaged; run it again."
             ) from None
+
+
+def _where(point: Mapping[str, Any] | None) -> str:
+    """How many members are found at a low false-positive rate, in words; nothing of no point."""
+    if point is None:
+        return ""
+    return f" ({point['tpr']:.2%} of members are found where {point['fpr']:.2%} of others are)"
 
 
 def _optional(value: Any) -> float | None:

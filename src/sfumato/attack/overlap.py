@@ -4,24 +4,32 @@ Or on a side and among what the attacker holds, who then knows which side it is.
 
 Records of few columns are alike without being the same. Two parts of one source are as alike as
 records within a part, so that each of the two says how many are to be expected of the other.
+
+All records are compared, by 64 bits of each; of more than a million a share that those bits choose:
+equal records are chosen or left together, and are as large a share of the chosen as of all. Of
+records that are drawn by chance, few copies have their original beside them.
 """
 
 from __future__ import annotations
 
+import math
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.attack import targets
-from sfumato.measure import features
 from sfumato.measure.intervals import clopper_pearson
 
 if TYPE_CHECKING:
     from sfumato.data.imageset import ImageSet
     from sfumato.data.table import Table
 
-MOST = 10_000
+MOST = 1_000_000
+_ROWS = 1 << 16
+_VALUES = 1 << 24
+"""Rows of a table, or pixels, that are looked at at a time."""
 _CONFIDENCE = 0.9999
 _Count = tuple[int, int]
 """How many, and of how many."""
@@ -35,7 +43,7 @@ def shared(members: Table | ImageSet, non_members: Table | ImageSet) -> tuple[in
 
     Args:
         members: Records on one side.
-        non_members: Records on the other; at most 10,000 of either side are compared.
+        non_members: Records on the other.
     """
     alike, equal = _alike(members, non_members)
     return equal if _surely_more(equal, alike) else None
@@ -48,7 +56,7 @@ def repeated(one: Table | ImageSet, other: Table | ImageSet) -> tuple[int, int] 
 
     Args:
         one: Records on a side.
-        other: Records on the other; at most 10,000 of either side are compared.
+        other: Records on the other.
     """
     alike, equal = _alike(one, other)
     return alike if _surely_more(alike, equal) else None
@@ -59,28 +67,32 @@ def known(
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """How many members and non-members equal a record that the attacker holds, and of how many.
 
-    None where both sides do alike, as they do where his records are of other people.
+    None where both sides do alike, and no more of them than equal one of the other side, as where
+    his records are of other people. So many times more of them as there are of his may by chance:
+    a share of records that equal one of n others grows slower than n.
 
     Args:
         held: The attacker's records.
         members: Records on one side.
-        non_members: Records on the other; at most 10,000 of each are compared.
+        non_members: Records on the other.
     """
-    rng = np.random.default_rng(0)
-    own = _rows(held, rng)
-    found = []
-    for side in (members, non_members):
-        rows = _rows(side, rng)
-        found.append((int(np.isin(rows, own).sum()), len(rows)))
-    inside, outside = found
+    own, *sides = _chosen(held, members, non_members)
+
+    def within(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> _Count:
+        return int(np.isin(some, others).sum()), len(some)
+
+    inside, outside = (within(side, own) for side in sides)
     unlike = _surely_more(inside, outside) or _surely_more(outside, inside)
+    one, other = sides
+    for counted, some, others in ((inside, one, other), (outside, other, one)):
+        times = max(1.0, len(own) / max(1, len(others)))
+        unlike = unlike or _surely_more(counted, within(some, others), times)
     return (inside, outside) if unlike else None
 
 
 def _alike(one: Table | ImageSet, other: Table | ImageSet) -> tuple[_Count, _Count]:
     """How many of a side equal another of it, and how many of the other side equal one of it."""
-    rng = np.random.default_rng(0)
-    inside, outside = (_rows(data, rng) for data in (one, other))
+    inside, outside = _chosen(one, other)
     _, at, counts = np.unique(
         np.concatenate([inside, outside]), return_inverse=True, return_counts=True
     )
@@ -90,14 +102,55 @@ def _alike(one: Table | ImageSet, other: Table | ImageSet) -> tuple[_Count, _Cou
     return (alike, len(inside)), (equal, len(outside))
 
 
-def _surely_more(one: _Count, other: _Count) -> bool:
+def _surely_more(one: _Count, other: _Count, times: float = 1.0) -> bool:
+    """Whether the first share is surely more than so many times the second."""
+    if not one[1] or not other[1]:  # none of a few values that millions of records have was chosen
+        return False
     least = clopper_pearson(*one, _CONFIDENCE)[0]
-    return bool(least > clopper_pearson(*other, _CONFIDENCE)[1])
+    return bool(least > times * clopper_pearson(*other, _CONFIDENCE)[1])
 
 
-def _rows(data: Table | ImageSet, rng: np.random.Generator) -> NDArray[np.void]:
-    """(n,) each record's values as one item that can be compared."""
-    return items(data, features.choose(features.size(data), MOST, rng))
+def _chosen(*parts: Table | ImageSet) -> list[NDArray[np.uint64]]:
+    """(n,) marks of each part's records: of all, or of a share that is the same in each part."""
+    found = [marks(part) for part in parts]
+    every = -(-max(map(len, found)) // MOST)
+    return [some if every == 1 else some[some % np.uint64(every) == 0] for some in found]
+
+
+def marks(data: Table | ImageSet) -> NDArray[np.uint64]:
+    """(n,) 64 bits of each record's values: equal of equal records, and else by chance only.
+
+    Two of a million different records share them with a probability of 3e-8. A table is streamed
+    past where it is large.
+    """
+    if data.kind == "table":
+        names = data.schema.names  # type: ignore[union-attr]
+        found = [
+            _mixed(np.stack([np.asarray(batch[name], np.int32) for name in names], axis=1))
+            for batch in data.codes_batches(_ROWS)  # type: ignore[union-attr]
+        ]
+        return np.concatenate([np.zeros(0, np.uint64), *found])
+    step = max(1, _VALUES // math.prod(data.schema.shape))  # type: ignore[union-attr]
+    pictures: list[bytes] = []
+    for at in range(0, len(data), step):
+        rows = np.arange(at, min(at + step, len(data)), dtype=np.int64)
+        values = np.ascontiguousarray(targets.read(data, rows).values, np.float32)
+        pictures += [blake2b(row.data, digest_size=8).digest() for row in values]
+    return np.frombuffer(b"".join(pictures), np.uint64)
+
+
+def _mixed(codes: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """(n,) a hash of each row of (n, k) codes.
+
+    Source: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), once a column.
+    """
+    mixed = np.zeros(len(codes), np.uint64)
+    for column in codes.view(np.uint32).T:
+        mixed = (mixed ^ column) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def items(data: Table | ImageSet, rows: NDArray[np.int64] | None = None) -> NDArray[np.void]:

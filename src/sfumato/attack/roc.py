@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sfumato.measure.intervals import clopper_pearson, difference
 
 if TYPE_CHECKING:
+    from sfumato.attack.blind import Blind
     from sfumato.attack.ceilings import Ceiling
 
 POINTS = 200
@@ -53,16 +54,28 @@ def at_low_fpr(
     targets: tuple[float, ...],
     confidence: float,
     ceiling: Ceiling | None,
+    without: Blind | None = None,
 ) -> list[dict[str, Any]]:
     """True-positive rates where an attacker who must not be wrong would work.
 
     The threshold is set on the same non-members, so both rates are uncertain: a point breaks
-    the guarantee only if the lowest plausible true-positive rate exceeds the ceiling at the
-    highest plausible false-positive rate. All the intervals of all the points hold together.
+    the guarantee, or beats chance, only if the lowest plausible true-positive rate exceeds the
+    ceiling at, or simply is above, the highest plausible false-positive rate. All the intervals of
+    all the points hold together; either is called wrongly with half of what they may miss, which
+    is what the interval of an area leaves on its other side.
+
+    Args:
+        positives: (m,) scores of members; higher means likelier a member.
+        negatives: (n,) scores of non-members.
+        targets: False-positive rates.
+        confidence: Of the points together.
+        ceiling: What the guarantee allows; None if it says nothing.
+        without: What is made of the same records without the release; None where that is chance.
 
     Returns:
         For each target rate: ``fpr_target``, ``fpr``, ``fpr_interval``, ``tpr``,
-        ``tpr_interval``, ``ceiling`` (at the target) and ``breaks_guarantee``.
+        ``tpr_interval``, ``baseline`` (the same rate without the release, or None), ``ceiling``
+        (at the target), ``breaks_guarantee`` and ``beats_chance`` (and that baseline).
     """
     each = 1 - (1 - confidence) / (2 * len(targets))
     ordered = np.sort(negatives)[::-1]
@@ -76,6 +89,10 @@ def at_low_fpr(
         fpr_interval = clopper_pearson(wrong, len(negatives), each)
         tpr_interval = clopper_pearson(right, len(positives), each)
         broken = ceiling is not None and tpr_interval[0] > ceiling.at(fpr_interval[1])
+        baseline, most = None, fpr_interval[1]
+        if without is not None:
+            baseline, around = without.found(target, each)
+            most = max(most, around[1])
         points.append(
             {
                 "fpr_target": target,
@@ -83,8 +100,10 @@ def at_low_fpr(
                 "fpr_interval": list(fpr_interval),
                 "tpr": right / len(positives),
                 "tpr_interval": list(tpr_interval),
+                "baseline": baseline,
                 "ceiling": None if ceiling is None else ceiling.at(target),
                 "breaks_guarantee": broken,
+                "beats_chance": tpr_interval[0] > most,
             }
         )
     return points

@@ -40,8 +40,9 @@ app = typer.Typer(
         "database: duckdb:///FILE?table=NAME.\n\n"
         "Exit codes: 0 done · 1 a fault of sfumato · 2 bad input, nothing spent · "
         "3 refused by the ledger's ceiling, nothing spent · 4 a damaged ledger · "
-        "5 an audit found a claim false · 6 a selection found nothing to release, and spent its "
-        "budget · 7 a release that is paid for could not be made or written · 130 interrupted."
+        "5 an audit or an attack found a claim false (what was published is written, and paid for) "
+        "· 6 a selection found nothing to release, and spent its budget · 7 a release that is "
+        "paid for could not be made or written · 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,

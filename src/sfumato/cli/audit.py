@@ -9,9 +9,6 @@ import typer
 from sfumato.cli import output
 from sfumato.cli.output import AsJson, Delta, Device, SchemaFile, Seed, Settings, Spool, Target
 
-BROKEN = 5
-"""The exit code where a claim is false."""
-
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
@@ -119,7 +116,7 @@ def audit(
     else:
         _print(found, folder)
     if found.broken:
-        raise typer.Exit(BROKEN)
+        raise typer.Exit(output.BROKEN)
 
 
 def _print(found: object, folder: str | None) -> None:

@@ -106,7 +106,10 @@ def attack(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Attack a TARGET, whoever made it, with rows it was and was not made from."""
+    """Attack a TARGET, whoever made it, with rows it was and was not made from.
+
+    Exit code 5 means that an attack got further than the guarantee of the TARGET allows.
+    """
     import sfumato.api as api
     from sfumato.attack.finding import REVEALED
     from sfumato.errors import InputError
@@ -142,6 +145,7 @@ def attack(
             prepared.risk(findings, risk)
         shown_all = findings if reveal else [finding.hidden() for finding in findings]
         output.emit([finding.to_dict() for finding in shown_all])
+        output.leave_if_broken(findings)
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
@@ -173,6 +177,7 @@ def attack(
     if risk is not None:  # after the findings, which may have taken hours: it may be refused yet
         prepared.risk(findings, risk)
         output.note(f"wrote {risk}: who is exposed most, for you alone")
+    output.leave_if_broken(findings)
 
 
 def measure(

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from sfumato.attack.finding import Finding
     from sfumato.publish.method import Progress
+
+BROKEN = 5
+"""The exit code where a claim is false."""
 
 SHOW_AFTER = 2.0
 """Seconds after which a progress bar appears."""
@@ -169,6 +173,21 @@ def width() -> int:
 def plain(text: str) -> None:
     """Prints text as it is on standard output."""
     typer.echo(text)
+
+
+def leave_if_broken(findings: Iterable[Finding]) -> None:
+    """Ends the command, once all is said, where an attack got further than the guarantee allows.
+
+    Raises:
+        Exit: With the code of a false claim.
+    """
+    if broken := [finding.attack for finding in findings if finding.breaks_guarantee]:
+        note(
+            f"[bold red]The claim is false, or this evaluation is:[/] {', '.join(broken)} got "
+            "further than the guarantee allows. Do not hand the release over before this is "
+            "explained."
+        )
+        raise typer.Exit(BROKEN)
 
 
 def emit(values: Any) -> None:

@@ -91,6 +91,8 @@ def release(
     with output.told(quiet=as_json), output.progress_bar(quiet=as_json) as progress:
         made = getattr(api, call)(settings=settings, attacks=attack, progress=progress, **options)
     show(made, as_json=as_json)
+    if made.evaluation is not None:  # written and paid for, and not to be handed over
+        output.leave_if_broken(made.evaluation.findings)
 
 
 def show(release: Release, *, as_json: bool) -> None:

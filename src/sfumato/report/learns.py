@@ -125,7 +125,8 @@ def _area(finding: Finding) -> str:
         said += f" The guarantee keeps every attack below {most}."
     points = finding.details.get("tpr_at_fpr")
     if isinstance(points, list) and points:
-        point = points[0]
+        told = (finding.told_at(what) for what in ("breaks_guarantee", "beats_chance"))
+        point = next((one for one in told if one is not None), points[0])
         every = round(1 / float(point["fpr_target"]))
         said += (
             f" An attacker who names people and may be wrong about 1 in {every:,} of those who are "

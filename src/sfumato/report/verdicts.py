@@ -72,7 +72,8 @@ def finding_verdict(finding: Finding) -> tuple[str, str]:
         # Better than guessing, but no better than what is known without the release.
         known = finding.interval[0] > finding.chance
         return "good", "no better than its baseline" if known else "no better than chance"
-    return "warn", "better than chance"
+    some = finding.finds_some and finding.interval[0] <= finding.chance
+    return "warn", "finds a few members" if some else "better than chance"
 
 
 def utility_verdict(

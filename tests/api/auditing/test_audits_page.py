@@ -56,6 +56,19 @@ def test_every_method_with_a_guarantee_is_in_the_table_or_named_as_missing() -> 
     assert not {one["subject"] for one in found["audits"]} & set(module.missing(found))
 
 
+def test_no_lower_bound_of_the_page_is_above_what_was_found() -> None:
+    module = bench()
+    found = json.loads(module.RESULTS.read_text(encoding="utf-8"))
+    lines = module.PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    assert len(rows) == len(found["audits"])
+    for row, one in zip(rows, found["audits"], strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert one["subject"] in cells[0]
+        for cell, value in ((3, "epsilon"), (4, "gaussian_epsilon"), (6, "mu")):
+            assert cells[cell] == "–" or 0 <= one[value] - float(cells[cell]) < 0.01
+
+
 def test_results_name_no_folder_of_the_machine_that_they_were_made_on() -> None:
     assert '"/' not in bench().RESULTS.read_text(encoding="utf-8")
     assert bench().by_name({"public": "/a/b.npz", "side": 3}) == {"public": "b.npz", "side": 3}

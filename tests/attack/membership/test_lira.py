@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from sfumato.attack.membership.lira import log_ratio, moments, surprise
+from sfumato.attack.membership.lira import beyond, log_ratio, moments, surprise
 
 
 def drawn(models: int, records: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +42,12 @@ def test_surprise_is_the_tail_of_models_without_the_record_and_does_not_saturate
     assert (
         np.diff(surprise(np.array([[30.0, 60.0, 90.0]]), seen[None, :, :3], each=False)) > 0
     ).all()
+
+
+def test_answers_beyond_those_of_every_shadow_model_are_counted() -> None:
+    seen = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 5.0]])[None]
+    assert beyond(np.array([[1.0, 4.0, 5.0]]), seen).tolist() == [[False, True, False]]
+    assert beyond(np.array([[-1.0, 1.0, 4.9]]), seen).tolist() == [[True, False, True]]
 
 
 def test_queries_add_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,34 @@ def test_shadow_models_find_more_than_the_loss_does(case: str, found: dict[str, 
     assert found[case].value > found["loss"].value + 0.02
     if "online" in case:  # beyond what the two intervals leave to luck
         assert found[case].interval[0] > found["loss"].interval[1]
+
+
+@pytest.mark.parametrize("case", ["lira online", "lira offline"])
+def test_shadow_models_that_are_unlike_the_model_are_told(
+    case: str,
+    found: dict[str, Any],
+    memorised: tuple[Any, Evidence],
+    once: Callable[[str], dict[str, str]],
+) -> None:
+    """A forest of full trees answers 0 or 1, which no network does: the ratio says nothing then."""
+    assert found[case].details["others_beyond_shadows"] < 0.4
+    assert "unlike" not in found[case].summary
+    release, evidence = memorised
+    answers = release.model.probabilities_from
+
+    def certain(inputs: Any) -> Any:
+        told = answers(inputs)
+        return np.eye(told.shape[1])[told.argmax(axis=1)]
+
+    model = SimpleNamespace(**{**vars(release.model), "probabilities_from": certain})
+    model.kind = release.model.kind
+    certainly = SimpleNamespace(**{**vars(release), "model": model})
+    certainly.artefact = SimpleNamespace(content=model, kind="model")
+    finding = attack(case, certainly, evidence, **once(case))
+    assert finding.details["others_beyond_shadows"] > 0.9
+    assert (
+        "every shadow model: these are unlike it, and a low figure says little" in finding.summary
+    )
 
 
 @EACH

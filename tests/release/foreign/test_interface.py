@@ -55,6 +55,30 @@ def test_percentages_are_refused_and_not_taken_for_logits() -> None:
     assert Interface().understood(np.array([[30.0, 70.0], [2.0, 1.0]])).outputs == "logits"
 
 
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [[0.9, 0.8], [0.1, 0.3]],  # of each class alone
+        [[0.33, 0.33, 0.33], [0.5, 0.25, 0.25]],  # rounded
+        [[0.0, 0.0], [0.5, 0.5]],
+    ],
+)
+def test_answers_that_may_be_shares_or_logits_are_asked_about(answers: list[list[float]]) -> None:
+    with pytest.raises(InputError, match=r"do not sum to 1.*outputs=shares.*or outputs=logits"):
+        Interface().understood(np.array(answers))
+    assert Interface(outputs="logits").understood(np.array(answers)).outputs == "logits"
+
+
+def test_shares_are_divided_by_their_sum() -> None:
+    read = Interface(outputs="shares")
+    answers = np.array([[0.9, 0.3], [0.1, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(read.probabilities(answers), [[0.75, 0.25], [1, 0], [0.5, 0.5]])
+    np.testing.assert_allclose(read.probabilities(np.array([[0.3]])), [[0.7, 0.3]])
+    for wrong in ([[1.2, 0.1]], [[-0.1, 0.5]], [[1.2]]):
+        with pytest.raises(InputError, match="no shares: some are below 0 or above 1"):
+            read.probabilities(np.array(wrong))
+
+
 def test_one_score_is_that_of_the_second_class() -> None:
     shares = np.array([[0.2], [1.0]])
     read = Interface().understood(shares)

@@ -284,7 +284,9 @@ def finding(
         roc=roc.curve(inside, outside),
         details={
             "targets": len(inside),
-            "tpr_at_fpr": roc.at_low_fpr(inside, outside, LOW_FPR, settings.confidence, ceiling),
+            "tpr_at_fpr": roc.at_low_fpr(
+                inside, outside, LOW_FPR, settings.confidence, ceiling, baseline
+            ),
             "best_threshold": roc.at_best_threshold(inside, outside, settings.confidence, game.rng),
             "accuracy": {
                 "members": float(game.members.correct.mean()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MANY = 64
 """From so many shadow models each record's own variance is trusted."""
 _LEAST = 1e-3
+_UNLIKE = 0.5
+"""Of others may be beyond all shadow models before these are called unlike the model."""
 
 
 @attack("membership.lira")
@@ -86,7 +88,8 @@ class Lira(Shadowed):
         else:
             ratio = surprise(own, shadows, each=each)
         inside, outside = game.both(ratio)
-        return finding(
+        apart = beyond(own, shadows)[:, len(inside) :].mean()  # of others: members may well be so
+        found = finding(
             self,
             game,
             inside,
@@ -99,8 +102,17 @@ class Lira(Shadowed):
                 "mode": self.mode,
                 "variance": "each" if each else "global",
                 "queries": len(own),
+                "others_beyond_shadows": float(apart),
             },
         )
+        if apart <= max(_UNLIKE, 2 / (len(bank) / 2 + 1) + 0.2):  # by luck, beyond half of them
+            return found
+        said = (
+            f"Of {apart:.0%} of those who are not in the data the model is surer, or less sure, "
+            "than every shadow model: these are unlike it, and a low figure says little. Give "
+            "their family and epochs, or use mode=offline or membership.rmia."
+        )
+        return replace(found, summary=f"{found.summary} {said}")
 
     def _looks(self, game: Game, bank: Bank) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(q, 2m) log-odds of the targets under the model, (q, models, 2m) under the shadows."""
@@ -170,6 +182,16 @@ def surprise(
         mean, deviation = moments(seen, everywhere, each=each)
         total -= log_ndtr((mean - phi) / deviation)
     return total
+
+
+def beyond(own: NDArray[np.float64], shadows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(q, n) of which records the model is surer, or less sure, than every shadow model.
+
+    Args:
+        own: (q, n) log-odds under the attacked model.
+        shadows: (q, models, n) under the shadow models.
+    """
+    return np.asarray((own < shadows.min(axis=1)) | (own > shadows.max(axis=1)))
 
 
 def moments(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sfumato.data import ImageSchema, Schema
 
 LAYOUTS = ("channels-first", "channels-last", "flat")
-OUTPUTS = ("auto", "probabilities", "logits")
+OUTPUTS = ("auto", "probabilities", "logits", "shares")
 ROWS = ("auto", "values", "numbers")
 _SUMS = 1e-3  # how far the sum of a row of probabilities may be from 1
 
@@ -29,8 +29,10 @@ class Interface:
         scale: What pixels in [0, 1] are multiplied by; 255 for models of bytes.
         mean: Subtracted from each channel afterwards.
         std: Each channel is then divided by.
-        outputs: ``"probabilities"``, ``"logits"``, or ``"auto"``:
-            probabilities where the answers to made-up records are, else logits.
+        outputs: ``"probabilities"``; ``"logits"``; ``"shares"``, numbers in [0, 1] that do not sum
+            to 1 (rounded probabilities, or one of each class alone) and are divided by their sum;
+            or ``"auto"``: probabilities where the answers to made-up records are, logits where
+            some lie outside of [0, 1].
         rows: Of tables: ``"values"``, a data frame of the columns' own values; ``"numbers"``, a
             matrix of numbers in which a level is its place in the schema; ``"auto"``, values for
             whatever takes names of columns.
@@ -106,7 +108,7 @@ class Interface:
         """The same with ``outputs`` settled by answers to made-up records.
 
         Raises:
-            InputError: If the answers are percentages, which are neither.
+            InputError: If the answers are percentages, which are none of them, or may be either.
         """
         if self.outputs != "auto":
             return self
@@ -118,6 +120,12 @@ class Interface:
             )
         whole = answers.shape[1] == 1 or np.all(np.abs(answers.sum(axis=1) - 1) < _SUMS)
         inside = low >= -1e-9 and high <= 1 + 1e-6
+        if inside and not whole:
+            raise InputError(
+                "the model's answers lie between 0 and 1 and do not sum to 1",
+                "Say what they are: outputs=shares for rounded probabilities or those of each "
+                "class alone (they are divided by their sum), or outputs=logits.",
+            )
         return replace(self, outputs="probabilities" if inside and whole else "logits")
 
     def probabilities(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -130,7 +138,7 @@ class Interface:
             (n, K), or (n, 2); rows sum to 1.
 
         Raises:
-            InputError: If probabilities were promised and are none.
+            InputError: If probabilities or shares were promised and are none.
         """
         if self.outputs == "logits":
             if answers.shape[1] == 1:
@@ -140,10 +148,19 @@ class Interface:
         if answers.shape[1] == 1:
             answers = np.concatenate([1 - answers, answers], axis=1)
         sums = answers.sum(axis=1)
-        if answers.size and (answers.min() < -1e-6 or np.abs(sums - 1).max() > _SUMS):
+        if self.outputs == "shares":
+            if answers.size and not (answers.min() >= -1e-6 and answers.max() <= 1 + 1e-6):
+                raise InputError(
+                    "the model's answers are no shares: some are below 0 or above 1",
+                    "Say what they are: outputs=logits.",
+                )
+            # Who was rounded to 0 in every class is as likely of each.
+            answers = np.where(sums[:, None] > 0, answers, 1.0)
+        elif answers.size and (answers.min() < -1e-6 or np.abs(sums - 1).max() > _SUMS):
             raise InputError(
                 "the model's answers are no probabilities: some are negative or do not sum to 1",
-                "Say what they are: outputs=logits.",
+                "Say what they are: outputs=shares for rounded ones, or for those of each class "
+                "alone; or outputs=logits.",
             )
         clipped = np.clip(answers, 0, None)
         return np.asarray(clipped / clipped.sum(axis=1, keepdims=True))
