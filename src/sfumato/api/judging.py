@@ -41,6 +41,9 @@ def attack(
     interface: Mapping[str, Any] | Interface | None = None,
     architecture: Mapping[str, Any] | str | Path | None = None,
     trust: bool = False,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    neighbours: str | None = None,
     spool: str | Path | None = None,
     progress: Progress = silent,
 ) -> list[Finding]:
@@ -65,6 +68,10 @@ def attack(
         architecture: Of a safetensors file that does not say it: values or a JSON file.
         trust: Opens files that can run code of their maker, and sends records to a service over
             an open line.
+        epsilon: What the maker of what is no release of sfumato claims: a guarantee of one record,
+            or of whoever the facts name. Findings then have its ceiling.
+        delta: Of that claim; 0 of a pure one.
+        neighbours: Of that claim: ``"add-remove"`` or ``"replace-one"``.
         spool: A folder for private copies of rows that come in no lasting order, where the
             guarantee is for persons; see :func:`sfumato.api.publish`.
         progress: Told how far the attacks are.
@@ -86,6 +93,9 @@ def attack(
         interface=interface,
         architecture=architecture,
         trust=trust,
+        epsilon=epsilon,
+        delta=delta,
+        neighbours=neighbours,
         spool=spool,
     ).attack(attacks=attacks, seed=seed, progress=progress)
 
@@ -101,6 +111,9 @@ def prepare(
     interface: Mapping[str, Any] | Interface | None = None,
     architecture: Mapping[str, Any] | str | Path | None = None,
     trust: bool = False,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    neighbours: str | None = None,
     spool: str | Path | None = None,
 ) -> Prepared:
     """Opens a target and the evidence; arguments as for :func:`attack`.
@@ -109,9 +122,11 @@ def prepare(
         InputError: If something cannot be opened, or the rows do not fit the target.
     """
     from sfumato.attack.evidence import Evidence
+    from sfumato.release.foreign.claims import MakersClaim, claimed
     from sfumato.release.foreign.opening import how_of, open_target
 
     how = how_of(schema, target, interface, architecture, trust)
+    claim = MakersClaim.of(epsilon, delta, neighbours)
     opened = open_target(release, how, lambda: _facts_of(members))
     own = bool(opened.card.ledger)
     if own and how_of(None, target, interface, architecture, trust) != how_of():
@@ -119,6 +134,13 @@ def prepare(
             "this is a release of sfumato: it says itself how it is read",
             "Leave out target, interface, architecture and trust.",
         )
+    if own and claim is not None:
+        raise InputError(
+            "this is a release of sfumato: it says itself what is claimed of it",
+            "Leave out epsilon, delta and neighbours.",
+        )
+    if claim is not None:
+        opened = claimed(opened, claim)
     written = schema if own else None
     ins, outs, found = sides(members, non_members, opened, spool, written)
     if not own and opened.artefact.kind == "table":

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, Delta, Device, SchemaFile, Seed, Settings, Spool, Target
+from sfumato.cli.output import (
+    Architecture,
+    AsJson,
+    Device,
+    Interface,
+    Neighbours,
+    SchemaFile,
+    Seed,
+    Settings,
+    Spool,
+    Target,
+    Trust,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,12 +30,23 @@ def add_to(app: typer.Typer) -> None:
 def audit(
     subject: Annotated[
         str,
-        typer.Argument(metavar="METHOD|RELEASE", help="From `sfumato methods`, or a folder."),
+        typer.Argument(
+            metavar="METHOD|RELEASE|MODEL",
+            help="From `sfumato methods`; the folder of a release; or what any software made, as "
+            "for `sfumato attack`, with its maker's claim.",
+        ),
     ],
     epsilon: Annotated[
-        float | None, typer.Option("--epsilon", help="The budget of a method; above 0.")
+        float | None,
+        typer.Option(
+            "--epsilon", help="The budget of a method; or what the maker of a MODEL claims."
+        ),
     ] = None,
-    delta: Delta = None,
+    delta: Annotated[
+        float | None,
+        typer.Option("--delta", help="Its other half. Default: the method's. Of a pure claim: 0."),
+    ] = None,
+    neighbours: Neighbours = None,
     runs: Annotated[
         int | None,
         typer.Option("--runs", help="Runs on each of two data sets. Default: 1000."),
@@ -57,6 +80,9 @@ def audit(
     ] = None,
     target: Target = None,
     schema: SchemaFile = None,
+    interface: Interface = None,
+    architecture: Architecture = None,
+    trust: Trust = False,
     set_: Settings = None,
     confidence: Annotated[
         float, typer.Option("--confidence", help="Of the bounds together.")
@@ -82,10 +108,11 @@ def audit(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Bound from below what a METHOD or RELEASE leaks, and hold it against its claim.
+    """Bound from below what a METHOD, RELEASE or MODEL leaks, and hold it against its claim.
 
-    A method runs many times on made-up data; nobody's data are read, nothing is spent. Exit code 5
-    means that the claim is false.
+    A method runs many times on made-up data; nobody's data are read, nothing is spent. What was
+    made is audited with rows it was and was not made from. Exit code 5 means that the claim is
+    false.
     """
     import sfumato.api as api
 
@@ -94,6 +121,7 @@ def audit(
             subject,
             epsilon=epsilon,
             delta=delta,
+            neighbours=neighbours,
             settings=output.parse_settings(set_),
             data=data,
             schema=schema,
@@ -103,6 +131,9 @@ def audit(
             canaries=canaries,
             members=members,
             non_members=non_members,
+            interface=output.parse_settings(interface, "--interface"),
+            architecture=architecture,
+            trust=trust,
             confidence=confidence,
             adversary=adversary,
             folder=folder,

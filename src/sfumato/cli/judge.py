@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sfumato.cli import output
-from sfumato.cli.output import AsJson, Attacks, Seed, Spool
+from sfumato.cli.output import (
+    Architecture,
+    AsJson,
+    Attacks,
+    Interface,
+    Neighbours,
+    Seed,
+    Spool,
+    Trust,
+)
 
 if TYPE_CHECKING:
     from sfumato.attack.finding import Finding
@@ -57,29 +66,20 @@ def attack(
         str | None,
         typer.Option("--target", help="The column that a model predicts.", metavar="COL"),
     ] = None,
-    interface: Annotated[
-        list[str] | None,
+    interface: Interface = None,
+    architecture: Architecture = None,
+    trust: Trust = False,
+    epsilon: Annotated[
+        float | None,
         typer.Option(
-            "--interface",
-            help="How a model takes records and answers: layout, scale, mean, std, outputs, rows; "
-            "repeat it.",
-            metavar="KEY=VALUE",
+            "--epsilon",
+            help="What the maker of what others made claims; with --delta and --neighbours.",
         ),
     ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            "--architecture", help="JSON that rebuilds the network of a safetensors file."
-        ),
+    delta: Annotated[
+        float | None, typer.Option("--delta", help="Of that claim; 0 of a pure one.")
     ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="Open files that can run code of whoever made them (pickles, torch.export, "
-            "TorchScript), and send records to a service over an open line.",
-        ),
-    ] = False,
+    neighbours: Neighbours = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +130,9 @@ def attack(
         interface=output.parse_settings(interface, "--interface"),
         architecture=architecture,
         trust=trust,
+        epsilon=epsilon,
+        delta=delta,
+        neighbours=neighbours,
         spool=spool,
     )
     if reveal:

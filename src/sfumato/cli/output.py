@@ -86,6 +86,36 @@ Settings = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
+Interface = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--interface",
+        help="How a model takes records and answers: layout, scale, mean, std, outputs, rows; "
+        "repeat it.",
+        metavar="KEY=VALUE",
+    ),
+]
+Architecture = Annotated[
+    str | None,
+    typer.Option("--architecture", help="JSON that rebuilds the network of a safetensors file."),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Open files that can run code of whoever made them (pickles, torch.export, "
+        "TorchScript), and send records to a service over an open line.",
+    ),
+]
+Neighbours = Annotated[
+    str | None,
+    typer.Option(
+        "--neighbours",
+        help="What two data sets differ in, of which a maker claims this: add-remove or "
+        "replace-one.",
+        metavar="RELATION",
+    ),
+]
 Checkpoint = Annotated[
     str | None,
     typer.Option(

@@ -303,6 +303,12 @@ def _alarms(card: Card) -> Iterator[dict[str, str]]:
             "it away again, and the guarantee below then says nothing. Fit for tests only: do not "
             "hand this release over.",
         }
+    if not card.ledger and card.guarantee.get("kind") != "empirical":
+        yield {
+            "title": "Claimed, and not proven here.",
+            "text": "Other software made this, and its maker claims the guarantee below. No proof "
+            "of it is known here: there are only the attacks that were held against it.",
+        }
     if card.guarantee.get("kind") == "empirical":
         yield {
             "title": "Nothing is proven." if card.ledger else "Nothing is claimed.",

@@ -560,7 +560,11 @@ def _ledger() -> Any:
 @pytest.mark.parametrize(
     ("subject", "options", "problem"),
     [
-        ("tables.independant", {"epsilon": 1}, "neither a method nor the folder of a release"),
+        (
+            "tables.independant",
+            {"epsilon": 1},
+            "neither a method nor a release, a file or an address",
+        ),
         ("tables.independent", {}, "audited at a budget"),
         ("tables.independent", {"epsilon": 1, "runs": 5}, "runs is 5"),
         ("tables.independent", {"epsilon": 1, "runs": True}, "runs is True"),
@@ -585,8 +589,9 @@ def test_what_cannot_be_audited_is_refused_in_one_line(
 def test_a_release_takes_no_budget_and_needs_both_sides() -> None:
     members, others = halves(0)
     release = publish(members, epsilon=1, method="tables.independent", holdout=0, ledger=_ledger())
-    with pytest.raises(InputError, match="epsilon was given, but a release has its own"):
-        audit(release, epsilon=1, members=members, non_members=others)
+    claim: Any = {"epsilon": 1, "delta": 0, "neighbours": "add-remove"}
+    with pytest.raises(InputError, match="it says itself what is claimed"):
+        audit(release, **claim, members=members, non_members=others)
     with pytest.raises(InputError, match="adversary was given, but it is for audits of methods"):
         audit(release, adversary="transcript", members=members, non_members=others)
     with pytest.raises(InputError, match="members and non-members"):

@@ -13,7 +13,7 @@ from sfumato.publish.method import Progress, silent
 if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike, SchemaLike
     from sfumato.privacy.noise import NoiseSource
-    from sfumato.release.release import Release
+    from sfumato.release.foreign.interface import Interface
 
 __all__ = ["Audit", "Claim", "audit"]
 
@@ -21,10 +21,11 @@ RECORD, PAGE = "audit.json", "report.html"
 
 
 def audit(
-    subject: str | Path | Release | Any,
+    subject: Any,
     *,
     epsilon: float | None = None,
     delta: float | None = None,
+    neighbours: str | None = None,
     settings: Mapping[str, Any] | None = None,
     data: DataLike | None = None,
     schema: SchemaLike | None = None,
@@ -34,6 +35,9 @@ def audit(
     canaries: int | None = None,
     members: DataLike | None = None,
     non_members: DataLike | None = None,
+    interface: Mapping[str, Any] | Interface | None = None,
+    architecture: Mapping[str, Any] | str | Path | None = None,
+    trust: bool = False,
     confidence: float = 0.99,
     adversary: str = "release",
     folder: str | Path | None = None,
@@ -43,19 +47,22 @@ def audit(
     source: Callable[[int], NoiseSource] | None = None,
     progress: Progress = silent,
 ) -> Audit:
-    """A lower bound on what a method or a release leaks, and whether its claim survives it.
+    """A lower bound on what a method, a release or a model leaks, and whether its claim survives.
 
     A *method* is run through its public contract, on data made up from public facts: many times on
     two neighbouring data sets, or, with ``canaries``, once. Every run draws the method's own,
     secure noise on a ledger that is thrown away; nobody's data are read and nothing is spent.
 
-    A *release* is audited with records that were and were not in it. That is computed on private
-    rows and stays with the custodian.
+    A *release* is audited with records that were and were not in it, and so is whatever other
+    software made, against what its maker claims. That is computed on private rows and stays with
+    the custodian.
 
     Args:
-        subject: The name of a method or a configured one; or a release or its folder.
-        epsilon: The budget of a method.
-        delta: Its other half; None takes the method's default.
+        subject: The name of a method or a configured one; a release or its folder; or what others
+            made, as :func:`sfumato.api.attack` takes it.
+        epsilon: The budget of a method; or what the maker claims of what is no release of sfumato.
+        delta: Its other half; None takes the method's default. Of a pure claim it is 0.
+        neighbours: Of a maker's claim: ``"add-remove"`` or ``"replace-one"``.
         settings: The method's public choices by name.
         data: Data of which the *facts* are taken for a method; nothing else is read.
         schema: Facts, in place of ``data``; of a release, how the files of ``members`` and
@@ -67,6 +74,10 @@ def audit(
         members: Records that a release was made from.
         non_members: Records of the same population that it was not made from; who was a member
             must have been decided at random.
+        interface: Of what others made, as ``architecture`` and ``trust``: see
+            :func:`sfumato.api.attack`.
+        architecture: See there.
+        trust: See there.
         confidence: Of the bounds together.
         adversary: Who looks at a method's runs: ``"release"`` sees what is released,
             ``"transcript"`` each noisy value that is drawn for it as well, which is what a proof
@@ -86,32 +97,54 @@ def audit(
 
     Guarantee: if the claim holds, ``broken`` is False with probability ``confidence``.
     """
-    from sfumato.release.release import Release, check_new, check_private
+    from sfumato.release.release import check_new, check_private
 
     where = None if folder is None else Path(folder).expanduser().absolute()
     if where is not None:
         check_private(where)
-    opened = subject if isinstance(subject, Release) else _opened(subject)
     seen = None if adversary == "release" else adversary  # as if it had not been given
-    if opened is not None:
+    if not _is_method(subject):
         _refuse(
-            "a release has its own",
-            epsilon=epsilon,
-            delta=delta,
+            "it is for audits of methods",
             settings=settings,
             runs=runs,
             records=records,
             canaries=canaries,
             data=data,
+            adversary=seen,
         )
-        _refuse("it is for audits of methods", adversary=seen)
         if where is not None:
             check_new(where)
-        found = _release(opened, members, non_members, schema, spool, confidence, seed, progress)
+        found = _release(
+            subject,
+            members,
+            non_members,
+            schema=schema,
+            target=target,
+            interface=interface,
+            architecture=architecture,
+            trust=trust,
+            epsilon=epsilon,
+            delta=delta,
+            neighbours=neighbours,
+            spool=spool,
+            confidence=confidence,
+            seed=seed,
+            progress=progress,
+        )
         if where is not None:
             _new(where)
     else:
-        _refuse("they are for releases", members=members, non_members=non_members, spool=spool)
+        _refuse(
+            "it is for audits of what was made",
+            neighbours=neighbours,
+            members=members,
+            non_members=non_members,
+            interface=interface,
+            architecture=architecture,
+            trust=trust or None,
+            spool=spool,
+        )
         if canaries is not None:
             _refuse("it is for audits by many runs", adversary=seen)
         found = _method(
@@ -146,28 +179,40 @@ def save(found: Audit, folder: Path) -> None:
 
 
 def _release(
-    release: Release,
+    subject: Any,
     members: DataLike | None,
     non_members: DataLike | None,
-    schema: SchemaLike | None,
-    spool: str | Path | None,
+    *,
     confidence: float,
     seed: int,
     progress: Progress,
+    **opening: Any,
 ) -> Audit:
+    """An audit of something that was made.
+
+    Raises:
+        InputError: If records of a side are missing, or nothing is claimed.
+    """
     from sfumato.api.auditing.releases import audit_release
-    from sfumato.api.judging import sides
+    from sfumato.api.judging import prepare
 
     if members is None or non_members is None:
         raise InputError(
             "a release is audited with members and non-members",
             "Give records of both: members and non_members.",
         )
-    inside, outside, _ = sides(members, non_members, release, spool, schema)
+    prepared = prepare(subject, members=members, non_members=non_members, **opening)
+    release = prepared.release
+    if not release.card.ledger and release.card.guarantee["kind"] == "empirical":
+        raise InputError(
+            "this is no release of sfumato, and nothing is claimed of it that could be false",
+            "Give its maker's claim: epsilon, delta (0 of a pure claim) and neighbours (add-remove "
+            "or replace-one). What it leaks is shown by `sfumato attack`.",
+        )
     return audit_release(
         release,
-        inside,
-        outside,
+        prepared.evidence.members,
+        prepared.evidence.non_members,
         confidence=confidence,
         seed=seed,
         progress=progress,
@@ -221,34 +266,27 @@ def _method(
     )
 
 
-def _opened(subject: Any) -> Release | None:
-    """The release that a text names; None where it names a method.
+def _is_method(subject: Any) -> bool:
+    """Whether a subject is a method, and not something that was made.
 
     Raises:
         InputError: If it names neither.
     """
     from sfumato import registry
-    from sfumato.release.release import Release
 
     if not isinstance(subject, str | Path):
-        return None
+        return hasattr(subject, "calibrate")
     if str(subject) in registry.load("method"):
-        return None
-    path = Path(subject).expanduser()
-    if path.is_file() or "://" in str(subject):
-        raise InputError(
-            f"{subject} is no release of sfumato: nothing is claimed of it that could be false",
-            "What it leaks is shown by `sfumato attack`.",
-        )
-    if path.exists():
-        return Release.load(path)
+        return True
+    if "://" in str(subject) or Path(subject).expanduser().exists():
+        return False
     try:
         registry.find("method", str(subject))
     except InputError as error:
         raise InputError(
-            f"{subject} is neither a method nor the folder of a release", error.remedy
+            f"{subject} is neither a method nor a release, a file or an address", error.remedy
         ) from None
-    return None
+    return True
 
 
 def _facts(data: DataLike | None, schema: SchemaLike | None, target: str | None) -> Any:

@@ -145,6 +145,8 @@ def judged(
 
     proven = worst_case(guarantee)
     claim = Claim.of(guarantee, min(proven.delta, DELTA))
+    if claim.epsilon is None:  # of one that is stated at its own delta, and nothing at smaller ones
+        claim = Claim.of(guarantee)
     m = len(scores)
     guesses = bounds.guessed(scores, included, SHARES, rng)
     # Three statements for each share of guesses; the alarm is divided between them.
