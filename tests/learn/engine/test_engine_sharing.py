@@ -1,4 +1,4 @@
-"""What shares memory or a name: views that are written to in place, parts that have two names."""
+"""What shares memory, a name or compiled code: views, parts with two names, compiled modules."""
 
 from __future__ import annotations
 
@@ -137,3 +137,29 @@ class Indexed(nn.Module):
 def test_a_module_may_have_no_row_for_what_is_no_number(agree: Agree) -> None:
     torch.manual_seed(0)
     agree(Indexed().double(), *sequences())
+
+
+@pytest.mark.parametrize("compiled", ["wrapped", "itself", "a function of its own"])
+def test_a_compiled_module_gives_the_loops_sum(compiled: str, agree: Agree) -> None:
+    # The defect: the first layer was compiled together with what records it, and recorded nothing.
+    torch.manual_seed(0)
+    layers = [nn.Linear(WIDTH, WIDTH), nn.Tanh(), Reads(), nn.ReLU(inplace=True)]
+    module = nn.Sequential(*layers).double()
+    if compiled == "itself":
+        module.compile(backend="eager")
+    inner = module
+    if compiled == "a function of its own":
+        module = Called(inner)
+    agree(torch.compile(module, backend="eager") if compiled == "wrapped" else module, *sequences())
+
+
+class Called(nn.Module):
+    """Calls a module from a compiled function."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self._compiled = torch.compile(lambda values: inner(values).sin(), backend="eager")
+
+    def forward(self, values: Tensor) -> Any:
+        return self._compiled(values)
