@@ -116,7 +116,7 @@ def _uncompiled() -> Callable[..., Any]:
 
     What a compiled layer would record is lost.
     """
-    call: Callable[..., Any] = torch.compiler.disable(_call)
+    call: Callable[..., Any] = torch.compiler.disable(_call)  # type: ignore[no-untyped-call]
     return call
 
 
