@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sfumato.privacy.ledger import Ledger
 from sfumato.release.release import Release
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -25,12 +26,14 @@ DAILY = {"predict_a_class.py"}
 """The others are slow tests: they differ from it in one argument, or in the column, method or data
 that they name, or do what other daily tests do."""
 RELEASES_NOTHING = {"attack_anything.py"}
-ELSEWHERE = {"demo.py", "torchrun.py"}
-"""Run by ``make demo``, and with several processes by the tests of distributed training."""
+TORCHRUN = "torchrun.py"
+"""Run by two processes, in a test of its own."""
+ELSEWHERE = {"demo.py"}
+"""Run by ``make demo``."""
 
 
 def test_every_example_is_run_by_somebody() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SHOWN, *ELSEWHERE}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SHOWN, *ELSEWHERE, TORCHRUN}
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,21 @@ def test_the_example_runs_as_it_stands(name: str, tmp_path: Path) -> None:
     assert releases or name in RELEASES_NOTHING
     for card in releases:
         assert Release.load(card.parent).card.verify() == []
+
+
+@pytest.mark.slow
+def test_the_example_of_torchrun_trains_with_two_processes_and_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    for _ in range(2):  # there is nothing left to be trained, or paid, for the second time
+        ran = subprocess.run(
+            [*command, "--nproc-per-node", "2", EXAMPLES / TORCHRUN, tmp_path],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert "200 steps, debited once" in ran.stdout
+    entries = Ledger.open(tmp_path / "ledger.db").entries()
+    assert [entry.kind for entry in entries].count("debit") == 1

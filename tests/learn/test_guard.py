@@ -262,3 +262,28 @@ def test_a_module_in_training_is_copied_and_pickled_without_the_guard() -> None:
         copied(data()[0]).sum().backward()
         optimizer.step()
     loop.optimizer.step()
+
+
+def test_parameters_of_others_that_the_optimiser_was_given_later_are_refused() -> None:
+    # At the start the loop refuses them; nothing did afterwards.
+    loop, other = private(), nn.Linear(2, 2)
+    loop.optimizer.add_param_group({"params": list(other.parameters())})
+    loop.backward()
+    losses(other(loop.module(data()[0]).detach()), data()[1]).mean().backward()
+    before = other.weight.detach().clone()
+    with pytest.raises(InputError, match="not the module's, with gradients that no noise is on"):
+        loop.optimizer.step()
+    assert torch.equal(other.weight, before)
+
+
+def test_a_layer_that_is_added_later_is_trained_like_the_others() -> None:
+    module = nn.Sequential(nn.Linear(3, 2))
+    loop = private(module=module)
+    loop.backward()
+    loop.optimizer.step()
+    module.append(nn.Linear(2, 2))
+    loop.optimizer.add_param_group({"params": list(module[1].parameters())})
+    before = module[1].weight.detach().clone()
+    loop.backward()
+    loop.optimizer.step()
+    assert not torch.equal(module[1].weight, before)

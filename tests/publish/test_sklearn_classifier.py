@@ -117,6 +117,15 @@ def test_a_ceiling_refuses_the_next_fit_and_keeps_the_last_model(tmp_path: Path)
     np.testing.assert_array_equal(private.predict_proba(X), before)
 
 
+def test_a_fit_that_fails_leaves_the_labels_of_the_last_model() -> None:
+    private = make().fit(X, Y)
+    private.set_params(classes=(5, 7, 9), epochs=-1)
+    with pytest.raises(ValueError, match="epochs is -1"):
+        private.fit(X, np.full(ROWS, 5))
+    assert set(private.predict(X)) <= {0, 1}
+    assert private.predict_proba(X).shape == (ROWS, len(private.classes_))
+
+
 def test_a_grid_search_pays_for_every_fit(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     private = make_pipeline(FunctionTransformer(), make(ledger=file))

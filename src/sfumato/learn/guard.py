@@ -45,7 +45,7 @@ class Guard:
         self._last = last
         self._came, self._over = False, False
         self._laid: set[int] = set()  # what has a gradient that no step was taken with
-        self._watched: set[int] = set()
+        self._watched: set[int] = set()  # the module's, as they were at some step
         self._handles: list[Any] = [optimizer.register_step_pre_hook(_asking(weakref.ref(self)))]
         self._optimizer = weakref.ref(optimizer)
         self._free: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # others, after the last step
@@ -91,7 +91,13 @@ class Guard:
                 "training, and no noise is on them",
                 _REMEDY,
             )
-        held = (p for group in optimizer.param_groups for p in group["params"])
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(p.grad is not None and id(p) not in self._watched for p in held):
+            raise InputError(
+                "the optimiser holds parameters that are not the module's, with gradients that no "
+                "noise is on",
+                "Give them an optimiser of their own: add_param_group is for the module's.",
+            )
         if self._laid and all(p.grad is None for p in held if id(p) in self._laid):
             raise InputError(
                 "the private gradients of this step are gone, and the optimiser would not move",

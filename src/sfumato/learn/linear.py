@@ -79,10 +79,15 @@ def clipped_sum(
     """
     residuals = torch.softmax(features @ weight.T + bias, dim=1)
     residuals[torch.arange(len(labels), device=labels.device), labels] -= 1
-    norms = torch.linalg.vector_norm(residuals, dim=1)[None] * lengths
+    # In float64: the square of a residual of 1e-23 is 0 in float32, and its product with a feature
+    # of 1e30 is not.
+    sizes = torch.linalg.vector_norm(residuals, dim=1, dtype=torch.float64)
+    norms = sizes[None] * lengths
     factors = clipping.factors(norms)[0, :, None]
     # Where a norm is not finite the factor is 0, and 0 times NaN would not be.
-    clipped = torch.where(factors > 0, residuals * factors, 0.0)
+    clipped = torch.where(factors > 0, residuals * factors, 0.0).to(residuals.dtype)
+    if not bool((factors > 0).all()):
+        features = torch.where(factors > 0, features, 0.0)
     return ClippedLinear({"weight": clipped.T @ features, "bias": clipped.sum(dim=0)}, norms)
 
 

@@ -23,6 +23,7 @@ from sfumato.learn.clipping import Clipping
 from sfumato.learn.contracts import EngineMaker, Loss
 from sfumato.learn.engine.contributions import rows
 from sfumato.learn.engine.engine import ClippedSum
+from sfumato.learn.engine.fallback import slots
 from sfumato.learn.engine.refusals import refuse_mixing
 
 _CHUNK_NUMBERS = 1 << 23  # per-example gradients kept at a time, all parameters together
@@ -118,6 +119,7 @@ class ViewEngine:
             raise InputError("views were asked of what is not images", "Use one view.")
         trainable = {k: p for k, p in self._module.named_parameters() if p.requires_grad}
         values = {k: p.detach() for k, p in trainable.items()}
+        places = slots(self._module)
         groups = self._clipping.groups(list(values))
         totals = {k: torch.zeros_like(v, dtype=torch.float32) for k, v in values.items()}
         count, device = max(groups) + 1, inputs.device
@@ -125,7 +127,8 @@ class ViewEngine:
         chunk = max(1, _CHUNK_NUMBERS // sum(v.numel() for v in values.values()))
 
         def mean_loss(own: dict[str, Tensor], seen: Tensor, target: Tensor) -> Any:
-            scores = functional_call(self._module, own, (seen,))
+            placed = {slot: value for name, value in own.items() for slot in places[name]}
+            scores = functional_call(self._module, placed, (seen,), tie_weights=False)
             mean = self._loss(scores, target.expand(len(seen))).mean()
             return mean, mean
 

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sfumato.learn.clipping import Automatic, Flat
+from sfumato.learn.engine import kernels, together
 from sfumato.learn.engine.contributions import (
     Contribution,
     Direct,
@@ -179,3 +181,35 @@ def test_a_large_layers_sum_in_parts_is_the_sum(n: int) -> None:
     total = torch.ones(260, 300).double()
     part.add_weighted(factors, total)
     torch.testing.assert_close(total, expected + 1)
+
+
+def _tiny(form: str) -> Contribution:
+    """Of two examples whose output gradients have no square in float32, and whose inputs do."""
+    wide, positions = 4096, 1 if form == "outer product" else 3
+    inputs = torch.full((2, positions, 64), 2.0**58)
+    gradients = torch.full((2, positions, wide), 2.0**-76)
+    if form == "convolution":
+        geometry = Geometry((wide, 64, 1), (1,), (0,), (1,), 1)
+        return Convolved(inputs.transpose(1, 2), gradients.transpose(1, 2), geometry)
+    return Outer(inputs, gradients)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("form", ["outer product", "Gram", "convolution"])
+def test_squares_below_all_numbers_never_make_a_norm_too_small(
+    form: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The defect: a norm of 0 for a gradient of 0.002 or more, which no bound below that clipped.
+    if not compiled:
+        monkeypatch.setattr(kernels, "rows", lambda: None)
+    part = _tiny(form)
+    if isinstance(part, Convolved):
+        assert prefer_gram(part.inputs.shape, part.gradients.shape, part.geometry)
+    (norms,) = together.squared_norms({"weight": part}).values()
+    true = part.per_example().double().flatten(1).norm(dim=1)
+    assert bool((true > 1e-3).all())
+    assert bool((norms.sqrt() >= true).all())
+    for bound in (1e-6, 1e-4, 1.0):
+        for clipping in (Flat(bound), Automatic(bound, gamma=1e-6)):
+            factors = clipping.factors(norms.sqrt()[None])[0]
+            assert bool((true * factors <= bound).all())

@@ -78,13 +78,22 @@ def rows(values: Tensor) -> Tensor:
     return values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
 
 
+def lost_below(dtype: torch.dtype, terms: int) -> float:
+    """What a sum of so many products may lack of those too small for a number, at most.
+
+    An input of 1e19 and an output gradient of 1e-23, whose square is 0, make a gradient that is
+    not: with this added, norms are too large by a trifle instead.
+    """
+    return terms * torch.finfo(dtype).tiny
+
+
 def _squares(values: Tensor) -> Tensor:
-    """Sum of squares of each example, (n,)."""
+    """Sum of squares of each example, (n,); never too small: see :func:`lost_below`."""
     flat = rows(values)
     if flat.shape[1] == 0:
         return flat.new_zeros(len(flat))
     norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
-    return norms.square()
+    return norms.square().add_(lost_below(flat.dtype, flat.shape[1]))
 
 
 def careful(
@@ -110,10 +119,21 @@ def careful(
     return squares.index_copy(0, which, exact.to(squares.dtype))
 
 
-def reach_of(left: Tensor, right: Tensor) -> Tensor:
-    """(n,) the sum of the norms of terms that are products, by two Gram matrices (n, T, T)."""
-    x, y = (gram.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt() for gram in (left, right))
-    return (x * y).sum(1)
+def gram_product(left: Tensor, right: Tensor, terms: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(n,) squared norms of sums over T products, and the reach of these; see :func:`careful`.
+
+    Args:
+        left, right: (n, T, T), the Gram matrices of the factors.
+        terms: How many products each of their entries is a sum of.
+    """
+    own = [gram.diagonal(dim1=1, dim2=2).clamp(min=0) for gram in (left, right)]
+    positions = left.shape[1]
+    lost = [lost_below(left.dtype, count * positions) for count in terms]
+    # Rounding may leave a tiny negative number where positions cancel; NaN stays NaN.
+    squares = (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
+    # All entries of a Gram matrix add up to T times those of its diagonal, at most.
+    squares = squares + own[0].sum(1) * lost[1] + own[1].sum(1) * lost[0]
+    return squares, (own[0].sqrt() * own[1].sqrt()).sum(1)
 
 
 def doubled(values: Tensor, which: Tensor) -> Tensor:
@@ -177,9 +197,7 @@ class Outer:
         """Squared norms by Gram matrices, and the reach of their terms; see :func:`careful`."""
         left = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
         right = torch.bmm(self.gradients, self.gradients.transpose(1, 2))
-        # Rounding may leave a tiny negative number where positions cancel; NaN stays NaN.
-        squares = (left.flatten(1) * right.flatten(1)).sum(1).clamp(min=0)
-        return squares, reach_of(left, right)
+        return gram_product(left, right, (self.inputs.shape[2], self.gradients.shape[2]))
 
     def doubled(self, which: Tensor) -> Outer:
         """These examples in float64."""

@@ -24,7 +24,7 @@ from sfumato.learn.engine.contributions import (
     _squares,
     careful,
     doubled,
-    reach_of,
+    gram_product,
     scaled,
     zeroed,
 )
@@ -218,6 +218,5 @@ def gram_norms(inputs: Tensor, gradients: Tensor, geometry: Geometry) -> tuple[T
         patches = total
     flat = gradients.flatten(2)
     other = torch.bmm(flat.transpose(1, 2), flat)
-    patches = patches.reshape(other.shape)
-    squares = (patches.flatten(1) * other.flatten(1)).sum(1).clamp(min=0)
-    return squares, reach_of(patches, other)
+    terms = (inputs.shape[1] * prod(geometry.kernel), gradients.shape[1])
+    return gram_product(patches.reshape(other.shape), other, terms)

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from sfumato.errors import InputError
 from sfumato.learn.engine.contributions import Direct, wide
-from sfumato.learn.engine.tape import Tape
+from sfumato.learn.engine.tape import Tape, unviewed
 
 _A_TENSOR = object()
 """Stands for one among the outputs; a module may return None besides."""
@@ -82,11 +82,12 @@ class _Call:
         self._spec, self._mapped = spec, list(mapped)
         self._shared = [None if i in mapped else leaf for i, leaf in enumerate(leaves)]
         self._trainable = {
-            f"inner.{name}": parameter
+            name: parameter
             for name, parameter in module.named_parameters()
             if tape.wants(parameter)
         }
-        self._buffers = {f"inner.{name}": value for name, value in module.named_buffers()}
+        self._buffers = dict(module.named_buffers())
+        self._slots = slots(module)
         self._values = {name: value.detach() for name, value in self._trainable.items()}
         self._kind = tape.anchor.device.type
         self._autocast = (
@@ -104,7 +105,9 @@ class _Call:
         for i, value in zip(self._mapped, inputs, strict=True):
             leaves[i] = value.unsqueeze(0)
         args, kwargs = pytree.tree_unflatten(leaves, self._spec)
-        output = functional_call(self._holder, values, args, kwargs)
+        # Not left to torch: of a part with two names it would put back what stood in for a weight.
+        own = {f"inner.{slot}": value for n, value in values.items() for slot in self._slots[n]}
+        output = functional_call(self._holder, own, args, kwargs, tie_weights=False)
         flat, self._out_spec = pytree.tree_flatten(output)
         self._constants = [_A_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in flat]
         results = []
@@ -239,12 +242,30 @@ class _Call:
         return pytree.tree_unflatten(flat, self._out_spec)
 
 
+def slots(module: nn.Module) -> dict[str, list[str]]:
+    """Every place of each parameter and buffer by its first name, each place once.
+
+    A tied one stands in several parts; a part that has several names is one.
+    """
+    names: dict[int, str] = {}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        names.setdefault(id(tensor), name)
+    found: dict[str, list[str]] = {}
+    for place, part in module.named_modules():
+        for own, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                slot = f"{place}.{own}" if place else own
+                found.setdefault(names[id(tensor)], []).append(slot)
+    return found
+
+
 class _PerExample(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, anchor: Tensor, *inputs: Tensor) -> Any:
         ctx.call = call
         ctx.save_for_backward(*inputs)
-        outputs = call.run(inputs)
+        # Not as views, which whoever goes on with them could not write to in place.
+        outputs = tuple(unviewed(output) for output in call.run(inputs))
         ctx.mark_non_differentiable(*(o for o in outputs if not o.is_floating_point()))
         ctx.floating = [o.is_floating_point() for o in outputs]
         return outputs

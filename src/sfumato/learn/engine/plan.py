@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
@@ -73,12 +75,14 @@ def above(module: nn.Module, parameter: int, as_one: frozenset[str]) -> str:
 def recorded(plan: Plan, tape: Callable[[], Tape]) -> Iterator[None]:
     """Lets each layer's function stand for its forward; takes everything back at the end."""
     before: list[tuple[nn.Module, Any]] = []
+    # Until it was imported, nothing can have been compiled.
+    call = _uncompiled() if "torch._dynamo" in sys.modules else _call
     try:
         for part, handler in plan.values():
             own = part.__dict__.get("forward")
             before.append((part, own))
             original = part.forward
-            stand_in = partial(_call, handler, part, original, tape)
+            stand_in = partial(call, handler, part, original, tape)
             part.__dict__["forward"] = stand_in
         yield
     finally:
@@ -104,6 +108,16 @@ def _call(
     if handler is None:
         return fallback(part, original, present, *args, **kwargs)
     return handler(part, present, *args, **kwargs)
+
+
+@lru_cache(maxsize=1)
+def _uncompiled() -> Callable[..., Any]:
+    """:func:`_call`, which ``torch.compile`` leaves alone, in a module that is compiled, too.
+
+    What a compiled layer would record is lost.
+    """
+    call: Callable[..., Any] = torch.compiler.disable(_call)  # type: ignore[no-untyped-call]
+    return call
 
 
 def _owns_trainable(part: nn.Module) -> bool:

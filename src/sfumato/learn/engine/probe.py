@@ -89,7 +89,7 @@ def _probe(module: nn.Module, args: tuple[Any, ...], size: int) -> None:
         spoilt = pytree.tree_map_only(Tensor, _spoil, copies)
         try:
             mixed = _finite(module(*spoilt), size)
-        except (ValueError, ArithmeticError, RuntimeError):
+        except (ValueError, LookupError, ArithmeticError, RuntimeError):
             return  # a module may refuse NaN
     for name, count in _holes(module).items():
         if count > clean.get(name, 0):

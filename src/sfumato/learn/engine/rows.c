@@ -3,6 +3,7 @@
 
    Compiled at first use by compiled.py; nothing needs it. */
 
+#include <float.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -20,10 +21,11 @@ typedef struct {
     float *total;         /* (width,) */
 } rows;
 
+/* Never too small: squares that are below all numbers count as the smallest normal one. */
 ALWAYS float square(const float *values, ptrdiff_t n)
 {
     vector sums[4] = {{0}, {0}, {0}, {0}};
-    float total = 0.0f;
+    float total = (float)n * FLT_MIN;
     ptrdiff_t i = 0;
     for (; i + 4 * WIDTH <= n; i += 4 * WIDTH)
         for (int j = 0; j < 4; j++) {

@@ -163,6 +163,9 @@ class Tape:
                 record(gradient)
 
         if output.requires_grad:
+            # Of a view (a linear layer's, of sequences) that is then written to in place, torch
+            # makes the history anew, and would never call the hook.
+            output = unviewed(output)
             output.register_hook(noted)  # type: ignore[no-untyped-call]
             return output
         # Not as a view: marking a view dirty would rebase its history, and lose the anchor.
@@ -263,6 +266,18 @@ def outer(inputs: Tensor, gradients: Tensor, pool: Pool) -> Contribution:
         left = gradients.transpose(1, 2).to(formed.dtype)
         return Direct(torch.bmm(left, inputs, out=formed))
     return Outer(inputs, gradients)
+
+
+def unviewed(values: Tensor) -> Tensor:
+    """The same numbers in the same memory, as a tensor that is nobody's view.
+
+    Only for what the operation that made it does not keep for its backward pass: who writes to one
+    is not seen to write to the other.
+    """
+    if not values._is_view():
+        return values
+    own: Tensor = torch.ops.aten._unsafe_view(values, values.shape)
+    return own
 
 
 def unmodified(values: Tensor, version: int, layer: str) -> None:

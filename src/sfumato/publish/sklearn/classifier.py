@@ -178,13 +178,13 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rows, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
         warn_without(self.ledger)
-        self.classes_: NDArray[Any] = self._classes(labels)
-        codes = codes_of(labels, self.classes_.tolist())
+        classes = self._classes(labels)
+        codes = codes_of(labels, classes.tolist())
         source, seed = None, None
         if self.random_state is not None:
             drawn = check_random_state(self.random_state).randint(2**31 - 1, size=2)
             source, seed = SeededSource(int(drawn[0])), int(drawn[1])
-        calibrated = self._calibrated(len(rows), seed)
+        calibrated = self._calibrated(len(rows), seed, classes)
         facts = calibrated.facts
         if self.neighbours == "add-remove" and self.records not in (None, len(rows)):
             # The number shapes sampling and divisor alone: there may be other than so many rows.
@@ -194,13 +194,16 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 public=(*calibrated.public, Fact("records", plain(self.records))),
             )
         try:
-            self.release_: Release = calibrated(
+            release: Release = calibrated(
                 table_of(rows, facts.with_records(None), codes),
                 ledger=opened(self.ledger),
                 source=source,
             )
         except InputError as error:
             raise ValueError(str(error)) from None
+        # Together: labels that were not trained for would be given to what an earlier fit made.
+        self.classes_: NDArray[Any] = classes
+        self.release_: Release = release
         self.guarantee_: Guarantee = calibrated.guarantee
         if self.random_state is not None:
             self.guarantee_ = Empirical()
@@ -253,9 +256,9 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             **{name: plain(getattr(self, name)) for name in _SETTINGS},
         )
 
-    def _calibrated(self, rows: int, seed: int | None) -> Calibrated:
+    def _calibrated(self, rows: int, seed: int | None, classes: NDArray[Any]) -> Calibrated:
         try:
-            facts = facts_of(self, self.classes_.tolist())
+            facts = facts_of(self, classes.tolist())
             facts = facts.with_records(rows if self.records is None else plain(self.records))
             budget = Budget(plain(self.epsilon), plain(self.delta))
             made = self._method(seed).calibrate(budget, facts)
