@@ -174,3 +174,28 @@ def test_blur_proves_nothing_and_says_so() -> None:
 def test_what_cannot_be_is_refused(method: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         method()
+
+
+@pytest.mark.parametrize("method", [Pixelate(block=4, pixels=4), GaussianNoise(pixels=4)])
+def test_pixels_that_left_their_range_since_they_were_checked_reach_no_further(
+    method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.full((3, 8, 8), 0.5, np.float32)
+    private = ImageSet.from_arrays(pixels, np.zeros(3, np.int64), ("no", "yes"))
+    pixels[0, 0, 0], pixels[1, 0, 0], pixels[2, 0, 0] = 1000, -1000, np.nan
+    made: Any = method.calibrate(ROUGH, private.schema)
+    given: list[np.ndarray] = []
+    name = "sums" if isinstance(method, Pixelate) else "clipped"
+    original = getattr(type(made.run.transform), name)
+
+    def watched(transform: Any, images: np.ndarray) -> np.ndarray:
+        given.append(original(transform, images))
+        return given[-1]
+
+    monkeypatch.setattr(type(made.run.transform), name, watched)
+    assert len(made.run(private, SeededSource(0), silent).data) == 3
+    high, low, none = given[0].reshape(3, -1)
+    order = 1 if isinstance(method, Pixelate) else 2
+    for one, other in ((high, low), (high, none), (low, none)):
+        distance = np.linalg.norm(one - other, order)
+        assert distance <= made.run.transform.sensitivity(REPLACE)
