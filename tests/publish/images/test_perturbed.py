@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError
@@ -199,3 +201,29 @@ def test_pixels_that_left_their_range_since_they_were_checked_reach_no_further(
     for one, other in ((high, low), (high, none), (low, none)):
         distance = np.linalg.norm(one - other, order)
         assert distance <= made.run.transform.sensitivity(REPLACE)
+
+
+@pytest.mark.parametrize("classes", [None, ("no", "yes")])
+def test_the_place_of_a_picture_in_a_folder_does_not_tell_a_label_that_is_paid_for(
+    tmp_path: Path, classes: tuple[str, str] | None
+) -> None:
+    """At this epsilon pictures are hardly changed: bright ones are those of the second class."""
+    for name, grey in (("no", 0), ("yes", 255)):
+        (tmp_path / name).mkdir()
+        for number in range(60):
+            pixels = np.full((2, 2), grey, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    private = ImageSet.from_folder(tmp_path, classes)
+
+    def bright(label_share: float, of: ImageSet) -> np.ndarray:
+        method = Pixelate(block=1, pixels=1, label_share=label_share)
+        made = published(method, Budget(100.0), of)
+        found: np.ndarray = made.images.mean(axis=(1, 2, 3)) > 0.5
+        assert abs(int(found.sum()) - 60) < 10
+        return found[60:]
+
+    assert bright(0.0, private).mean() > 0.9  # a label that is public may be told
+    for some in (private, private.with_schema(private.schema), private.select(np.arange(120))):
+        assert 5 <= bright(0.5, some).sum() <= 55  # outside of it once in 10**18
+    mixed = private.shuffled()
+    assert np.array_equal(bright(0.5, mixed), mixed.labels[60:] == 1)  # and is not mixed again

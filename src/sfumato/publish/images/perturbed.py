@@ -64,9 +64,14 @@ class Run:
     label: RandomizedResponse | None = None
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
-        """Changes images and, where asked to, labels; in the order of the records."""
+        """Changes images and, where asked to, labels; in the order of the records.
+
+        Where labels are protected and images come class by class, in an order that nobody knows.
+        """
         from sfumato.data import ImageSet
 
+        if self.label is not None and data.by_class:
+            data = data.shuffled()
         total = len(data)
         made = np.empty((total, *self.facts.shape), np.uint8)
         for start in range(0, total, _CHUNK):
