@@ -311,6 +311,20 @@ def test_two_files_of_one_name_get_two_ledgers(people: Table, tmp_path: Path) ->
     assert file_ledger(None, "dataset:digits").path == file_ledger(None, "dataset:digits/test").path
 
 
+@pytest.mark.parametrize("first", ["people", "people/data.parquet"])
+def test_a_saved_folder_and_the_file_in_it_share_a_ledger(
+    people: Table, tmp_path: Path, first: str
+) -> None:
+    from sfumato.api.inputs import file_ledger
+
+    people.save(tmp_path / "people")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "people")
+    facts = None if first == "people" else people.schema
+    sfumato.publish(tmp_path / first, epsilon=1.0, schema=facts, holdout=0, evaluate=False)
+    for name in ("people", "people/data.parquet", "elsewhere/data.parquet"):
+        assert len(list(file_ledger(None, tmp_path / name).entries())) == 1, name
+
+
 def test_attack_and_measure_take_a_folder_and_files(people_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "release"
     sfumato.publish(people_file, epsilon=1.0, out=out, evaluate=False)

@@ -246,3 +246,20 @@ def test_a_disclosed_evaluation_keeps_who_is_exposed_most_inside(
     assert "Nearest to a training picture" not in handed_over[1]
     own = (out.with_name("release.evaluation") / "report.html").read_text("utf-8")
     assert "Nearest to a training picture" in own
+
+
+@pytest.mark.parametrize("names", [("set", "set/data.npz"), ("set/data.npz", "set")])
+def test_private_pictures_are_not_public_under_another_name(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    rng = np.random.default_rng(0)
+    private = ImageSet.from_arrays(
+        rng.integers(0, 256, (30, 8, 8)).astype(np.uint8), rng.integers(0, 2, 30), ("no", "yes")
+    )
+    private.save(tmp_path / "set")
+    data, public = (str(tmp_path / name) for name in names)
+    for method in ("generators.augm", "generators.dp2vae"):
+        with pytest.raises(InputError, match="the private data themselves"):
+            sfumato.publish(
+                data, epsilon=1.0, method=method, settings={"public_data": public}, holdout=0
+            )

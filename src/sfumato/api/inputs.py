@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sfumato.api.naming import is_same, ledger_name, short_name, spellings, whole_name
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def resolve(
     # A number of records is public only where the method's relation says so; see `plan`.
     facts = whole.schema.with_records(None)
     in_memory = not isinstance(data, str | Path)
-    name = "in-memory data" if in_memory else _name(str(data))
+    name = "in-memory data" if in_memory else short_name(str(data))
     share, other = _holdout(data, holdout)
     if other is not None:
         if is_same(data, other):
@@ -152,7 +152,7 @@ def check_public(method: Any, data: DataLike) -> None:
 def how_parted(data: DataLike, holdout: float | str | Path | None) -> dict[str, str]:
     """What is held out, by the name of its option: a share, or a place."""
     share, other = _holdout(data, holdout)
-    return {"holdout": f"{share:g}" if other is None else _whole(str(other))}
+    return {"holdout": f"{share:g}" if other is None else whole_name(str(other))}
 
 
 def coins_of(key: bytes) -> bytes:
@@ -189,13 +189,6 @@ def check_outside(data: DataLike, *written: Path) -> None:
                 f"{path} lies in {data}, the folder of the private images",
                 "Choose a folder outside of it.",
             )
-
-
-def is_same(one: DataLike, other: DataLike) -> bool:
-    """Whether both name one file, folder, glob or table."""
-    if not (isinstance(one, str | Path) and isinstance(other, str | Path)):
-        return one is other
-    return _whole(str(one)) == _whole(str(other))
 
 
 def _bounded(inputs: Inputs, key: bytes | None) -> Inputs:
@@ -307,7 +300,8 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
     """The ledger that guards a data set: the one named, or the data set's own.
 
     Two files of the same name in different folders get different ledgers, a file and its copy
-    too: whoever holds copies names one ledger for all.
+    too: whoever holds copies names one ledger for all. A folder that ``save`` wrote and the file of
+    records in it share the one that was begun first.
 
     Raises:
         InputError: If the file named lies in a release, which is handed over whole.
@@ -319,11 +313,8 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
         return Ledger.open(check_private(ledger))
     if ledger is not None:
         return ledger
-    name = _name(str(data))
-    if not str(data).startswith("dataset:"):
-        whole = _whole(str(data))
-        name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return Ledger.open(Ledger.default_path(name))
+    paths = [Ledger.default_path(ledger_name(written)) for written in spellings(str(data))]
+    return Ledger.open(next((path for path in paths if path.exists()), paths[0]))
 
 
 def account_of(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
@@ -356,26 +347,3 @@ def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float,
     if not 0 <= share < 1:
         raise InputError(f"holdout is {holdout}", "Give a share in [0, 1), or another file.")
     return share, None
-
-
-def _name(data: str) -> str:
-    from sfumato.data import addresses
-
-    if data.startswith("dataset:"):
-        return data.removeprefix("dataset:").partition("/")[0]
-    if addresses.is_address(data):
-        return re.sub(r"[^\w.-]", "-", addresses.table_name(data)) or "data"
-    path = Path(data)
-    # A glob is named after its folder.
-    return re.sub(r"[*?\[\]]", "", path.stem) or path.resolve().parent.name or "data"
-
-
-def _whole(data: str) -> str:
-    """The one name of a data set, however it is written; it holds no password."""
-    from sfumato.data import addresses
-
-    if addresses.is_address(data):
-        return addresses.plain(data)
-    if data.startswith("dataset:"):
-        return data.removesuffix("/train")
-    return str(Path(data).expanduser().resolve())

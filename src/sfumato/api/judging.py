@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.api.attacking import Prepared
-from sfumato.api.inputs import (
-    is_same,
-    load,
-    validate,
-)
+from sfumato.api.inputs import load, validate
+from sfumato.api.naming import is_same
 from sfumato.api.telling import doubts, outside, tell
 from sfumato.data import ImageSchema, ImageSet, Schema
 from sfumato.data.load import beside, load_schema

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sfumato.api.inputs import is_same, load
+from sfumato.api.inputs import load
+from sfumato.api.naming import is_same
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:

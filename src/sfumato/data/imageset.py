@@ -53,6 +53,7 @@ class ImageSet:
         self.labels = image_labels.hard(labels, schema)
         self.identity = identity
         self.from_folders = False  # whether folders' names say what the classes are
+        self.by_class = False  # whether they come class by class, so that a place tells the label
         self._ordered = True
         self._source = source
         self._rows = np.arange(len(source)) if rows is None else rows
@@ -112,7 +113,7 @@ class ImageSet:
         """
         files, labels, names = image_files.class_folders(Path(path), classes)
         made = cls._from_files(files, labels, names, None)
-        made.from_folders = classes is None
+        made.from_folders, made.by_class = classes is None, True
         return made
 
     @classmethod
@@ -332,12 +333,15 @@ class ImageSet:
         schema = self.schema.with_records(None)
         made = ImageSet(self._source, self.labels[rows], schema, identity, self._rows[rows], soft)
         made._ordered, made.from_folders = self._ordered, self.from_folders
+        made.by_class = self.by_class
         return made
 
     def shuffled(self) -> ImageSet:
         """The same images in an order that nobody knows, drawn from the system's entropy."""
         keys = np.frombuffer(os.urandom(16 * len(self)), np.uint64).reshape(2, -1)
-        return self.select(np.lexsort(keys))
+        made = self.select(np.lexsort(keys))
+        made.by_class = False
+        return made
 
     def unaligned(self) -> ImageSet:
         """The same images, whose places are not those of their versions in any release."""
@@ -357,6 +361,7 @@ class ImageSet:
             self._source, self.labels, schema, self.identity, self._rows, self.soft_labels
         )
         made._ordered, made.from_folders = self._ordered, self.from_folders
+        made.by_class = self.by_class
         return made
 
     # -- out -----------------------------------------------------------------------------------

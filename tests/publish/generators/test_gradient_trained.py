@@ -261,6 +261,19 @@ def test_both_stages_are_steps_of_one_mechanism_and_the_encoder_stays(
         calibrated(DP2VAE, epochs=0.1)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 2), (3, 1, 2)])
+def test_a_frozen_encoder_takes_a_sample_of_one_however_small_the_image(
+    shape: tuple[int, int, int],
+) -> None:
+    """A run that failed there would be paid for, and tell how many images were sampled."""
+    encoder = variational.build(
+        Architecture(shape, classes=2, latent=2, hidden=4, width=4, norm="group"), 8, 5, seed=0
+    ).encoder.requires_grad_(False)
+    one = torch.full((1, *shape), 0.25), torch.tensor([[1.0, 0.0]])
+    other = torch.full((1, *shape), 0.75), torch.tensor([[1.0, 0.0]])
+    assert not torch.equal(encoder(*one)[0], encoder(*other)[0])
+
+
 def test_an_encoder_may_learn_from_public_images(tmp_path: Path) -> None:
     file = public(tmp_path)
     made = calibrated(DP2VAE, public_data=file, public_epochs=1)

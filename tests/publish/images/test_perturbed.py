@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError
@@ -174,3 +176,54 @@ def test_blur_proves_nothing_and_says_so() -> None:
 def test_what_cannot_be_is_refused(method: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         method()
+
+
+@pytest.mark.parametrize("method", [Pixelate(block=4, pixels=4), GaussianNoise(pixels=4)])
+def test_pixels_that_left_their_range_since_they_were_checked_reach_no_further(
+    method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.full((3, 8, 8), 0.5, np.float32)
+    private = ImageSet.from_arrays(pixels, np.zeros(3, np.int64), ("no", "yes"))
+    pixels[0, 0, 0], pixels[1, 0, 0], pixels[2, 0, 0] = 1000, -1000, np.nan
+    made: Any = method.calibrate(ROUGH, private.schema)
+    given: list[np.ndarray] = []
+    name = "sums" if isinstance(method, Pixelate) else "clipped"
+    original = getattr(type(made.run.transform), name)
+
+    def watched(transform: Any, images: np.ndarray) -> np.ndarray:
+        given.append(original(transform, images))
+        return given[-1]
+
+    monkeypatch.setattr(type(made.run.transform), name, watched)
+    assert len(made.run(private, SeededSource(0), silent).data) == 3
+    high, low, none = given[0].reshape(3, -1)
+    order = 1 if isinstance(method, Pixelate) else 2
+    for one, other in ((high, low), (high, none), (low, none)):
+        distance = np.linalg.norm(one - other, order)
+        assert distance <= made.run.transform.sensitivity(REPLACE)
+
+
+@pytest.mark.parametrize("classes", [None, ("no", "yes")])
+def test_the_place_of_a_picture_in_a_folder_does_not_tell_a_label_that_is_paid_for(
+    tmp_path: Path, classes: tuple[str, str] | None
+) -> None:
+    """At this epsilon pictures are hardly changed: bright ones are those of the second class."""
+    for name, grey in (("no", 0), ("yes", 255)):
+        (tmp_path / name).mkdir()
+        for number in range(60):
+            pixels = np.full((2, 2), grey, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    private = ImageSet.from_folder(tmp_path, classes)
+
+    def bright(label_share: float, of: ImageSet) -> np.ndarray:
+        method = Pixelate(block=1, pixels=1, label_share=label_share)
+        made = published(method, Budget(100.0), of)
+        found: np.ndarray = made.images.mean(axis=(1, 2, 3)) > 0.5
+        assert abs(int(found.sum()) - 60) < 10
+        return found[60:]
+
+    assert bright(0.0, private).mean() > 0.9  # a label that is public may be told
+    for some in (private, private.with_schema(private.schema), private.select(np.arange(120))):
+        assert 5 <= bright(0.5, some).sum() <= 55  # outside of it once in 10**18
+    mixed = private.shuffled()
+    assert np.array_equal(bright(0.5, mixed), mixed.labels[60:] == 1)  # and is not mixed again

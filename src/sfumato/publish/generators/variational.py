@@ -67,12 +67,14 @@ class Encoder(nn.Module):
         channels, height, across = shape
         layers: list[nn.Module] = []
         while True:
-            layers += [
-                nn.Conv2d(channels, width, 3, 2, 1),
-                nn.GroupNorm(math.gcd(width, _GROUPS), width),
-                nn.ReLU(),
-            ]
-            channels, height, across = width, (height + 1) // 2, (across + 1) // 2
+            channels, height, across, given = width, (height + 1) // 2, (across + 1) // 2, channels
+            groups = math.gcd(width, _GROUPS)
+            layers.append(nn.Conv2d(given, width, 3, 2, 1))
+            # Of a single number a norm leaves nothing, and torch refuses one where a sample of the
+            # private images happens to hold one image.
+            if width * height * across > groups:
+                layers.append(nn.GroupNorm(groups, width))
+            layers.append(nn.ReLU())
             if max(height, across) <= _SMALL:
                 break
             width *= 2

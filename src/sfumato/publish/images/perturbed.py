@@ -64,20 +64,34 @@ class Run:
     label: RandomizedResponse | None = None
 
     def __call__(self, data: ImageSet, source: NoiseSource, progress: Progress) -> Artefact:
-        """Changes images and, where asked to, labels; in the order of the records."""
+        """Changes images and, where asked to, labels; in the order of the records.
+
+        Where labels are protected and images come class by class, in an order that nobody knows.
+        """
         from sfumato.data import ImageSet
 
+        if self.label is not None and data.by_class:
+            data = data.shuffled()
         total = len(data)
         made = np.empty((total, *self.facts.shape), np.uint8)
         for start in range(0, total, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, total))
-            images = self.transform.release(data.select(rows).images, source)
+            images = self.transform.release(within(data.select(rows).images), source)
             made[rows] = (images * 255).round().astype(np.uint8)
             progress(int(rows[-1]) + 1, total, "changing images")
         labels = data.labels.astype(np.int64)
         if self.label is not None:
             labels = self.label.randomise(labels, source)
         return Artefact(ImageSet.from_arrays(made, labels, self.facts.classes))
+
+
+def within(images: Images) -> Images:
+    """(n, c, h, w) with all pixels in [0, 1]; those that are no numbers are 0.
+
+    What a transform claims of neighbours rests on that range. Images are looked through when they
+    are opened, but an array of floats in memory is the caller's, who may have written to it since.
+    """
+    return np.clip(np.nan_to_num(images, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
 
 
 def order_tells_labels(plan: Mapping[str, Any]) -> bool:
