@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
+from sfumato.api.declared import check_public
 from sfumato.api.evaluations import check_evaluation
-from sfumato.api.inputs import Inputs, check_public, resolve
+from sfumato.api.inputs import Inputs, resolve
 from sfumato.api.runs import Runs
 from sfumato.api.variants import Variant
 from sfumato.errors import InputError

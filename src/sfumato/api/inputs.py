@@ -133,22 +133,6 @@ def _one_by_one(data: Data) -> bool:
     return not isinstance(data, Table) or data.ordered or data.schema.unit is not None
 
 
-def check_public(method: Any, data: DataLike) -> None:
-    """Refuses private data that a setting of the method declares public.
-
-    Files are compared by their names, which are public; what is in them is not looked at.
-
-    Raises:
-        InputError: If they are one and the same.
-    """
-    named = getattr(method, "public_data", None)
-    if named is not None and is_same(data, named):
-        raise InputError(
-            f"public_data is {named}, the private data themselves",
-            "Name records that nobody needs to protect: nothing protects those.",
-        )
-
-
 def how_parted(data: DataLike, holdout: float | str | Path | None) -> dict[str, str]:
     """What is held out, by the name of its option: a share, or a place."""
     share, other = _holdout(data, holdout)

@@ -1,0 +1,53 @@
+"""Private data that a setting of a method declares public: the custodian's most costly mistake."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sfumato.api.inputs import is_same
+from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    from sfumato.api.inputs import DataLike
+
+
+def check_public(method: Any, data: DataLike) -> None:
+    """Refuses private data that a setting of the method declares public, or a part of them.
+
+    Files are compared by their names, which are public; what is in them is not looked at.
+
+    Raises:
+        InputError: If they are one and the same, or one lies in the other.
+    """
+    named = getattr(method, "public_data", None)
+    if named is None:
+        return
+    if is_same(data, named):
+        raise InputError(
+            f"public_data is {named}, the private data themselves",
+            "Name records that nobody needs to protect: nothing protects those.",
+        )
+    private, public = _place(data), _place(named)
+    if private and public and (_within(public, private) or _within(private, public)):
+        raise InputError(
+            f"public_data is {named}, and the private data are {data}: one lies in the other",
+            "Name records that nobody needs to protect, and keep them apart from the private ones.",
+        )
+
+
+def _place(data: DataLike) -> Path | None:
+    """Where data lie, if that is in the file system."""
+    from sfumato.data.addresses import is_address
+
+    if not isinstance(data, str | Path) or str(data).startswith("dataset:"):
+        return None
+    return None if is_address(str(data)) else Path(data).expanduser().resolve()
+
+
+def _within(path: Path, place: Path) -> bool:
+    """Whether a path is one of a glob's, or lies in a folder."""
+    if "*" in place.name:
+        return path.parent == place.parent and fnmatch(path.name, place.name)
+    return path.is_relative_to(place)
