@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_importing_the_room_imports_nothing_heavy():
 
 def test_a_path_that_leads_nowhere_is_told_as_that_whatever_the_schema(tmp_path: Path) -> None:
     facts = ImageSchema(1, 8, 8, ("a", "b"))
-    with pytest.raises(InputError, match="there is no .*nothing"):
+    with pytest.raises(InputError, match=r"there is no .*nothing"):
         load_data(tmp_path / "nothing", schema=facts)
 
 
