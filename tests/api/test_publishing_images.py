@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,6 +73,16 @@ def test_private_pictures_are_never_taken_for_public_ones(
     options: dict[str, Any] = {"method": method, "settings": {setting: named}, "epsilon": 5.0}
     with pytest.raises(InputError, match="the private data"):
         sfumato.publish(scans, delta=1e-3, ledger=ledger, **options)
+    assert not ledger.entries()
+
+
+def test_what_is_held_out_is_not_public_either(scans: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(scans, others)
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {"method": "generators.dpmi", "settings": {"public": str(others)}}
+    with pytest.raises(InputError, match="held out of the release"):
+        sfumato.publish(scans, epsilon=5.0, delta=1e-3, holdout=others, ledger=ledger, **options)
     assert not ledger.entries()
 
 

@@ -154,7 +154,7 @@ def compare(
     inputs = resolved(seeds[0])
     variants = _fitting(inputs.members.kind, asked, device)
     for variant in variants:
-        check_public(variant.method, data)
+        check_public(variant.method, data, holdout)
     plans = _plans(variants, epsilons, delta, inputs, attacks)  # refuses before anything is run
     rows: list[Row] = []
     with _kept(folder, inputs, holdout, attacks) as runs:

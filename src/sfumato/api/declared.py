@@ -6,17 +6,22 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.api.inputs import is_same
+from sfumato.api.inputs import holdout_of, is_same
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
     from sfumato.api.inputs import DataLike
 
 
-def check_public(method: Any, data: DataLike) -> None:
+def check_public(method: Any, data: DataLike, holdout: float | str | Path | None = None) -> None:
     """Refuses private data that a setting of the method declares public, or a part of them.
 
     Files are compared by their names, which are public; what is in them is not looked at.
+
+    Args:
+        method: Configured.
+        data: The private data.
+        holdout: What is held out of them, which the release never sees either.
 
     Raises:
         InputError: If they are one and the same, or one lies in the other.
@@ -28,6 +33,12 @@ def check_public(method: Any, data: DataLike) -> None:
         raise InputError(
             f"public_data is {named}, the private data themselves",
             "Name records that nobody needs to protect: nothing protects those.",
+        )
+    held_out = holdout_of(data, holdout)[1]
+    if held_out is not None and is_same(held_out, named):
+        raise InputError(
+            f"public_data is {named}, which is held out of the release to judge it",
+            "Name other public records, or hold others out.",
         )
     private, public = _place(data), _place(named)
     if private and public and (_within(public, private) or _within(private, public)):

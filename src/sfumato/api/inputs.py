@@ -97,7 +97,7 @@ def resolve(
     facts = whole.schema.with_records(None)
     in_memory = not isinstance(data, str | Path)
     name = "in-memory data" if in_memory else _name(str(data))
-    share, other = _holdout(data, holdout)
+    share, other = holdout_of(data, holdout)
     if other is not None:
         if is_same(data, other):
             raise InputError(
@@ -135,7 +135,7 @@ def _one_by_one(data: Data) -> bool:
 
 def how_parted(data: DataLike, holdout: float | str | Path | None) -> dict[str, str]:
     """What is held out, by the name of its option: a share, or a place."""
-    share, other = _holdout(data, holdout)
+    share, other = holdout_of(data, holdout)
     return {"holdout": f"{share:g}" if other is None else _whole(str(other))}
 
 
@@ -291,11 +291,14 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
     """The ledger that guards a data set: the one named, or the data set's own.
 
     Two files of the same name in different folders get different ledgers, a file and its copy
-    too: whoever holds copies names one ledger for all.
+    too: whoever holds copies names one ledger for all. However a file is named (by ``.``, by a
+    link), its ledger is one.
 
     Raises:
-        InputError: If the file named lies in a release, which is handed over whole.
+        InputError: If the file named lies in a release, which is handed over whole, or there are
+            several ledgers of the data set.
     """
+    from sfumato.data.addresses import is_address
     from sfumato.privacy.ledger import Ledger
     from sfumato.release.release import check_private
 
@@ -303,11 +306,21 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
         return Ledger.open(check_private(ledger))
     if ledger is not None:
         return ledger
-    name = _name(str(data))
-    if not str(data).startswith("dataset:"):
-        whole = _whole(str(data))
-        name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    return Ledger.open(Ledger.default_path(name))
+    if str(data).startswith("dataset:"):
+        return Ledger.open(Ledger.default_path(_name(str(data))))
+    whole = _whole(str(data))
+    name = _name(str(data) if is_address(str(data)) else whole)
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    own = Ledger.default_path(f"{name}-{digest}")
+    # An earlier version called a ledger as its data were called then.
+    found = sorted(own.parent.glob(f"*-{digest}.db")) or [own]
+    if len(found) > 1:
+        raise InputError(
+            f"there are {len(found)} ledgers of {data}, and each knows a part of what was spent: "
+            f"{', '.join(map(str, found))}",
+            "Name the one that goes on (--ledger), and keep in mind what the others hold.",
+        )
+    return Ledger.open(found[0])
 
 
 def account_of(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
@@ -324,7 +337,7 @@ def account_of(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLik
     return Ledger.in_memory()
 
 
-def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float, DataLike | None]:
+def holdout_of(data: DataLike, holdout: float | str | Path | None) -> tuple[float, DataLike | None]:
     """A share of the rows, or another data set."""
     if holdout is None:
         from sfumato.data import datasets

@@ -127,7 +127,7 @@ def plan(
             f"{method} publishes {configured.gives}",
             "Use `sfumato train` for models and `sfumato publish` for data.",
         )
-    check_public(configured, data)
+    check_public(configured, data, holdout)
     budget = Budget(epsilon, configured.default_delta if delta is None else delta)
     records = len(inputs.members)
     budget.check_records(records)
