@@ -76,7 +76,7 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 	$(BIN)/python benchmarks/$*.py
 
 bench-images: $(VENV)/.dev
-	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion \
+	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion[preset=quick] \
 		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi
 
 # What image methods say that they will take of memory, and what they take.

@@ -137,3 +137,16 @@ def test_a_steps_memory_is_of_the_layouts_whose_times_are_judged() -> None:
 def test_the_committed_summary_of_steps_is_that_of_its_models() -> None:
     found = json.loads((FOLDER / "results" / "step.json").read_text(encoding="utf-8"))
     assert found["summary"] == bench("step").judge(found["models"])
+
+
+def test_the_table_of_generators_is_made_by_the_commands_that_are_named() -> None:
+    """Planted: a row of a preset, and a target that runs the method's defaults."""
+    made = (FOLDER.parent / "Makefile").read_text("utf-8").partition("\nbench-images:")[2]
+    named = made.partition("\n\n")[0].replace("\\", " ").split()
+    page = (FOLDER.parent / "docs" / "image-generators.md").read_text("utf-8")
+    rows = json.loads((FOLDER / "results" / "images.json").read_text("utf-8"))["rows"]
+    for method in {row["method"] for row in rows} - set(named):
+        name, _, settings = method.rstrip("]").partition("[")
+        assert name in named
+        assert f"| `{name}` (`{settings}`) | Fashion-MNIST | 10 |" in page
+        assert not settings.startswith("preset=")

@@ -19,6 +19,7 @@ from sfumato.api.publishing import plan
 from sfumato.data import Categorical, ImageSet, Numeric, Schema, Table
 from sfumato.errors import BudgetError, InputError, UnwrittenError
 from sfumato.measure.evaluation import Evaluation
+from sfumato.privacy.guarantee import Empirical
 from sfumato.privacy.ledger import Ledger
 from sfumato.publish.tables.marginal_trees import Marginals
 from sfumato.release.card import Card
@@ -323,6 +324,36 @@ def test_a_saved_folder_and_the_file_in_it_share_a_ledger(
     sfumato.publish(tmp_path / first, epsilon=1.0, schema=facts, holdout=0, evaluate=False)
     for name in ("people", "people/data.parquet", "elsewhere/data.parquet"):
         assert len(list(file_ledger(None, tmp_path / name).entries())) == 1, name
+
+
+def test_a_folder_has_one_ledger_by_whatever_name_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: ``.`` or a link had a ledger of its own, whose ceiling knew of nothing spent."""
+    from sfumato.api.inputs import file_ledger
+
+    for part in ("a", "b"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    names = (tmp_path / "a", ".", "../a", tmp_path / "link", tmp_path / "b/../a/")
+    paths = {file_ledger(None, data).path for data in names}
+    assert len(paths) == 1
+    assert file_ledger(None, tmp_path / "b").path not in paths
+
+
+def test_a_ledger_that_was_called_otherwise_goes_on_and_several_are_told(tmp_path: Path) -> None:
+    from sfumato.api.inputs import file_ledger
+
+    own = file_ledger(None, tmp_path / "a").path
+    assert own is not None
+    earlier = own.with_name(own.name.replace("a-", "link-"))
+    Ledger.open(earlier).debit(Empirical(), release_id="1", method="images.blur")
+    own.unlink(missing_ok=True)
+    assert file_ledger(None, tmp_path / "a").path == earlier
+    own.write_bytes(earlier.read_bytes())
+    with pytest.raises(InputError, match="there are 2 ledgers of"):
+        file_ledger(None, tmp_path / "a")
 
 
 def test_attack_and_measure_take_a_folder_and_files(people_file: Path, tmp_path: Path) -> None:

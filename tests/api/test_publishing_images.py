@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api.declared import check_public
+from sfumato.api.publishing import plan
 from sfumato.attack import Evidence, suite
 from sfumato.data import ImageSchema, ImageSet
 from sfumato.errors import InputError
@@ -25,6 +29,7 @@ CVAE: dict[str, Any] = {
     "delta": 1e-3,
     "evaluate": False,
 }
+FEW: dict[str, Any] = {"public_images": 20}
 
 
 @pytest.fixture
@@ -53,6 +58,60 @@ def test_nothing_is_written_among_the_private_pictures(scans: Path, where: str) 
         )
     assert not ledger.entries()
     assert sorted(scans.rglob("*")) == before
+
+
+@pytest.mark.parametrize("named", ["scans", "./scans/", "scans/ill", "."])
+@pytest.mark.parametrize(
+    ("method", "setting"), [("generators.dpmi", "public"), ("generators.augm", "public_data")]
+)
+def test_private_pictures_are_never_taken_for_public_ones(
+    method: str, setting: str, named: str, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a setting of another name, and folders that hold, or are held by, the private."""
+    monkeypatch.chdir(scans.parent)
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {"method": method, "settings": {setting: named}, "epsilon": 5.0}
+    with pytest.raises(InputError, match="the private data"):
+        sfumato.publish(scans, delta=1e-3, ledger=ledger, **options)
+    assert not ledger.entries()
+
+
+def test_what_is_held_out_is_not_public_either(scans: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(scans, others)
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {"method": "generators.dpmi", "settings": {"public": str(others)}}
+    with pytest.raises(InputError, match="held out of the release"):
+        sfumato.publish(scans, epsilon=5.0, delta=1e-3, holdout=others, ledger=ledger, **options)
+    assert not ledger.entries()
+
+
+def test_a_folder_may_be_called_as_a_procedure_is(
+    scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scans.parent)
+    scans.rename("drawings")
+    made = plan("drawings", method="generators.dpmi", epsilon=5.0, delta=1e-3, settings=FEW)
+    assert made.calibrated.method.public == "drawings"
+
+
+@pytest.mark.parametrize(
+    ("public", "shared"),
+    [
+        ("rows/march.csv", True),
+        ("rows", True),
+        ("rows/march.parquet", False),
+        ("rows-of-others/march.csv", False),
+        ("dataset:digits", False),
+    ],
+)
+def test_a_file_of_a_private_glob_is_not_public(public: str, shared: bool) -> None:
+    method = SimpleNamespace(public_data=public)
+    if not shared:
+        check_public(method, "rows/*.csv")
+        return
+    with pytest.raises(InputError, match="one lies in the other"):
+        check_public(method, "rows/*.csv")
 
 
 @pytest.mark.parametrize("method", ["images.pixelate", "images.gaussian"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +138,12 @@ def test_importing_the_room_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_path_that_leads_nowhere_is_told_as_that_whatever_the_schema(tmp_path: Path) -> None:
+    facts = ImageSchema(1, 8, 8, ("a", "b"))
+    with pytest.raises(InputError, match=r"there is no .*nothing"):
+        load_data(tmp_path / "nothing", schema=facts)
+
+
 def test_every_public_name_is_there():
     for name in sfumato.data.__all__:
         assert getattr(sfumato.data, name) is not None
@@ -157,6 +164,8 @@ def test_a_card_names_data_without_folders_hosts_and_passwords(data: str, shown:
     assert addresses.named(data) == shown
     assert handed_over({"public_data": data, "k": 1}) == {"public_data": shown, "k": 1}
     assert handed_over({"public_data": None}) == {"public_data": None}
+    assert handed_over({"public": data}) == {"public": shown}
+    assert handed_over({"public": "drawings"}) == {"public": "drawings"}
 
 
 def pictures(folder, names):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato import registry
+from sfumato.api.declared import check_public
 from sfumato.api.evaluations import check_evaluation
-from sfumato.api.inputs import Inputs, check_public, resolve
+from sfumato.api.inputs import Inputs, resolve
 from sfumato.api.runs import Runs
 from sfumato.api.variants import Variant
 from sfumato.errors import InputError
@@ -153,7 +154,7 @@ def compare(
     inputs = resolved(seeds[0])
     variants = _fitting(inputs.members.kind, asked, device)
     for variant in variants:
-        check_public(variant.method, data)
+        check_public(variant.method, data, holdout)
     plans = _plans(variants, epsilons, delta, inputs, attacks)  # refuses before anything is run
     rows: list[Row] = []
     with _kept(folder, inputs, holdout, attacks) as runs:

@@ -97,7 +97,7 @@ def resolve(
     facts = whole.schema.with_records(None)
     in_memory = not isinstance(data, str | Path)
     name = "in-memory data" if in_memory else short_name(str(data))
-    share, other = _holdout(data, holdout)
+    share, other = holdout_of(data, holdout)
     if other is not None:
         if is_same(data, other):
             raise InputError(
@@ -133,25 +133,9 @@ def _one_by_one(data: Data) -> bool:
     return not isinstance(data, Table) or data.ordered or data.schema.unit is not None
 
 
-def check_public(method: Any, data: DataLike) -> None:
-    """Refuses private data that a setting of the method declares public.
-
-    Files are compared by their names, which are public; what is in them is not looked at.
-
-    Raises:
-        InputError: If they are one and the same.
-    """
-    named = getattr(method, "public_data", None)
-    if named is not None and is_same(data, named):
-        raise InputError(
-            f"public_data is {named}, the private data themselves",
-            "Name records that nobody needs to protect: nothing protects those.",
-        )
-
-
 def how_parted(data: DataLike, holdout: float | str | Path | None) -> dict[str, str]:
     """What is held out, by the name of its option: a share, or a place."""
-    share, other = _holdout(data, holdout)
+    share, other = holdout_of(data, holdout)
     return {"holdout": f"{share:g}" if other is None else whole_name(str(other))}
 
 
@@ -300,11 +284,12 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
     """The ledger that guards a data set: the one named, or the data set's own.
 
     Two files of the same name in different folders get different ledgers, a file and its copy
-    too: whoever holds copies names one ledger for all. A folder that ``save`` wrote and the file of
-    records in it share the one that was begun first.
+    too: whoever holds copies names one ledger for all. However a file is named (by ``.``, by a
+    link), its ledger is one; a folder that ``save`` wrote and the file of records in it share it.
 
     Raises:
-        InputError: If the file named lies in a release, which is handed over whole.
+        InputError: If the file named lies in a release, which is handed over whole, or there are
+            several ledgers of the data set.
     """
     from sfumato.privacy.ledger import Ledger
     from sfumato.release.release import check_private
@@ -313,8 +298,18 @@ def file_ledger(ledger: Ledger | str | Path | None, data: DataLike) -> Ledger:
         return Ledger.open(check_private(ledger))
     if ledger is not None:
         return ledger
-    paths = [Ledger.default_path(ledger_name(written)) for written in spellings(str(data))]
-    return Ledger.open(next((path for path in paths if path.exists()), paths[0]))
+    if str(data).startswith("dataset:"):
+        return Ledger.open(Ledger.default_path(ledger_name(str(data))))
+    own = [Ledger.default_path(ledger_name(written)) for written in spellings(str(data))]
+    # An earlier version called a ledger as its data were called then.
+    found = sorted({p for at in own for p in at.parent.glob(f"*-{at.stem[-8:]}.db")}) or own[:1]
+    if len(found) > 1:
+        raise InputError(
+            f"there are {len(found)} ledgers of {data}, and each knows a part of what was spent: "
+            f"{', '.join(map(str, found))}",
+            "Name the one that goes on (--ledger), and keep in mind what the others hold.",
+        )
+    return Ledger.open(found[0])
 
 
 def account_of(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLike) -> Ledger:
@@ -331,7 +326,7 @@ def account_of(ledger: Ledger | str | Path | None, inputs: Inputs, data: DataLik
     return Ledger.in_memory()
 
 
-def _holdout(data: DataLike, holdout: float | str | Path | None) -> tuple[float, DataLike | None]:
+def holdout_of(data: DataLike, holdout: float | str | Path | None) -> tuple[float, DataLike | None]:
     """A share of the rows, or another data set."""
     if holdout is None:
         from sfumato.data import datasets

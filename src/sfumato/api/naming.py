@@ -22,11 +22,14 @@ def is_same(one: DataLike, other: DataLike) -> bool:
 
 
 def ledger_name(data: str) -> str:
-    """What the ledger of a data set is called by default."""
-    name = short_name(data)
+    """What the ledger of a data set is called by default; a place gives its last eight digits."""
+    from sfumato.data import addresses
+
     if data.startswith("dataset:"):
-        return name
-    return f"{name}-{hashlib.sha256(whole_name(data).encode()).hexdigest()[:8]}"
+        return short_name(data)
+    whole = whole_name(data)
+    name = short_name(data if addresses.is_address(data) else whole)
+    return f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def spellings(data: str) -> list[str]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.api.choosing import choose
 from sfumato.api.configuring import configure
+from sfumato.api.declared import check_public
 from sfumato.api.evaluations import check_evaluation, evaluation_path, save_evaluation
 from sfumato.api.inputs import (
     Inputs,
     account_of,
     check_outside,
-    check_public,
     coins_of,
     how_parted,
     resolve,
@@ -127,7 +127,7 @@ def plan(
             f"{method} publishes {configured.gives}",
             "Use `sfumato train` for models and `sfumato publish` for data.",
         )
-    check_public(configured, data)
+    check_public(configured, data, holdout)
     budget = Budget(epsilon, configured.default_delta if delta is None else delta)
     records = len(inputs.members)
     budget.check_records(records)

@@ -160,6 +160,8 @@ def _open(
             f"Draft one: sfumato schema draft {path} --out {_schema_name(path)}",
         )
     if isinstance(facts, ImageSchema):
+        if not path.exists():
+            raise InputError(f"there is no {path}", _instead(path))
         raise InputError(
             f"{path} is a table, its schema describes images", "Give a table's schema."
         )
@@ -213,7 +215,9 @@ def _image_folder(path: Path, facts: Facts | None) -> ImageSet:
     classes = _classes(facts)
     if classes is None:
         raise InputError(
-            f"{path / _LABELS} needs declared classes", "Give a schema that lists them."
+            f"{path / _LABELS} needs declared classes",
+            f"Declare them in {_schema_name(path)} beside the folder, or by --schema FILE "
+            "(sfumato_schema: 1, channels, height, width, classes).",
         )
     with (path / _LABELS).open(encoding="utf-8-sig", errors="replace") as handle:
         columns = handle.readline().strip().split(",")

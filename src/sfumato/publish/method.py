@@ -209,6 +209,10 @@ def _seconds(time: str) -> str:
     return datetime.datetime.fromisoformat(time).isoformat(timespec="seconds")
 
 
+_PUBLIC = ("public_data", "public")
+"""Settings that may say where public records are."""
+
+
 class RecordCaveat(str):
     """A caveat that holds where one record is the unit; not stated where a person is."""
 
@@ -217,8 +221,8 @@ def handed_over(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a card has them: what is private of where public data lie is left out."""
     from sfumato.data import addresses
 
-    given = settings.get("public_data")
-    shown = {"public_data": addresses.named(given)} if isinstance(given, str) else {}
+    given = {name: settings.get(name) for name in _PUBLIC}
+    shown = {name: addresses.named(at) for name, at in given.items() if isinstance(at, str)}
     return {**settings, **shown}
 
 

@@ -286,6 +286,14 @@ def test_an_encoder_may_learn_from_public_images(tmp_path: Path) -> None:
         calibrated(DP2VAE, public_epochs=1)
 
 
+def test_a_card_does_not_say_in_which_folder_public_images_lie(tmp_path: Path) -> None:
+    file = public(tmp_path)
+    made = calibrated(DPMI, public=file)
+    card = made(images(), ledger=Ledger.in_memory()).card
+    assert any(Path(file).name in caveat for caveat in card.caveats)
+    assert str(tmp_path) not in card.to_json()
+
+
 def test_the_rate_of_no_inversion_is_refused() -> None:
     with pytest.raises(InputError, match=r"inversion_rate is 0\.2, and inversion_steps is 0"):
         calibrated(DPMI, inversion_steps=0, inversion_rate=0.2)

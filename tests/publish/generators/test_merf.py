@@ -309,6 +309,14 @@ def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any]) -> None
         Merf(**{"features": 200, **settings})
 
 
+@pytest.mark.parametrize(("epsilon", "remedy"), [(1e9, "smaller"), (1e-8, "larger")])
+def test_an_epsilon_that_no_embedding_suits_is_named(epsilon: float, remedy: str) -> None:
+    facts = ImageSchema(1, 8, 8, ("a", "b"), records=100)
+    with pytest.raises(InputError, match=f"Give a {remedy} epsilon") as refused:
+        Merf().calibrate(Budget(epsilon, 1e-6), facts)
+    assert f"epsilon is {epsilon:g}, " in str(refused.value)
+
+
 def test_unknown_settings_are_refused_and_the_method_is_listed() -> None:
     assert registry.find("method", "generators.merf") is Merf
     with pytest.raises(InputError, match="has no setting"):

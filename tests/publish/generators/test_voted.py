@@ -55,6 +55,14 @@ def test_a_release_can_be_drawn_from_again(method: Any, tmp_path: Path) -> None:
 
 
 @ALL
+def test_what_shows_the_number_of_records_says_that_it_is_public(method: Any) -> None:
+    """Two data sets that differ by one record present or absent differ in it."""
+    made = calibrated(replace(method, samples=None))
+    assert made.plan["samples"] == FACTS.records
+    assert any("number of records is declared public" in line for line in made.caveats)
+
+
+@ALL
 def test_counts_and_rounds_are_one_event(method: Any) -> None:
     made = calibrated(method)
     counted = Counted(3, made.plan["class_counts_stddev"]).event

@@ -129,6 +129,7 @@ def test_records_keep_their_order_and_labels(method: Any) -> None:
     assert release.data.images.shape == private.images.shape
     assert release.card.plan["aligned"] is True
     assert any("Labels are published as they are" in line for line in made.caveats)
+    assert any("in the order of the records" in line for line in made.caveats)
     assert "label of every image" in [fact.name for fact in release.card.facts]
 
 
@@ -144,6 +145,7 @@ def test_labels_can_be_protected_too(cls: Any) -> None:
     assert 1.2 < made.guarantee.epsilon() <= 2.0
     assert "labelled 2-pixel part" in made.guarantee.describe()
     assert not any("published as they are" in line for line in made.caveats)
+    assert not any("in the order of the records" in line for line in made.caveats)
     assert not made.public
 
 

@@ -114,7 +114,8 @@ def check_stddev(stddev: float) -> float:
     if not MIN_STDDEV <= stddev <= MAX_STDDEV:
         raise InputError(
             f"a Gaussian stddev is {stddev!r} grid steps",
-            f"Give {MIN_STDDEV:g} to {MAX_STDDEV:g}; choose another epsilon or grid.",
+            f"Give {MIN_STDDEV:g} to {MAX_STDDEV:g}: "
+            f"a {'smaller' if stddev < MIN_STDDEV else 'larger'} epsilon, or another grid.",
         )
     return float(stddev)
 

@@ -24,7 +24,7 @@ from sfumato.publish.generators import variational
 from sfumato.publish.generators.networks import Architecture
 
 KIND = "generator of codes and their public decoder"
-_CHUNK = 500
+_CHUNK = 128
 _BATCH = 100
 _RATE = 2e-3
 _NUMBERS = ("classes", "latent", "hidden", "width", "code", "dense")
@@ -199,6 +199,9 @@ def invert(
     height, width = images.shape[2:]
     found = []
     for part in torch.split(images, _CHUNK):
+        own = len(part)
+        # As many at a time, whatever there are: the last bits of a layer hang on how many it sees.
+        part = functional.pad(part, (0,) * 7 + (_CHUNK - own,))
         part = torch.nan_to_num(part, 0.0, 0.0, 0.0)
         with torch.no_grad():
             codes = coder.encoder(part, part.new_zeros(len(part), 0))[0]
@@ -211,7 +214,7 @@ def invert(
             adam.step()
         codes = torch.nan_to_num(codes.detach(), 0.0, 0.0, 0.0)
         norms = codes.norm(dim=1, keepdim=True)
-        found.append(codes * (radius / norms.clamp_min(radius)))
+        found.append((codes * (radius / norms.clamp_min(radius)))[:own])
     return torch.cat(found)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sfumato.data.addresses import named
 from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.publish import checks, memory, room
@@ -114,6 +115,14 @@ class Dpmi(GradientTrained):
         if not self.inversion_steps:
             checks.idle(self, ("inversion_rate",), "inversion_steps is 0")
 
+    @property
+    def public_data(self) -> str | None:
+        """Where the public images are, as other methods call it; None where they are made up.
+
+        What is private is refused there, and of a path a card has the name alone.
+        """
+        return None if self.public in PROCEDURES else self.public
+
     def calibrate(self, budget: Budget, facts: ImageSchema) -> Calibrated:
         """See :class:`GradientTrained`; the public images are opened here.
 
@@ -128,7 +137,7 @@ class Dpmi(GradientTrained):
             from sfumato.learn.pate.pool import Pool
 
             fact = Pool(self.public, images).fact
-        said = f"The public images ({self.public}) are not protected at all."
+        said = f"The public images ({named(self.public)}) are not protected at all."
         return replace(made, public=(*made.public, fact), caveats=(*made.caveats, said))
 
     def architecture(self, facts: ImageSchema) -> CodeArchitecture:  # type: ignore[override]

@@ -199,6 +199,13 @@ class Merf(DrawsAgain):
                 "Declare records in the schema: the mean's sensitivity is 2 / records.",
             )
         budget.check_records(facts.records)
+        needed = Gaussian.calibrate(budget, CONTRIBUTION, Neighbours.REPLACE_ONE).stddev
+        if not 2.0**24 <= needed / STEP <= 2.0**48:
+            raise InputError(
+                f"epsilon is {budget.epsilon:g}, for which noise of {needed:.2g} times a record's "
+                "norm is due: more or less than the grid of the embedding has room for",
+                f"Give a {'smaller' if needed < 1 else 'larger'} epsilon.",
+            )
         noise = Gaussian.calibrate(budget, CONTRIBUTION, Neighbours.REPLACE_ONE, granularity=STEP)
         run = Run(
             self,

@@ -217,6 +217,8 @@ _CAVEATS = (
         "One record is protected against adding or removing it: of a person with k records, all "
         "together are protected less, by group privacy."
     ),
+    "The number of records is declared public: how many images are drawn unless samples says so, "
+    "and how many records of a class a teacher looks at, follow from it.",
     "Epsilon is that of all noisy answers, whatever the teachers said; smaller figures in the "
     "literature depend on their votes and are private themselves.",
     TUNED,

@@ -19,7 +19,7 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Empirical
 from sfumato.publish import checks
 from sfumato.publish.images.perturbed import (
-    LABELS_ARE_PUBLIC,
+    AS_THEY_CAME,
     Images,
     Run,
     images_only,
@@ -105,6 +105,6 @@ class Blur:
             caveats=(
                 "Nothing is proven of blurred images, and the epsilon that was asked for means "
                 "nothing here. A known blur can be undone in part.",
-                LABELS_ARE_PUBLIC,
+                *AS_THEY_CAME,
             ),
         )

@@ -20,8 +20,8 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Local
 from sfumato.publish import checks
 from sfumato.publish.images.perturbed import (
+    AS_THEY_CAME,
     LABEL_NOISE,
-    LABELS_ARE_PUBLIC,
     Images,
     Run,
     images_only,
@@ -173,5 +173,5 @@ class GaussianNoise:
             plan=plan,
             run=Run(facts, NoisyPixels(clip_norm, noise), label),
             public=public_labels(label),
-            caveats=(*said, *(() if label is not None else (LABELS_ARE_PUBLIC,))),
+            caveats=(*said, *(() if label is not None else AS_THEY_CAME)),
         )

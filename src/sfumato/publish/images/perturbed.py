@@ -30,6 +30,12 @@ LABELS_ARE_PUBLIC = (
     "Labels are published as they are: that they say nothing about anybody is the custodian's "
     "declaration. Give label_share to protect them."
 )
+ORDER_IS_PUBLIC = (
+    "Images are published in the order of the records, which in a folder is that of their files' "
+    "names: rename files whose order says something."
+)
+AS_THEY_CAME = (LABELS_ARE_PUBLIC, ORDER_IS_PUBLIC)
+"""What is said of a run that neither changes labels nor draws an order."""
 
 
 def public_labels(label: RandomizedResponse | None) -> tuple[Fact, ...]:

@@ -26,8 +26,8 @@ from sfumato.errors import InputError
 from sfumato.privacy.guarantee import Local
 from sfumato.publish import checks
 from sfumato.publish.images.perturbed import (
+    AS_THEY_CAME,
     LABEL_NOISE,
-    LABELS_ARE_PUBLIC,
     Images,
     Run,
     images_only,
@@ -187,6 +187,6 @@ class Pixelate:
                 f"Epsilon is for a change of at most {self.pixels} of {height * width} pixels. For "
                 f"two whole images it is {whole:,.6g} (group privacy): who is shown is not hidden.",
                 "Averaging, not noise, hides most here, and averaging proves nothing.",
-                *(() if label is not None else (LABELS_ARE_PUBLIC,)),
+                *(() if label is not None else AS_THEY_CAME),
             ),
         )
