@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn import functional
 
 from sfumato.errors import InputError
+from sfumato.functional import call_with, slots
 from sfumato.learn.clipping import Clipping
 from sfumato.learn.contracts import EngineMaker, Loss
 from sfumato.learn.engine.contributions import rows
 from sfumato.learn.engine.engine import ClippedSum
-from sfumato.learn.engine.fallback import slots
 from sfumato.learn.engine.refusals import refuse_mixing
 
 _CHUNK_NUMBERS = 1 << 23  # per-example gradients kept at a time, all parameters together
@@ -127,8 +127,7 @@ class ViewEngine:
         chunk = max(1, _CHUNK_NUMBERS // sum(v.numel() for v in values.values()))
 
         def mean_loss(own: dict[str, Tensor], seen: Tensor, target: Tensor) -> Any:
-            placed = {slot: value for name, value in own.items() for slot in places[name]}
-            scores = functional_call(self._module, placed, (seen,), tie_weights=False)
+            scores = call_with(self._module, places, own, (seen,))
             mean = self._loss(scores, target.expand(len(seen))).mean()
             return mean, mean
 

@@ -222,14 +222,17 @@ def gradients_of(module: nn.Module, loss: Loss, pictures: Tensor, targets: Tenso
         targets: (n, ...).
     """
     import torch
-    from torch.func import functional_call, grad, vmap
+    from torch.func import grad, vmap
+
+    from sfumato.functional import call_with, slots
 
     everything = {name: p.detach() for name, p in module.named_parameters()}
     trainable = {name: everything[name] for name, p in module.named_parameters() if p.requires_grad}
     constant = everything | dict(module.named_buffers())
+    places = slots(module)
 
     def one(parameters: dict[str, Tensor], picture: Tensor, target: Tensor) -> Tensor:
-        outputs = functional_call(module, constant | parameters, (picture.unsqueeze(0),))
+        outputs = call_with(module, places, constant | parameters, (picture.unsqueeze(0),))
         total: Tensor = loss(outputs, target.unsqueeze(0)).sum()
         return total
 

@@ -91,14 +91,16 @@ def white_box(model: Any, attack: str) -> nn.Module:
 def _norms(module: nn.Module, side: Side, progress: Progress) -> NDArray[np.float64]:
     """(n,) norms of the gradients, each record's by itself."""
     import torch
-    from torch.func import functional_call, grad, vmap
+    from torch.func import grad, vmap
     from torch.nn import functional
 
+    from sfumato.functional import call_with, slots
+
     weights = {name: w.detach() for name, w in module.named_parameters() if w.is_floating_point()}
-    buffers = dict(module.named_buffers())
+    buffers, places = dict(module.named_buffers()), slots(module)
 
     def loss(weights: dict[str, Tensor], record: Tensor, label: Tensor) -> Tensor:
-        scores = functional_call(module, (weights, buffers), (record[None],))
+        scores = call_with(module, places, weights | buffers, (record[None],))
         return functional.cross_entropy(scores, label[None])
 
     each = vmap(grad(loss), in_dims=(None, 0, 0))

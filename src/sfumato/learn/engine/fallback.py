@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from sfumato.errors import InputError
+from sfumato.functional import slots
 from sfumato.learn.engine.contributions import Direct, wide
 from sfumato.learn.engine.tape import Tape, unviewed
 
@@ -240,23 +241,6 @@ class _Call:
         left = iter(outputs)
         flat = [next(left) if own is _A_TENSOR else own for own in self._constants]
         return pytree.tree_unflatten(flat, self._out_spec)
-
-
-def slots(module: nn.Module) -> dict[str, list[str]]:
-    """Every place of each parameter and buffer by its first name, each place once.
-
-    A tied one stands in several parts; a part that has several names is one.
-    """
-    names: dict[int, str] = {}
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        names.setdefault(id(tensor), name)
-    found: dict[str, list[str]] = {}
-    for place, part in module.named_modules():
-        for own, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None:
-                slot = f"{place}.{own}" if place else own
-                found.setdefault(names[id(tensor)], []).append(slot)
-    return found
 
 
 class _PerExample(torch.autograd.Function):
