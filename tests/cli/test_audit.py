@@ -74,6 +74,18 @@ def test_a_makers_claim_that_is_false_is_exit_code_5(
     assert sfumato("audit", *others, "--epsilon", 9, *claim).code == 0
 
 
+def test_equal_halves_are_told(sfumato: Any, others: list[Any]) -> None:
+    claim = ("--epsilon", 9, "--delta", 0, "--neighbours", "add-remove")
+    assert "as many members as non-members" not in sfumato("audit", *others, *claim).err
+    sides = [others[2], others[4]]
+    least = min(len(side.read_text("utf-8").splitlines()) for side in sides)
+    for side in sides:
+        rows = side.read_text("utf-8").splitlines()[:least]
+        side.write_text("\n".join([*rows, ""]), "utf-8")
+    said = sfumato("audit", *others, *claim).err.replace("\n", " ")
+    assert f"as many members as non-members ({least - 1})" in said
+
+
 def test_what_others_made_claims_nothing_unless_it_is_said(sfumato: Any, others: list[Any]) -> None:
     ran = sfumato("audit", *others)
     assert ran.code == 2

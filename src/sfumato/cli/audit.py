@@ -116,7 +116,7 @@ def audit(
     """
     import sfumato.api as api
 
-    with output.progress_bar(quiet=as_json) as progress:
+    with output.told(quiet=True), output.progress_bar(quiet=as_json) as progress:
         found = api.audit(
             subject,
             epsilon=epsilon,

@@ -175,6 +175,13 @@ def _by_coins(sizes: tuple[int, int], rng: np.random.Generator) -> list[NDArray[
             "Toss one for each record before publishing, and give all records of either side; or "
             "audit a release under replace-one.",
         )
+    if sizes[0] == sizes[1]:
+        often = binom.pmf(sizes[0], total, 0.5)
+        logging.getLogger("sfumato").warning(
+            f"as many members as non-members ({sizes[0]}): fair coins give that once in "
+            f"{round(1 / often)} times; of records that were split into equal halves the bound is "
+            "worthless under add-remove"
+        )
     taken = np.sort(rng.permutation(total)[:MOST])
     inside = taken < sizes[0]
     return [taken[inside], taken[~inside] - sizes[0]]
