@@ -117,6 +117,7 @@ def test_a_makers_claim_is_a_ceiling_of_attacks(
     assert ran.code == 5
     page = (tmp_path / "evaluation" / "report.html").read_text(encoding="utf-8")
     assert "Claimed, and not proven here." in page
+    assert "What its maker claims" in page
     assert "Nothing is claimed" not in page
 
 

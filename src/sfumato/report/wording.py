@@ -253,8 +253,8 @@ def not_promised(card: Card) -> tuple[str, ...]:
         "It does not hide what is true of a whole group. If the data show that smoking harms, "
         "the release may show it too, and that can affect people who were never in the data.",
         _beyond_one(card, unit),
-        "It covers this release. Other releases of the same data add to it; the ledger keeps "
-        "the sum.",
+        "It covers this release. Other releases of the same data add to it"
+        + ("; the ledger keeps the sum." if card.ledger else ", and nothing here keeps the sum."),
         "It does not stop anyone from using the release for another purpose than its task.",
     )
 
