@@ -24,9 +24,9 @@ from torch import Tensor
 _GRAM_SHARE = 0.15
 # Above this many positions an embedding's Gram costs more than sorting its indices.
 _LOOKUP_GRAM = 256
-# Of a large linear layer so many examples are scaled at a time on a CPU: 1 % of a step, for which
-# no copy of all output gradients is needed, and so no more memory than a plain step takes.
-_SCALED = 64
+# Of a large linear layer so many columns are scaled at a time on a CPU: no copy of all output
+# gradients is needed, and so no more memory than a plain step takes.
+_COLUMNS = 64
 _LARGE_WEIGHT = 1 << 16
 # Below this share of the square of what its terms could add up to, a Gram norm is taken again (one
 # in float64 is good for longer). Terms that do not know of each other come to one over T.
@@ -211,15 +211,17 @@ class Outer:
     def weighted(self, factors: Tensor) -> Tensor:
         """The sum over examples of factor times gradient, (p, d): nothing to add it to yet."""
         n, positions, d = self.inputs.shape
-        large = d * self.gradients.shape[2] >= _LARGE_WEIGHT
-        if positions > 1 or n < 2 * _SCALED or not large or self.inputs.device.type != "cpu":
+        p = self.gradients.shape[2]
+        large = d * p >= _LARGE_WEIGHT and n > 1
+        if positions > 1 or not large or self.inputs.device.type != "cpu":
             left, right = self._weighted(factors)
             return left.t() @ right
-        total = self.inputs.new_zeros(0)
-        for start in range(0, n, _SCALED):
-            part = slice(start, start + _SCALED)
-            left, right = Outer(self.inputs[part], self.gradients[part])._weighted(factors[part])
-            total = total.addmm_(left.t(), right) if start else left.t() @ right
+        total = self.inputs.new_empty(p, d)
+        left, right = self.gradients.flatten(0, 1), self.inputs.flatten(0, 1)
+        own = factors.to(left.dtype)
+        for start in range(0, p, _COLUMNS):
+            some = slice(start, start + _COLUMNS)
+            torch.mm(scaled(left[:, some], own).t(), right, out=total[some])
         return total
 
     def _weighted(self, factors: Tensor) -> tuple[Tensor, Tensor]:
