@@ -87,7 +87,7 @@ bench-memory: $(VENV)/.dev
 bench-shapes: $(VENV)/.dev
 	$(BIN)/python benchmarks/images.py --data digits photographs --epsilon 10 --seeds 0 --out benchmarks/results/shapes.json --method real \
 		generators.merf generators.taught generators.cvae generators.dpgan generators.psg generators.sinkhorn generators.diffusion[preset=quick] \
-		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi images.pixelate images.gaussian
+		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi images.pixelate images.gaussian images.blur
 
 # About 25 minutes on one core; it goes on where it stopped.
 bench-points: $(VENV)/.core

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -65,7 +66,8 @@ def published(label: str, private: ImageSet, budget: Budget) -> tuple[Any, float
     method: Any = Variant.parse(label, "cpu").method
     calibrated = method.calibrate(budget, private.schema.with_records(len(private)))
     made: Any = calibrated(private, ledger=Ledger.in_memory()).data
-    return made, round(calibrated.guarantee.epsilon(), 6)
+    epsilon = calibrated.guarantee.epsilon()
+    return made, round(epsilon, 6) if math.isfinite(epsilon) else None
 
 
 def run(label: str, data: str, epsilon: float, seed: int, args: argparse.Namespace) -> Any:
