@@ -78,6 +78,9 @@ bench-dynamic bench-vmf bench-pate bench-adlm bench-taught bench-mcgen: bench-%:
 bench-images: $(VENV)/.dev
 	$(BIN)/python benchmarks/images.py --method generators.cvae generators.dpgan generators.merf generators.psg generators.sinkhorn generators.diffusion[preset=quick] \
 		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi
+	$(BIN)/python benchmarks/images.py --data mnist --epsilon 1 --method generators.taught[preset=lines]
+	$(BIN)/python benchmarks/images.py --data mnist --epsilon 10 --method generators.taught[preset=lines,samples=180000,candidates=1]
+	$(BIN)/python benchmarks/images.py --data fashion-mnist --method generators.taught[samples=180000,candidates=1]
 
 # What image methods say that they will take of memory, and what they take.
 bench-memory: $(VENV)/.dev
