@@ -105,13 +105,12 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.filterwarnings("ignore:.*steps were begun after the checkpoint")
-@pytest.mark.usefixtures("small_parts")
+@pytest.mark.usefixtures("small_parts", "whole")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_killed_run_goes_on_and_draws_nothing_twice(
     place: str, tmp_path: Path, drawn: Drawn
 ) -> None:
     what, step, before = PLACES[place]
-    calibrated()  # once, for all the processes
 
     def go(progress: Callable[[int, int, str], None]) -> int:
         def run() -> None:
@@ -130,6 +129,13 @@ def test_a_killed_run_goes_on_and_draws_nothing_twice(
     assert debits(Ledger.open(tmp_path / "ledger.db")) == 1
     data: Any = Release.load(tmp_path / "release").data
     assert data.images.shape == (30, *FACTS.shape)
+
+
+@pytest.fixture(scope="module")
+def whole() -> ImageSet:
+    """What a run releases that ends; what it imports and calibrates is there for the others."""
+    found: ImageSet = published(None)
+    return found
 
 
 def published(folder: Path | None, ends: Callable[[int, int, str], None] | None = None) -> Any:
@@ -151,9 +157,8 @@ def dies() -> None:
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("place", ["after the teacher", "while labelling"])
-def test_it_releases_what_it_would_have(place: str, tmp_path: Path) -> None:
+def test_it_releases_what_it_would_have(place: str, tmp_path: Path, whole: ImageSet) -> None:
     what, step, _ = PLACES[place]
-    whole: Any = published(None)
     assert published(tmp_path, at(what, step, dies)) is None
     again: Any = published(tmp_path)
     for name in ("images", "labels", "soft_labels"):

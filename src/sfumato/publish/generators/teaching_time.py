@@ -16,6 +16,8 @@ from sfumato.errors import InputError
 from sfumato.publish import rehearsal
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sfumato.learn.mechanism import DpSgd
     from sfumato.learn.moments import ClassMoments, NoisyMoments
     from sfumato.publish.generators.teaching import Run
@@ -132,6 +134,7 @@ def measured(run: Run) -> Times:
 
     began = time.perf_counter()
     records = run.teacher.dp_sgd.sampling.records
+    _fit(run, *run.made_up(1))  # loads, once, what would else be timed as if for every record
     before = _describing(run, records) + _featuring(run, records)
     before += run.teacher.method.steps * _step(run)
     picture = _picture(run)
@@ -153,14 +156,17 @@ def _describing(run: Run, records: int) -> float:
 
 def _featuring(run: Run, records: int) -> float:
     """Seconds of the features of so many records, their mean, and a look at each of them."""
+    images, labels = run.made_up(min(records, _TIMED))
+    return rehearsal.taken(lambda: _fit(run, images, labels)) * records / len(images)
+
+
+def _fit(run: Run, images: Tensor, labels: Tensor) -> None:
+    """A teacher of one step on all of these images of noise."""
     from sfumato.learn.noise import STREAM
     from sfumato.learn.sampling import PoissonSampling
 
-    images, labels = run.made_up(min(records, _TIMED))
     mechanism = replace(run.teacher.dp_sgd, sampling=PoissonSampling(len(images), 1.0), steps=1)
-    one = replace(run.teacher, dp_sgd=mechanism)
-    seconds = rehearsal.taken(lambda: one.fit(images, labels, source=STREAM))
-    return seconds * records / len(images)
+    replace(run.teacher, dp_sgd=mechanism).fit(images, labels, source=STREAM)
 
 
 def _step(run: Run) -> float:
