@@ -129,8 +129,9 @@ MaxMinutes = Annotated[
     float | None,
     typer.Option(
         "--max-minutes",
-        help="Take only as many training steps as there is time for, measured beforehand on "
-        "made-up data. The whole budget is spent all the same. For methods with this setting.",
+        help="Take only as many training steps (or label as many pictures) as there is time for, "
+        "measured beforehand on made-up data. The whole budget is spent all the same. For methods "
+        "with this setting.",
     ),
 ]
 LedgerFile = Annotated[

@@ -64,7 +64,9 @@ class Calibrated:
         run: Draws the noise: ``run(data, source, progress) -> Artefact``; one whose ``resumable``
             is true also takes a workspace, where it keeps what it has drawn. One that has a
             ``check(data)`` may refuse data before they are paid for; one that has ``certain``, as
-            of :mod:`sfumato.publish.room`, is refused where there is no room for one of them.
+            of :mod:`sfumato.publish.room`, is refused where there is no room for one of them. In
+            the place of one that has ``timed(progress)`` runs what that gives before the debit,
+            which is as much of it as there is time for; a run that goes on knows it already.
         source: Where the noise comes from unless a test says otherwise.
         public: Facts declared or computed from public data that the method relies on, beside
             those in the schema.
@@ -126,6 +128,7 @@ class Calibrated:
                 longer be read. The debit stands.
         """
         from sfumato.publish import diverged, memory, room, shortage, units
+        from sfumato.publish.workspace import is_paid, paid
 
         copy = getattr(data, "spool", None)
         with shortage.unpaid():
@@ -139,26 +142,27 @@ class Calibrated:
         source = self.source if source is None else source
         figures = figures_of(self.guarantee)  # whatever can fail, fails before the debit
         release_id = uuid.uuid4().hex
+        before = workspace is not None and is_paid(workspace, ledger)
+        run = self.run
+        if hasattr(run, "timed") and not before:
+            run = run.timed(progress)
         if workspace is None:
             entry = ledger.debit(
                 self.guarantee, release_id=release_id, method=self.method.name, label=label
             )
             with shortage.paid(entry.sequence, kept=False):
-                artefact = self.run(data, source, progress)
+                artefact = run(data, source, progress)
         else:
-            from sfumato.publish.workspace import is_paid, paid
-
             if not getattr(self.run, "resumable", False):
                 raise InputError(
                     f"{self.method.name} keeps nothing to continue from",
                     "Leave the checkpoint out.",
                 )
-            before = is_paid(workspace, ledger)
             entry = paid(workspace, self, ledger, release_id, label, copy)
             release_id = entry.release_id
             noted = noting(Begun.of(ledger, release_id, workspace))  # for all copies of the folder
             with shortage.paid(entry.sequence, kept=True, now=not before), noted:
-                artefact = self.run(data, source, progress, workspace)
+                artefact = run(data, source, progress, workspace)
         card = Card(
             release_id=release_id,
             method={

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ def into(cls: type[Run]) -> Callable[[Calibrated], Calibrated]:
 
     def change(made: Calibrated) -> Calibrated:
         run = made.run
-        return replace(made, run=cls(**{n: getattr(run, n) for n in run.__dataclass_fields__}))
+        given = {field.name: getattr(run, field.name) for field in fields(run) if field.init}
+        return replace(made, run=cls(**given))
 
     return change
 

@@ -64,6 +64,7 @@ def taught(name: str, **settings: Any) -> MethodRow:
             "averaged": 0.5,
             "centre_share": 0.2,
             "neighbours": "replace-one",
+            "max_minutes": 1e-9,
             "seed": 2,
         },
         parts=parts,

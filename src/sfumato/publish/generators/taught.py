@@ -82,6 +82,9 @@ class Taught:
         averaged: The part of the steps, from the end, whose weights are averaged.
         centre_share: The share of the budget's mu that the features' mean costs; 0 for none.
         neighbours: ``"add-remove"`` or ``"replace-one"``.
+        max_minutes: Draw only as many pictures as there is time for, and release fewer (1,000 at
+            least) where not even ``samples`` can be drawn; the whole budget is spent all the same.
+            How many is measured on made-up images before anything is paid. None draws all.
         seed: Of the pictures, which are not privacy noise; None draws one.
 
     Preset: ``lines``, for images that are known to be drawn or written.
@@ -114,6 +117,7 @@ class Taught:
     averaged: float = 0.25
     centre_share: float = 0.1
     neighbours: str = "add-remove"
+    max_minutes: float | None = None
     seed: int | None = None
 
     name: ClassVar[str]
@@ -149,6 +153,8 @@ class Taught:
             checks.number(name, getattr(self, name), 0, closed=False)
         if self.learning_rate is not None:
             checks.number("learning_rate", self.learning_rate, 0, closed=False)
+        if self.max_minutes is not None:
+            checks.number("max_minutes", self.max_minutes, 0, closed=False)
         if (self.textured or self.outlines) and not self.description_share:
             raise InputError(
                 "images of the classes are wanted, and no description is paid for",
@@ -196,6 +202,7 @@ class Taught:
             temperature=self.temperature,
             soft=self.labels == "soft",
             seed=self.seed,
+            minutes=self.max_minutes,
         )
         return Calibrated(
             method=self,
