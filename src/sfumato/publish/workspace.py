@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from sfumato.privacy.ledger.entry import Entry
     from sfumato.publish.method import Calibrated
 
+TRAINING = "training"
+"""The folder of a training's checkpoints within a workspace."""
+
 _T = TypeVar("_T")
 _PAID = "paid.json"
 _SELECTION = "selection"

@@ -24,8 +24,7 @@ from torch import Tensor
 _GRAM_SHARE = 0.15
 # Above this many positions an embedding's Gram costs more than sorting its indices.
 _LOOKUP_GRAM = 256
-# Of a large linear layer so many columns are scaled at a time on a CPU: no copy of all output
-# gradients is needed, and so no more memory than a plain step takes.
+# Of a large linear layer so many columns are scaled at a time on a CPU: no copy of all of them.
 _COLUMNS = 64
 _LARGE_WEIGHT = 1 << 16
 # Below this share of the square of what its terms could add up to, a Gram norm is taken again (one

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sfumato.learn import checkpoint
+from sfumato.publish.workspace import TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TRAINING = "training"
-"""The folder of a training's checkpoints within a workspace."""
 _EVERY = 100  # steps between two checkpoints
 
 

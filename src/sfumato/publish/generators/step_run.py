@@ -160,7 +160,7 @@ class Run:
         A training that goes on has begun already.
         """
         from sfumato.learn import checkpoint
-        from sfumato.publish.generators.fitting import TRAINING
+        from sfumato.publish.workspace import TRAINING
 
         first, folder = self.steps.first, work.workspace
         if first is None or (folder is not None and checkpoint.found(folder / TRAINING)):

@@ -213,34 +213,14 @@ class Run:
         self, data: ImageSet, source: NoiseSource, progress: Progress, workspace: Path | None
     ) -> ScatterLinearModel:
         """The teacher: its mean, and each of its steps, are drawn once in a workspace."""
-        import torch
-
-        from sfumato.learn.examples import labelled
         from sfumato.learn.recipe import ScatterLinearModel
-        from sfumato.learn.records import check_labels
-        from sfumato.publish.generators.fitting import TRAINING
         from sfumato.publish.generators.lessons import kept
+        from sfumato.publish.scattered import fitted
 
         ready, method = self.teacher, self.teacher.method
 
         def trained() -> dict[str, Tensor]:
-            images, labels = labelled(data)
-            check_labels(images, labels, method.classes)
-            progress(0, method.steps, "computing features")
-            features = method.features(images)
-            centre = once(
-                workspace, "centre", lambda: ready.centre(features, source).tolist(), drawn=True
-            )
-            found = ready.fit_features(
-                features,
-                labels,
-                whitening=method.whitening(self.facts.shape),
-                centre=torch.tensor(centre),
-                source=source,
-                progress=progress,
-                folder=workspace and workspace / TRAINING,
-                overwrite=True,
-            )
+            found = fitted(ready, data, source, progress, workspace)
             return {"weight": found.weight, "bias": found.bias}
 
         found = kept(workspace and workspace / "teacher", trained)

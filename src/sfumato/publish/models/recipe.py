@@ -194,29 +194,11 @@ class Run:
 
         from sfumato.learn.architectures import weights
         from sfumato.learn.architectures.scattering import ScatterNet, feature_values
-        from sfumato.learn.examples import labelled
-        from sfumato.publish.models.training import TRAINING
-        from sfumato.publish.workspace import once
+        from sfumato.publish.scattered import fitted
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
-        images, labels = labelled(data)
-        ready, method = self.ready, self.ready.method
-        progress(0, method.steps, "computing features")
-        features = method.features(images)
-        centre = once(
-            workspace, "centre", lambda: ready.centre(features, source).tolist(), drawn=True
-        )
-        found = ready.fit_features(
-            features,
-            labels,
-            whitening=method.whitening(self.facts.shape),
-            centre=torch.tensor(centre),
-            source=source,
-            progress=progress,
-            folder=None if workspace is None else workspace / TRAINING,
-            overwrite=True,
-        )
+        found = fitted(self.ready, data, source, progress, workspace)
         module = ScatterNet(self.ready.method, self.facts.shape)
         with torch.no_grad():
             module.linear.weight.copy_(found.weight)

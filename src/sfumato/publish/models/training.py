@@ -22,6 +22,7 @@ from sfumato.learn import checkpoint
 from sfumato.learn.architectures import build, weights
 from sfumato.learn.trainer import PrivateTrainer
 from sfumato.publish import checks
+from sfumato.publish.workspace import TRAINING
 from sfumato.release.model import Model
 from sfumato.release.release import Artefact
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "linear", "cosine")
-TRAINING = "training"
-"""The folder of a training's checkpoints within a workspace."""
 _MOST_RATES = 2000  # beyond, the best bands take minutes to find
 _TOLD_EVERY = 3.0  # seconds between two accountings of what was spent so far
 

@@ -170,8 +170,7 @@ class Run:
         from sfumato.learn.averaging import Averaging
         from sfumato.learn.directional_loop import DirectionalLoop
         from sfumato.learn.examples import labelled
-        from sfumato.publish.models.training import TRAINING
-        from sfumato.publish.workspace import once
+        from sfumato.publish.workspace import TRAINING, once
         from sfumato.release.model import Model
         from sfumato.release.release import Artefact
 
