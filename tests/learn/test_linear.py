@@ -29,3 +29,22 @@ def test_a_record_that_is_no_number_leaves_the_sum_to_the_others() -> None:
     found = summed(features, weight)
     for name, total in others.items():
         assert torch.allclose(found[name], total, atol=1e-6), name
+
+
+def test_a_feature_near_the_largest_number_is_clipped_too() -> None:
+    """Planted: factor times residual was no normal number, and was rounded up by a thousandth."""
+    generator, worst = torch.Generator().manual_seed(0), 0.0
+    for _ in range(100):
+        features = torch.randn(1, 3, generator=generator)
+        features *= 1e38 / float(features.norm())
+        found = clipped_sum(
+            torch.zeros(3, 3),
+            torch.randn(3, generator=generator),
+            features,
+            lengths_with_bias(features),
+            torch.zeros(1, dtype=torch.int64),
+            Flat(1e-4),
+        ).gradients
+        whole = torch.cat([found["weight"], found["bias"][:, None]], 1).double()
+        worst = max(worst, float(whole.norm()) / 1e-4)
+    assert worst <= 1.0

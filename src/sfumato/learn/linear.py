@@ -86,6 +86,8 @@ def clipped_sum(
     factors = clipping.factors(norms)[0, :, None]
     # Where a norm is not finite the factor is 0, and 0 times NaN would not be.
     clipped = torch.where(factors > 0, residuals * factors, 0.0).to(residuals.dtype)
+    # Below the normal numbers rounding is worth more than the margin of the factors.
+    clipped = torch.where(clipped.abs() < torch.finfo(clipped.dtype).tiny, 0.0, clipped)
     if not bool((factors > 0).all()):
         features = torch.where(factors > 0, features, 0.0)
     return ClippedLinear({"weight": clipped.T @ features, "bias": clipped.sum(dim=0)}, norms)

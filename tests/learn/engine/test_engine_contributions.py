@@ -213,3 +213,11 @@ def test_squares_below_all_numbers_never_make_a_norm_too_small(
         for clipping in (Flat(bound), Automatic(bound, gamma=1e-6)):
             factors = clipping.factors(norms.sqrt()[None])[0]
             assert bool((true * factors <= bound).all())
+
+
+@pytest.mark.parametrize("positions", [3, 300])
+def test_a_lookups_norm_is_never_too_small(positions: int) -> None:
+    gradients = torch.full((2, positions, 8), 1e-24)
+    part = Lookup(torch.arange(2 * positions).reshape(2, positions), gradients, 2 * positions)
+    true = part.per_example().double().flatten(1).norm(dim=1)
+    assert bool((part.squared_norms().sqrt() >= true).all())

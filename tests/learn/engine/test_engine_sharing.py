@@ -163,3 +163,33 @@ class Called(nn.Module):
 
     def forward(self, values: Tensor) -> Any:
         return self._compiled(values)
+
+
+class Gate(nn.Module):
+    """Gives its input on, beside what follows from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        return values, torch.sigmoid(values + self.shift)
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate = nn.Linear(WIDTH, WIDTH), Gate()
+
+    def forward(self, values: Tensor) -> Tensor:
+        through, gate = self.gate(self.first(values))
+        through += gate
+        return torch.tanh(through).sum(2)
+
+
+def test_an_input_that_is_given_on_and_written_to_is_not_read_again_as_if_it_were_not() -> None:
+    """Planted: the backward pass read what was written, and gradients were wrong by a tenth."""
+    values, targets = sequences()
+    torch.manual_seed(0)
+    with pytest.raises(RuntimeError, match="is being modified inplace"):
+        Engine(Gated().double(), lambda out, _: out.sum(1), Flat(1e9)).clipped_sum(values, targets)

@@ -217,10 +217,9 @@ class Outer:
             return left.t() @ right
         total = self.inputs.new_empty(p, d)
         left, right = self.gradients.flatten(0, 1), self.inputs.flatten(0, 1)
-        own = factors.to(left.dtype)
         for start in range(0, p, _COLUMNS):
             some = slice(start, start + _COLUMNS)
-            torch.mm(scaled(left[:, some], own).t(), right, out=total[some])
+            torch.mm(scaled(left[:, some], factors.to(left.dtype)).t(), right, out=total[some])
         return total
 
     def _weighted(self, factors: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,23 +262,24 @@ class Lookup:
 
     def gram(self) -> tuple[Tensor, Tensor]:
         """Squared norms, and the reach of their terms; see :func:`careful`."""
-        n, positions = self.indices.shape
+        n, positions, width = self.gradients.shape
+        lost = lost_below(self.gradients.dtype, positions * width)
         norms = torch.linalg.vector_norm(self.gradients, dim=2)
         if positions <= _LOOKUP_GRAM:
             same = self.indices.unsqueeze(2) == self.indices.unsqueeze(1)
             gram = torch.bmm(self.gradients, self.gradients.transpose(1, 2))
             # A NaN must stay visible even where two positions hold different indices.
             squares = torch.where(same, gram, gram * 0).flatten(1).sum(1).clamp(min=0)
-            return squares, norms.sum(1)
+            return squares + positions * lost, norms.sum(1)
         examples = torch.arange(n, device=self.indices.device).unsqueeze(1)
         keys, where = torch.unique(self.indices + examples * self.rows, return_inverse=True)
-        sums = self.gradients.new_zeros(len(keys), self.gradients.shape[-1])
+        sums = self.gradients.new_zeros(len(keys), width)
         sums.index_add_(0, where.flatten(), self.gradients.flatten(0, 1))
         most = norms.new_zeros(len(keys)).index_add_(0, where.flatten(), norms.flatten())
         both = norms.new_zeros(2, n)
         found = torch.stack([sums.square().sum(1), most.square()])
         squares, reach = both.index_add_(1, keys // self.rows, found)
-        return squares, reach.sqrt()
+        return squares + lost, reach.sqrt()
 
     def doubled(self, which: Tensor) -> Lookup:
         """These examples in float64."""

@@ -5,6 +5,7 @@
 
    Compiled at first use by compiled.py; nothing needs it. */
 
+#include <float.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -145,11 +146,12 @@ ALWAYS void multiply(const float *gradients, const float *patches, float *produc
     }
 }
 
+/* Never too small: squares that are below all numbers count as the smallest normal one. */
 ALWAYS float squares_of(const float *values, ptrdiff_t n)
 {
     vector sums[2] = {{0}, {0}};
     ptrdiff_t i = 0;
-    float total = 0.0f;
+    float total = (float)n * FLT_MIN;
     for (; i + 2 * WIDTH <= n; i += 2 * WIDTH)
         for (int j = 0; j < 2; j++) {
             const vector v = *(const vector *)(values + i + j * WIDTH);

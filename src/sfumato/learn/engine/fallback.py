@@ -248,8 +248,13 @@ class _PerExample(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, anchor: Tensor, *inputs: Tensor) -> Any:
         ctx.call = call
         ctx.save_for_backward(*inputs)
-        # Not as views, which whoever goes on with them could not write to in place.
-        outputs = tuple(unviewed(output) for output in call.run(inputs))
+        # Not as views, which whoever goes on with them could not write to in place; but what lies
+        # in an input's memory stays one, so that torch refuses that: the backward pass reads it.
+        kept = {value.untyped_storage().data_ptr() for value in inputs}
+        outputs = tuple(
+            output if output.untyped_storage().data_ptr() in kept else unviewed(output)
+            for output in call.run(inputs)
+        )
         ctx.mark_non_differentiable(*(o for o in outputs if not o.is_floating_point()))
         ctx.floating = [o.is_floating_point() for o in outputs]
         return outputs
