@@ -114,6 +114,26 @@ def test_a_file_of_a_private_glob_is_not_public(public: str, shared: bool) -> No
         check_public(method, "rows/*.csv")
 
 
+@pytest.mark.parametrize(
+    ("private", "holdout", "public"),
+    [
+        ("rows/march.csv", None, "rows/[m]arch.csv"),
+        ("rows/march.csv", None, "*/march.csv"),
+        ("rows/march.csv", None, "rows/march?csv"),
+        ("dataset:digits", None, "dataset:digits/"),
+        ("dataset:digits/", None, "dataset:digits/train"),
+        ("rows/march.csv", "rows/held.csv", "rows/h*.csv"),
+        ("march.csv", "rows/held.csv", "rows"),
+        ("march.csv", "rows", "rows/held.csv"),
+    ],
+)
+def test_private_data_by_another_spelling_are_not_public(
+    private: str, holdout: str | None, public: str
+) -> None:
+    with pytest.raises(InputError, match="public_data is"):
+        check_public(SimpleNamespace(public_data=public), private, holdout)
+
+
 @pytest.mark.parametrize("method", ["images.pixelate", "images.gaussian"])
 def test_the_order_of_pictures_does_not_tell_the_labels_that_are_paid_for(
     method: str, scans: Path

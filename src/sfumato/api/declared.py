@@ -41,12 +41,13 @@ def check_public(method: Any, data: DataLike, holdout: float | str | Path | None
             f"public_data is {named}, which is held out of the release to judge it",
             "Name other public records, or hold others out.",
         )
-    private, public = _place(data), _place(named)
-    if private and public and (_within(public, private) or _within(private, public)):
-        raise InputError(
-            f"public_data is {named}, and the private data are {data}: one lies in the other",
-            "Name records that nobody needs to protect, and keep them apart from the private ones.",
-        )
+    for of, what in ((data, "the private data are"), (held_out, "held out is")):
+        private, public = None if of is None else _place(of), _place(named)
+        if private and public and (_within(public, private) or _within(private, public)):
+            raise InputError(
+                f"public_data is {named}, and {what} {of}: one lies in the other",
+                "Name records that nobody needs to protect, and keep them apart from these.",
+            )
 
 
 def _place(data: DataLike) -> Path | None:
@@ -60,6 +61,6 @@ def _place(data: DataLike) -> Path | None:
 
 def _within(path: Path, place: Path) -> bool:
     """Whether a path is one of a glob's, or lies in a folder."""
-    if "*" in place.name:
-        return path.parent == place.parent and fnmatch(path.name, place.name)
+    if any(sign in str(place) for sign in "*?["):
+        return fnmatch(str(path), str(place))  # too often rather than not: '*' takes any folder
     return path.is_relative_to(place)

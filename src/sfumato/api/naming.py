@@ -73,5 +73,5 @@ def whole_name(data: str) -> str:
     if addresses.is_address(data):
         return addresses.plain(data)
     if data.startswith("dataset:"):
-        return data.removesuffix("/train")
+        return data.rstrip("/").removesuffix("/train")
     return str(Path(data).expanduser().resolve())

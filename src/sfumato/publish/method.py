@@ -17,6 +17,7 @@ from sfumato.data.facts import Fact
 from sfumato.errors import InputError
 from sfumato.privacy.ledger.begun import Begun, noting
 from sfumato.privacy.noise import SECURE, NoiseSource
+from sfumato.privacy.transcript import listening
 from sfumato.release.card import Card, figures_of
 from sfumato.release.release import Artefact, Release
 from sfumato.versions import versions
@@ -145,7 +146,8 @@ class Calibrated:
         before = workspace is not None and is_paid(workspace, ledger)
         run = self.run
         if hasattr(run, "timed") and not before:
-            run = run.timed(progress)
+            with listening():  # what is drawn of made-up records is no part of the run
+                run = run.timed(progress)
         if workspace is None:
             entry = ledger.debit(
                 self.guarantee, release_id=release_id, method=self.method.name, label=label

@@ -129,3 +129,16 @@ def test_what_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(transcripts, "_LARGEST", 1)
     with pytest.raises(InputError, match="a run draws 2 numbers, and no more than 1 are read"):
         transcripts.Pulls.of(Pair([1.0], [1.0, 3.0], None, 1), noisy)
+
+
+def test_what_is_drawn_to_measure_the_time_is_not_heard() -> None:
+    """Planted: draws on made-up records stood among a run's own, as many as the clock allowed."""
+    from sfumato.privacy.mechanisms import DiscreteLaplace
+    from sfumato.privacy.transcript import listening
+    from sfumato.publish import rehearsal
+
+    with listening() as heard:
+        assert rehearsal.taken(lambda: DiscreteLaplace(2.0, 1).release([5])) > 0
+        assert not heard
+        DiscreteLaplace(2.0, 1).release([5])
+    assert len(heard) == 1
