@@ -125,6 +125,7 @@ def test_a_file_of_a_private_glob_is_not_public(public: str, shared: bool) -> No
         ("rows/march.csv", "rows/held.csv", "rows/h*.csv"),
         ("march.csv", "rows/held.csv", "rows"),
         ("march.csv", "rows", "rows/held.csv"),
+        ("rows [2026]", None, "rows [2026]/march.csv"),
     ],
 )
 def test_private_data_by_another_spelling_are_not_public(

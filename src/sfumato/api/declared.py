@@ -61,6 +61,5 @@ def _place(data: DataLike) -> Path | None:
 
 def _within(path: Path, place: Path) -> bool:
     """Whether a path is one of a glob's, or lies in a folder."""
-    if any(sign in str(place) for sign in "*?["):
-        return fnmatch(str(path), str(place))  # too often rather than not: '*' takes any folder
-    return path.is_relative_to(place)
+    # A folder may be called like a glob; and '*' takes any folder, too often rather than not.
+    return path.is_relative_to(place) or fnmatch(str(path), str(place))

@@ -168,7 +168,7 @@ class Finding:
         """What to make of the figure, in a few plain words."""
         if self.breaks_guarantee:
             at = _where(self.told_at("breaks_guarantee"))
-            return f"more than the guarantee allows{at}: the proof or the code is wrong"
+            return f"more than the guarantee allows{at}: the claim, its proof or the code is wrong"
         if self.worse_than_chance:
             return (
                 "worse than guessing by more than luck; were members and non-members exchanged, "

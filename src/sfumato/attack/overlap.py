@@ -123,14 +123,15 @@ def marks(data: Table | ImageSet) -> NDArray[np.uint64]:
     Two of a million different records share them with a probability of 3e-8. A table is streamed
     past where it is large.
     """
-    if data.kind == "table":
-        names = data.schema.names  # type: ignore[union-attr]
+    from sfumato.data.table import Table
+
+    if isinstance(data, Table):
         found = [
-            _mixed(np.stack([np.asarray(batch[name], np.int32) for name in names], axis=1))
-            for batch in data.codes_batches(_ROWS)  # type: ignore[union-attr]
+            _mixed(np.stack([np.asarray(batch[n], np.int32) for n in data.schema.names], axis=1))
+            for batch in data.codes_batches(_ROWS)
         ]
         return np.concatenate([np.zeros(0, np.uint64), *found])
-    step = max(1, _VALUES // math.prod(data.schema.shape))  # type: ignore[union-attr]
+    step = max(1, _VALUES // math.prod(data.schema.shape))
     pictures: list[bytes] = []
     for at in range(0, len(data), step):
         rows = np.arange(at, min(at + step, len(data)), dtype=np.int64)

@@ -1,6 +1,6 @@
 /* Gaussian noise on a tensor in one pass over it, the same as noise.py makes in torch, up to a few
    units in the last place of float64. Box and Muller's method, with the logarithm, sine and cosine
-   as minimax polynomials (within 1e-16 of them, as good as Taylor's with 4, 2 and 1 more terms):
+   as minimax polynomials (within 1e-16 of them, as good as Taylor's with 4, 1 and 2 more terms):
    compilers make vector code of it without relaxing the rules of arithmetic.
 
    add_gaussian takes its words from the caller. add_fresh_gaussian makes them itself, in the cache

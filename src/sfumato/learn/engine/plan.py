@@ -116,8 +116,8 @@ def _uncompiled() -> Callable[..., Any]:
 
     What a compiled layer would record is lost.
     """
-    call: Callable[..., Any] = torch.compiler.disable(_call)  # type: ignore[no-untyped-call]
-    return call
+    disable: Callable[..., Callable[..., Any]] = torch.compiler.disable
+    return disable(_call)
 
 
 def _owns_trainable(part: nn.Module) -> bool:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _FINEST = 2.0**24
 
 
+def fits(stddev: float, granularity: float) -> bool:
+    """Whether a grid of such steps is fine enough for the noise, and the noise not too wide."""
+    return _FINEST <= stddev / granularity <= MAX_STDDEV
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """Adds Gaussian noise to each coordinate of a real-valued sum, in steps of a public grid.
@@ -54,7 +59,7 @@ class Gaussian:
         positive("a contribution", self.contribution)
         check_step(self.granularity)
         whole("rounded_coordinates", self.rounded_coordinates, 0)
-        if not _FINEST <= self.stddev / self.granularity <= MAX_STDDEV:
+        if not fits(self.stddev, self.granularity):
             raise InputError(
                 f"granularity {self.granularity:g} does not suit a stddev of {self.stddev:g}",
                 "Give a power of two from stddev / 2**48 to stddev / 2**24.",

@@ -190,6 +190,7 @@ class Merf(DrawsAgain):
         """
         from sfumato.data import ImageSchema
         from sfumato.privacy.mechanisms import Gaussian
+        from sfumato.privacy.mechanisms.gaussian import fits
 
         if not isinstance(facts, ImageSchema):
             raise InputError("generators.merf was given a table", "It publishes images.")
@@ -200,7 +201,7 @@ class Merf(DrawsAgain):
             )
         budget.check_records(facts.records)
         needed = Gaussian.calibrate(budget, CONTRIBUTION, Neighbours.REPLACE_ONE).stddev
-        if not 2.0**24 <= needed / STEP <= 2.0**48:
+        if not fits(needed, STEP):
             raise InputError(
                 f"epsilon is {budget.epsilon:g}, for which noise of {needed:.2g} times a record's "
                 "norm is due: more or less than the grid of the embedding has room for",
