@@ -16,7 +16,8 @@ from scipy.stats import binom, kstest, norm
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.learn import compiled, noise
+from sfumato import compiled
+from sfumato.learn import gaussian, noise
 from sfumato.learn.noise import STREAM, CipherStream, add_gaussian, grid_step, standard_gaussian
 from sfumato.privacy.noise import SECURE, SeededSource
 
@@ -102,12 +103,12 @@ def test_the_same_test_sees_planted_defects(defect: object, expected: str) -> No
 
 @pytest.fixture(params=["fresh", "words", "torch"])
 def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param != "torch" and compiled.kernel() is None:
+    if request.param != "torch" and gaussian.kernel() is None:
         pytest.skip("no C compiler")
     if request.param != "fresh":
-        monkeypatch.setattr(compiled, "fresh_kernel", lambda: None)
+        monkeypatch.setattr(gaussian, "fresh_kernel", lambda: None)
     if request.param == "torch":
-        monkeypatch.setattr(compiled, "kernel", lambda: None)
+        monkeypatch.setattr(gaussian, "kernel", lambda: None)
 
 
 @pytest.mark.usefixtures("_kernel")
@@ -222,13 +223,13 @@ def test_bytes_of_the_stream_are_uniform() -> None:
 
 
 def test_the_compiled_kernel_gives_what_torch_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    if compiled.kernel() is None:
+    if gaussian.kernel() is None:
         pytest.skip("no C compiler")
     for seed, (n, stddev) in enumerate([(300_001, 1.0), (65_536, 7e-5), (513, 3e4), (1, 1.0)]):
         values = torch.linspace(-9 * stddev, 9 * stddev, n)
         (fast,) = add_gaussian([values], [stddev], SeededSource(seed), divisor=3.0)
         with monkeypatch.context() as patch:
-            patch.setattr(compiled, "kernel", lambda: None)
+            patch.setattr(gaussian, "kernel", lambda: None)
             (slow,) = add_gaussian([values], [stddev], SeededSource(seed), divisor=3.0)
         # Both round to one grid: they may part where a sum is within 2**-46 of a border.
         assert int((fast != slow).sum()) <= 1
@@ -239,11 +240,11 @@ def test_the_compiled_kernel_gives_what_torch_gives(monkeypatch: pytest.MonkeyPa
 def test_the_compiled_kernel_agrees_on_the_rarest_words(
     words: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if compiled.kernel() is None:
+    if gaussian.kernel() is None:
         pytest.skip("no C compiler")
     values = torch.zeros(2)
     (fast,) = add_gaussian([values], [1.0], Words(*words))
-    monkeypatch.setattr(compiled, "kernel", lambda: None)
+    monkeypatch.setattr(gaussian, "kernel", lambda: None)
     (slow,) = add_gaussian([values], [1.0], Words(*words))
     assert torch.allclose(fast, slow, atol=2.0**-20, rtol=0)
     assert fast.isfinite().all()
@@ -256,9 +257,9 @@ def test_without_a_compiler_or_a_safe_cache_there_is_no_kernel(
         with monkeypatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            return compiled.kernel.__wrapped__() is not None
+            return gaussian.kernel.__wrapped__() is not None
 
-    had_one = compiled.kernel() is not None
+    had_one = gaussian.kernel() is not None
     fresh = tmp_path / "fresh"
     assert found(XDG_CACHE_HOME=str(fresh)) == had_one
     assert not found(SFUMATO_COMPILE="0", XDG_CACHE_HOME=str(fresh))
@@ -271,7 +272,7 @@ def test_without_a_compiler_or_a_safe_cache_there_is_no_kernel(
 
 @pytest.fixture(name="library")
 def _library() -> ctypes.CDLL:
-    found = compiled.library("gaussian.c")
+    found = compiled.library(Path(gaussian.__file__).with_suffix(".c"))
     if found is None or found.key_stream(bytes(32), ctypes.c_uint64(0), bytes(512), 32):
         pytest.skip("no C compiler, or no AES instructions")
     found.key_stream.argtypes = [ctypes.c_char_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t]
@@ -320,7 +321,7 @@ def test_fresh_noise_is_that_of_the_key_streams_words(library: ctypes.CDLL, thre
     step = grid_step(1.0)
     code = library.add_fresh_gaussian(key, made.data_ptr(), n, 1.0, 1 / step, step, threads)
     assert code == 0
-    kernel = compiled.kernel()
+    kernel = gaussian.kernel()
     assert kernel is not None
     for i, part in enumerate(expected.split(1024)):
         words = key_stream(library, key, 512 * i, 512)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.learn import compiled
+from sfumato.learn import gaussian
 from sfumato.privacy.noise import NoiseSource, SecureSource
 from sfumato.privacy.transcript import seen
 
@@ -214,10 +214,10 @@ def _add(values: Tensor, stddev: float, source: NoiseSource, divisor: float) -> 
     inverse, scale = 1 / step, step / divisor
     on_cpu = values.device.type == "cpu"
     if on_cpu and type(source) is CipherStream:
-        fresh = compiled.fresh_kernel()
+        fresh = gaussian.fresh_kernel()
         if fresh is not None and fresh(values, stddev, inverse, scale):
             return
-    fast = compiled.kernel() if on_cpu else None
+    fast = gaussian.kernel() if on_cpu else None
     for part in torch.split(values, block(values.device)):
         if fast is not None:
             fast(_words(len(part), source), part, stddev, inverse, scale)

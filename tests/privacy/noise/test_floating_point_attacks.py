@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.learn import compiled
+from sfumato.learn import gaussian
 from sfumato.learn.directional import Directional
 from sfumato.learn.noise import STREAM, add_gaussian, add_gaussian_double, standard_gaussian
 from sfumato.learn.noise import grid_step as tensor_step
@@ -131,9 +131,9 @@ def test_no_float_is_reached_from_one_value_alone_and_low_bits_are_coins(
     draw: Draw, kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kernel:  # the torch path, where the compiled one is the usual
-        monkeypatch.setattr(compiled, "kernel", lambda: None)
-        monkeypatch.setattr(compiled, "fresh_kernel", lambda: None)
-    elif draw is _tensor and compiled.fresh_kernel() is None:
+        monkeypatch.setattr(gaussian, "kernel", lambda: None)
+        monkeypatch.setattr(gaussian, "fresh_kernel", lambda: None)
+    elif draw is _tensor and gaussian.fresh_kernel() is None:
         pytest.skip("no compiled kernel on this machine")
     assert on_the_grid(draw)
     assert worst_bit(draw) < limit()

@@ -8,17 +8,19 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sfumato.learn.compiled import library
+from sfumato.compiled import library
 
 if TYPE_CHECKING:
     from sfumato.learn.engine.convolutions import Geometry
     from sfumato.learn.engine.pool import Pool
 
+_FOLDER = Path(__file__).parent
 _FIELDS = 17  # of the struct in convolution.c
 _NUMBERS_PER_THREAD = 1 << 15  # with fewer, starting threads costs more than they save
 
@@ -59,7 +61,7 @@ def fits(inputs: Tensor, gradients: Tensor, geometry: Geometry) -> bool:
 @lru_cache(maxsize=1)
 def convolution_examples() -> Kernel | None:
     """The kernel, or None where there is none."""
-    found = library("engine/convolution.c")
+    found = library(_FOLDER / "convolution.c")
     if found is None:
         return None
     size, run = found.scratch_size, found.convolution_examples
@@ -170,7 +172,7 @@ class Rows:
 @lru_cache(maxsize=1)
 def rows() -> Rows | None:
     """The kernels of ``rows.c``, or None where there are none."""
-    found = library("engine/rows.c")
+    found = library(_FOLDER / "rows.c")
     return None if found is None else Rows(found)
 
 
@@ -183,7 +185,7 @@ None if it cannot."""
 @lru_cache(maxsize=1)
 def affine_examples() -> Affine | None:
     """The kernel of ``affine.c``, or None where there is none."""
-    found = library("engine/affine.c")
+    found = library(_FOLDER / "affine.c")
     if found is None:
         return None
     run = found.affine_examples
