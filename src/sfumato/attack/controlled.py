@@ -72,7 +72,7 @@ def risk(attack: Tries, control: Tries, confidence: float) -> tuple[float, Inter
 
     >>> value, (low, high) = risk(Tries(60, 100), Tries(20, 100), 0.95)
     >>> round(value, 3), round(low, 2), round(high, 2)
-    (0.5, 0.34, 0.62)
+    (0.5, 0.35, 0.63)
     """
     around = [clopper_pearson(tries.right, tries.of, confidence) for tries in (attack, control)]
     return risk_of((attack.rate, control.rate), (around[0], around[1]))

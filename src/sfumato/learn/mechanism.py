@@ -70,6 +70,7 @@ class DpSgd(Mechanism):
         InputError: If a value is out of its range, or the sampling has no guarantee under the
             relation.
 
+    >>> from sfumato.learn.clipping import Flat
     >>> dp_sgd = DpSgd(PoissonSampling(60_000, 0.01), Flat(1.0), 4.0, 10_000, delta=1e-5)
     >>> round(dp_sgd.epsilon(), 3)
     0.947

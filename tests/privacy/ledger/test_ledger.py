@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import json
 import math
 import subprocess
@@ -13,7 +12,7 @@ from sfumato.errors import BudgetError, InputError, LedgerError
 from sfumato.privacy import events as ev
 from sfumato.privacy.budget import Budget
 from sfumato.privacy.guarantee import Central, Empirical, Metric, from_dict
-from sfumato.privacy.ledger import Entry, Ledger, Total, entry, ledger
+from sfumato.privacy.ledger import Entry, Ledger, Total
 from sfumato.privacy.ledger.entry import digest
 from sfumato.privacy.neighbours import Neighbours
 
@@ -29,11 +28,6 @@ def pure(epsilon: float, unit: str = "record") -> Central:
 
 def pay(book: Ledger, epsilon: float, release_id: str) -> Entry:
     return book.debit(pure(epsilon), release_id=release_id, method="tables.independent")
-
-
-def test_the_docstrings_run() -> None:
-    for module in (entry, ledger):
-        assert doctest.testmod(module).failed == 0
 
 
 def test_a_new_ledger_is_empty_and_whole(book: Ledger) -> None:

@@ -154,8 +154,8 @@ def shares(
         (n,) the share, to which less than one population record is added so that records with the
         same share stay in the order of their ratios.
 
-    >>> shares(np.array([0.0, 1.0, 3.0]), np.array([0.5, 2.0]), 1.0).round(1).tolist()
-    [0.2, 0.8, 1.3]
+    >>> shares(np.array([0.0, 1.0, 3.0]), np.array([0.5, 2.0]), 1.0).round(2).tolist()
+    [0.25, 0.87, 1.48]
     """
     from scipy.special import expit
 

@@ -24,7 +24,7 @@ def halves(records: int, models: int, seed: int) -> Rows:
         (models, n // 2) row numbers, rising.
 
     >>> rows = halves(6, 4, seed=0)
-    >>> [sorted({*rows[i], *rows[i + 1]}) for i in (0, 2)]
+    >>> [sorted({*rows[i].tolist(), *rows[i + 1].tolist()}) for i in (0, 2)]
     [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
     """
     half = records // 2
