@@ -40,7 +40,6 @@ from sfumato import registry
 from sfumato.attack import Evidence, roc
 from sfumato.attack.membership import lira, rmia
 from sfumato.attack.shadows import Bank, Job, Recipe, halves
-from sfumato.attack.shadows.training import SINGLE
 from sfumato.data import datasets
 from sfumato.measure import cnn, intervals
 from sfumato.privacy.guarantee import Empirical
@@ -85,7 +84,7 @@ class Plain:
 def target(train: Any, epochs: int, folder: Path | None) -> tuple[Any, Any, Bank]:
     """The first half's rows, the second's, and the model of the first."""
     inside, outside = halves(len(train), 2, SEED + 1000)
-    recipe, seed = Recipe(epochs=epochs, precision=SINGLE), SEED + 1000
+    recipe, seed = Recipe(epochs=epochs), SEED + 1000
     job = Job(train.images, labels(train), 10, inside[None], recipe, seed, folder)
     return inside, outside, job.train()
 
@@ -225,7 +224,6 @@ def main() -> None:
                 training={
                     "models": total,
                     "workers": options.workers,
-                    "precision": job.recipe.precision,
                     "measured_on": trained,
                     "cpu_seconds_each": round(each, 2),
                     "wall_seconds_each": round(wall, 2),

@@ -19,16 +19,20 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
 from sfumato.attack.shadows import Job, Recipe, halves
-from sfumato.attack.shadows.training import GROUPS, HALF, SINGLE
+from sfumato.attack.shadows.training import GROUPS
 from sfumato.measure import cnn
 
 EPOCHS = 8
 TIMED = 5
 ROUNDS, A_ROUND = 15, 40
+OURS = "ours, a worker a core"
 
 
 def timing(images: Any, labels: Any) -> dict[str, Any]:
-    """Processor milliseconds of a step of one model, by several ways; the best of a few."""
+    """Processor milliseconds of a step of one model, by several ways; the best of a few.
+
+    The first four are torch's own convolutions, the groups what shadow models are trained by.
+    """
     pool, truth = torch.from_numpy(images), torch.from_numpy(labels)
     taken = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))[: cnn.BATCH]
     y = truth[taken]
@@ -71,7 +75,7 @@ def timing(images: Any, labels: Any) -> dict[str, Any]:
     with cnn.one_torch_thread():
         ways = {
             "one by one, torch's default layout": (one(torch.contiguous_format), 1),
-            "one by one, channels last (measure.cnn)": (one(torch.channels_last), 1),
+            "one by one, channels last": (one(torch.channels_last), 1),
             "one by one, channels last, bfloat16": (one(torch.channels_last, True), 1),
             f"vmap over {group}": (mapped(group), group),
         }
@@ -83,14 +87,10 @@ def timing(images: Any, labels: Any) -> dict[str, Any]:
                 step()
                 times.append(time.process_time() - began)
             found[name] = 1000 * min(times) / models
-        grouped = [(family, models, SINGLE) for family in GROUPS for models in (1, 4, 8)]
-        for family, models, precision in [
-            *grouped,
-            *((cnn.CONVOLUTIONAL, m, HALF) for m in (1, 4, 8)),
-        ]:
+        groups = [(family, models) for family in GROUPS for models in (1, 4, 8)]
+        for family, models in groups:
             rows = halves(len(images), models, 0)
-            recipe = Recipe(family, EPOCHS, models, precision)
-            job = Job(images, labels, 10, rows, recipe)
+            job = Job(images, labels, 10, rows, Recipe(family, EPOCHS, models))
             spent = []
             for steps in (1, 1 + 2 * TIMED):
                 times = []
@@ -99,17 +99,16 @@ def timing(images: Any, labels: Any) -> dict[str, Any]:
                     job.train_part(slice(0, models), most_steps=steps)
                     times.append(time.process_time() - began)
                 spent.append(min(times))
-            found[f"groups of {models}, {family}, {precision}"] = (
+            found[f"groups of {models}, {family}"] = (
                 1000 * (spent[1] - spent[0]) / (2 * TIMED * models)
             )
     return {name: round(value, 2) for name, value in found.items()}
 
 
 def clock(images: Any, labels: Any) -> dict[str, Any]:
-    """Milliseconds by the clock of a step of one model on the whole machine, two ways in turn."""
+    """Milliseconds by the clock of a step of one model on the whole machine, three ways in turn."""
     cores = os.cpu_count() or 1
-    recipe = Recipe(epochs=EPOCHS)
-    job = Job(images, labels, 10, halves(len(images), cores, 0), recipe)
+    job = Job(images, labels, 10, halves(len(images), cores, 0), Recipe(epochs=EPOCHS))
 
     def worked(steps: int) -> None:
         def one(model: int) -> None:
@@ -119,34 +118,41 @@ def clock(images: Any, labels: Any) -> dict[str, Any]:
         with cnn.one_torch_thread(), ThreadPoolExecutor(cores) as workers:
             list(workers.map(one, range(cores)))
 
-    model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10)
-    optimiser = torch.optim.Adam(model.parameters(), lr=cnn.RATE)
     pool, y, draw = torch.from_numpy(images), torch.from_numpy(labels), np.random.default_rng(0)
 
-    def looped(steps: int) -> None:
-        torch.set_num_threads(cores)
-        for _ in range(steps):
-            rows = torch.from_numpy(draw.integers(0, len(images), cnn.BATCH))
-            optimiser.zero_grad()
-            functional.cross_entropy(model((pool[rows] - 0.3) / 0.35), y[rows]).backward()
-            optimiser.step()
+    def looped(layout: Any) -> Callable[[int], None]:
+        model = cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10).to(memory_format=layout)
+        optimiser = torch.optim.Adam(model.parameters(), lr=cnn.RATE)
 
-    found: dict[str, list[float]] = {"looped": [], "ours": []}
+        def way(steps: int) -> None:
+            torch.set_num_threads(cores)
+            for _ in range(steps):
+                rows = torch.from_numpy(draw.integers(0, len(images), cnn.BATCH))
+                records = ((pool[rows] - 0.3) / 0.35).contiguous(memory_format=layout)
+                optimiser.zero_grad()
+                functional.cross_entropy(model(records), y[rows]).backward()
+                optimiser.step()
+
+        return way
+
+    ways = {
+        OURS: (worked, cores),
+        "loop, torch's layout and threads": (looped(torch.contiguous_format), 1),
+        "loop, channels last, torch's threads": (looped(torch.channels_last), 1),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
-        for name, way, models in (("looped", looped, 1), ("ours", worked, cores)):
+        for name, (way, models) in ways.items():
             spent = []
             for steps in (2, 2 + A_ROUND):
                 began = time.perf_counter()
                 way(steps)
                 spent.append(time.perf_counter() - began)
             found[name].append(1000 * (spent[1] - spent[0]) / (A_ROUND * models))
-    faster = [a / b for a, b in zip(found["looped"], found["ours"], strict=True)]
-    return {
-        "cores": cores,
-        "precision": recipe.precision,
-        "rounds": ROUNDS,
-        "loop, torch's layout and threads": round(statistics.median(found["looped"]), 2),
-        "ours, a worker a core": round(statistics.median(found["ours"]), 2),
-        "times faster": [round(f(faster), 2) for f in (statistics.median, min, max)],
-        "load": [round(x, 1) for x in os.getloadavg()],
-    }
+    told: dict[str, Any] = {"cores": cores, "rounds": ROUNDS}
+    for name, spent in found.items():
+        told[name] = {"ms": round(statistics.median(spent), 2)}
+        if name != OURS:
+            times = [a / b for a, b in zip(spent, found[OURS], strict=True)]
+            told[name]["times ours"] = [round(f(times), 2) for f in (statistics.median, min, max)]
+    return told | {"load": [round(x, 1) for x in os.getloadavg()]}

@@ -9,7 +9,7 @@ import sfumato
 
 ROOT = Path(sfumato.__file__).parent
 FLOORS = [
-    {"errors", "versions", "_rooms", "functional"},
+    {"errors", "versions", "_rooms", "functional", "compiled"},
     {"registry"},
     {"privacy"},
     {"data", "vision"},

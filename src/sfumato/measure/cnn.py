@@ -67,21 +67,21 @@ def classifier(
     import torch
     from torch.nn import functional
 
+    from sfumato.measure.pooled import fused
+
     steps_a_pass = -(-len(images) // BATCH)
     passes = passes_over(len(images), epochs)
     centre, spread = float(images.mean()), float(images.std()) or 1.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build(family, images.shape[1:], classes)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = fused(build(family, images.shape[1:], classes))
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, passes * steps_a_pass)
     rng = np.random.default_rng(seed)
     targets = torch.from_numpy(np.ascontiguousarray(labels))
 
     def batch(some: NDArray[np.float32]) -> torch.Tensor:
-        scaled = torch.from_numpy((some - centre) / spread)
-        return scaled.contiguous(memory_format=torch.channels_last)
+        return torch.from_numpy((some - centre) / spread)
 
     for done in range(passes):
         progress(done, passes, f"training the {family}, pass {done + 1}")

@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.attack.shadows import Job, Recipe, halves, training
+from sfumato.attack.shadows import Job, Recipe, halves
 from sfumato.attack.shadows.networks import FAMILIES, Network
 from sfumato.errors import InputError
 from sfumato.measure import cnn
 
 
-def job(
-    family: str, group: int, models: int = 5, channels: int = 2, precision: str = training.SINGLE
-) -> Job:
+def job(family: str, group: int, models: int = 5, channels: int = 2) -> Job:
     rng = np.random.default_rng(0)
     images = rng.random((300, channels, 10, 9), dtype=np.float32)
     labels = rng.integers(0, 4, 300)
     rows = halves(300, models, seed=1)
-    return Job(images, labels, 4, rows, Recipe(family, 3, group, precision), seed=7)
+    return Job(images, labels, 4, rows, Recipe(family, 3, group), seed=7)
 
 
 @pytest.fixture(autouse=True)
@@ -48,31 +46,6 @@ def test_neither_the_size_of_a_group_nor_the_number_of_workers_matters(family: s
     found = [np.stack(list(each.train().scores(each.inputs))) for each in made]
     for other in found[1:]:
         np.testing.assert_allclose(shares(other), shares(found[0]), atol=1e-4)
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_half_precision_rounds_products_and_changes_nothing_else(channels: int) -> None:
-    single, half = (
-        job(cnn.CONVOLUTIONAL, 1, channels=channels, precision=precision)
-        for precision in (training.SINGLE, training.HALF)
-    )
-    first, second = (each.train() for each in (single, half))
-    for group in second.groups:
-        assert all(weight.dtype == torch.float32 for weight in group.weights.values())
-    ours, other = (shares(np.stack(list(b.scores(single.inputs)))) for b in (first, second))
-    apart = np.abs(other - ours).mean()
-    assert 0 < apart < 0.01
-    assert apart < np.abs(ours[1:] - ours[:-1]).mean() / 3  # far less than another seed's
-
-
-def test_a_recipe_says_what_its_precision_came_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has, precision in ((True, training.HALF), (False, training.SINGLE)):
-        monkeypatch.setattr(training, "has_bfloat16", lambda has=has: has)
-        assert Recipe().precision == precision
-        assert Recipe(cnn.DENSE).precision == training.SINGLE
-        assert Recipe(precision="float32").precision == training.SINGLE
-    with pytest.raises(InputError, match="precision is 'float16'"):
-        Recipe(precision="float16")
 
 
 def test_each_model_learns_its_own_records_only() -> None:

@@ -14,7 +14,6 @@ from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.settings import Settings, whole
 from sfumato.attack.shadows import Bank, Job, Recipe, halves
 from sfumato.attack.shadows.networks import FAMILIES
-from sfumato.attack.shadows.training import AUTO, check_precision
 from sfumato.errors import InputError
 from sfumato.measure import cnn
 from sfumato.measure.features import Design
@@ -23,6 +22,7 @@ from sfumato.measure.progress import Progress
 if TYPE_CHECKING:
     from sfumato.attack.membership.game import Game, Side
 
+AUTO = "auto"
 FEWEST = 4
 """Of fewer models there is, for some record, none without it beside the one that is tuned on."""
 
@@ -43,8 +43,6 @@ class Shadowed(Settings):
         cache: A private folder that keeps trained models, so that an interruption loses little;
             empty keeps none. They are models of private records without any protection.
         workers: Threads that train; 0 takes one a core. Models are the same whatever their number.
-        precision: Of the products in a step: ``"bfloat16"``, ``"float32"``, or ``"auto"``, bfloat16
-            for a CNN where the processor has it.
     """
 
     costly: ClassVar[bool] = True
@@ -55,7 +53,6 @@ class Shadowed(Settings):
     max_records: int = 10_000
     cache: str = ""
     workers: int = 0
-    precision: str = AUTO
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +60,6 @@ class Shadowed(Settings):
         whole(self.epochs, "epochs", 1)
         whole(self.max_records, "max_records", 4 * MINIMUM)
         whole(self.workers, "workers", 0)
-        check_precision(self.precision)
         if not isinstance(self.cache, str):
             raise InputError(f"cache is {self.cache!r}", "Give a folder's path.")
         if self.family not in (AUTO, *FAMILIES):
@@ -100,14 +96,13 @@ class Shadowed(Settings):
 
     def recipe(self, family: str) -> Recipe:
         """How models of a family are trained."""
-        return Recipe(family, self.epochs, precision=self.precision)
+        return Recipe(family, self.epochs)
 
     def told(self, bank: Bank, game: Game) -> dict[str, Any]:
         """What a finding says of the shadow models."""
         return {
             "shadows": len(bank),
             "shadow_family": bank.network.family,
-            "shadow_precision": self.recipe(bank.network.family).precision,
             "shadow_records": int(bank.rows.shape[1]),
             "pool": bank.records,
             "auxiliary": len(game.auxiliary),

@@ -1,7 +1,6 @@
-"""A group of networks of one architecture as one network: convolutions in groups, batched products.
+"""A group of networks of one architecture, computed at once where that is faster: batched products.
 
-What ``torch.func.vmap`` would do, written out, because on a processor it is several times faster:
-vmap's batched convolutions work in the slow memory layout.
+What ``torch.func.vmap`` would do, written out, because on a processor it is several times faster.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sfumato.errors import InputError
@@ -16,6 +16,8 @@ from sfumato.measure import cnn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    Layers = tuple[tuple[str, nn.Module], ...]
 
 FAMILIES = (cnn.CONVOLUTIONAL, cnn.DENSE, cnn.LINEAR)
 _SEEDING = threading.Lock()  # torch's generator belongs to the whole process
@@ -81,46 +83,47 @@ class Network:
         """
         import torch
         from torch import nn
-        from torch.nn import functional
 
-        m, n = records.shape[:2]
-        pictures = len(self.shape) == 3
-        if pictures:  # networks side by side as channels
-            flow = records.transpose(0, 1).reshape(n, m * self.shape[0], *self.shape[1:])
-            flow = flow.contiguous(memory_format=torch.channels_last)
-        else:
-            flow = records
-        for place, layer in enumerate(_layers(self)):
-            weight, bias = weights.get(f"{place}.weight"), weights.get(f"{place}.bias")
-            if isinstance(layer, nn.Conv2d):
-                assert weight is not None
-                assert bias is not None
-                # Of one channel both layouts are the same, so the weight's strides decide.
-                flow = functional.conv2d(
-                    flow,
-                    weight.flatten(0, 1).clone(memory_format=torch.channels_last),
-                    bias.flatten(),
-                    padding=layer.padding,
-                    groups=m,
-                )
-            elif isinstance(layer, nn.Linear):
-                assert weight is not None
-                assert bias is not None
-                if m == 1:  # a plain product is faster than a batch of one
-                    flow = functional.linear(flow[0], weight[0], bias[0])[None]
+        layers = _layers(self)
+        if self.family == cnn.CONVOLUTIONAL:  # several at once are no faster than in turn
+            each = zip(*(part.unbind() for part in weights.values()), strict=True)
+            named = (dict(zip(weights, own, strict=True)) for own in each)
+            return torch.stack([_alone(layers, *of) for of in zip(named, records, strict=True)])
+        flow = records.flatten(2)
+        for name, layer in layers:
+            if isinstance(layer, nn.Linear):
+                weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+                if len(flow) == 1:  # a plain product is faster than a batch of one
+                    flow = nn.functional.linear(flow[0], weight[0], bias[0])[None]
                 else:
                     flow = torch.baddbmm(bias[:, None], flow, weight.transpose(1, 2))
-            elif isinstance(layer, nn.Flatten):
-                if pictures:
-                    flow = flow.reshape(n, m, -1).transpose(0, 1)
-            else:
+            elif not isinstance(layer, nn.Flatten):
                 flow = layer(flow)
         return flow
 
 
-def _layers(network: Network) -> nn.Sequential:
-    """The layers without weights."""
+def _alone(layers: Layers, weights: Mapping[str, Tensor], flow: Tensor) -> Tensor:
+    """(n, K) of one network's records; the layers, which threads share, are not touched."""
+    from torch import nn
+
+    from sfumato.measure.pooled import Pooled, convolve
+
+    for name, layer in layers:
+        if isinstance(layer, Pooled):
+            flow = convolve(flow, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        elif isinstance(layer, nn.Linear):
+            flow = nn.functional.linear(flow, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        else:
+            flow = layer(flow)
+    return flow
+
+
+@lru_cache
+def _layers(network: Network) -> Layers:
+    """The layers by name, without weights."""
     import torch
 
+    from sfumato.measure.pooled import fused
+
     with torch.device("meta"):
-        return network.module()
+        return tuple(fused(network.module()).named_children())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sfumato.attack.shadows.networks import Network
     from sfumato.attack.shadows.training import Recipe
 
-_FORM = 1  # raised when the training changes, so that older files are not taken
+_FORM = 2  # raised when the training changes, so that older files are not taken
 
 
 def digest(*arrays: NDArray[Any]) -> str:

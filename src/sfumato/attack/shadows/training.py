@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 GROUPS = {cnn.CONVOLUTIONAL: 1, cnn.DENSE: 8, cnn.LINEAR: 8}
 """How many networks of a family are trained at once; more bring no speed (see the benchmark)."""
 
-AUTO, SINGLE, HALF = "auto", "float32", "bfloat16"
-PRECISIONS = (AUTO, SINGLE, HALF)
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,9 +32,6 @@ class Recipe:
         family: ``"small CNN"``, ``"MLP"`` or ``"logistic regression"``.
         epochs: Passes over a model's records; more where they are few.
         group: How many models are one computation, which bounds memory; 0 takes the family's own.
-        precision: Of the products in a step; weights, losses and Adam are float32 always.
-            ``"bfloat16"``, ``"float32"``, or ``"auto"``: bfloat16 for a CNN on a processor that has
-            instructions for it, which is faster; what was taken stands in its place.
 
     Raises:
         InputError: If a setting is out of range.
@@ -46,40 +40,17 @@ class Recipe:
     family: str = cnn.CONVOLUTIONAL
     epochs: int = 3
     group: int = 0
-    precision: str = AUTO
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("group", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"{name} is {value!r}", f"Give a whole number from {least}.")
-        check_precision(self.precision)
-        if self.precision == AUTO:
-            half = self.family == cnn.CONVOLUTIONAL and has_bfloat16()
-            object.__setattr__(self, "precision", HALF if half else SINGLE)
 
     @property
     def at_once(self) -> int:
         """How many models are trained at once."""
         return self.group or GROUPS.get(self.family, 1)
-
-
-def check_precision(value: object) -> None:
-    """Refuses an unknown precision.
-
-    Raises:
-        InputError: If it is not one of ``PRECISIONS``.
-    """
-    if value not in PRECISIONS:
-        raise InputError(f"precision is {value!r}", f"Known: {', '.join(PRECISIONS)}.")
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 by itself, as far as torch tells."""
-    import torch
-
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(told.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 @dataclass(frozen=True)
@@ -110,8 +81,7 @@ def train(
     """Trains one network a seed on its own rows.
 
     Each is what :func:`sfumato.measure.cnn.classifier` would train on those rows with that seed,
-    up to rounding, which the recipe's precision states: same first weights, same order of records,
-    same steps.
+    up to rounding: same first weights, same order of records, same steps.
 
     Args:
         network: What is trained.
@@ -140,8 +110,7 @@ def train(
         for start in range(0, k, cnn.BATCH):
             taken = torch.from_numpy(order[:, start : start + cnn.BATCH])
             records = scaled(pool[taken], centre, spread)
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == HALF):
-                guesses = network.scores(weights, records).float()
+            guesses = network.scores(weights, records)
             # The networks share nothing, so the gradient of the sum is that of each.
             loss = functional.cross_entropy(
                 guesses.reshape(-1, network.classes), classes[taken].reshape(-1), reduction="sum"
@@ -159,4 +128,4 @@ def train(
 def scaled(records: Tensor, centre: Tensor, spread: Tensor) -> Tensor:
     """Records (m, n, ...) as each of m networks takes them."""
     shape = (-1, *(1,) * (records.ndim - 1))
-    return (records - centre.reshape(shape)) / spread.reshape(shape)
+    return (records - centre.reshape(shape)).div_(spread.reshape(shape))

@@ -1,0 +1,338 @@
+/* A 3x3 convolution of pictures with max-pooling and ReLU behind it, forwards and backwards, one
+   picture at a time so that nothing between the three leaves the cache.
+
+   What makes the way back cheap: of the four positions of a window only the largest has a gradient,
+   and where it is not positive none has. Only those are looked at, a fourth or less of what the
+   gradient of a convolution by itself has to multiply.
+
+   Pictures are (h, w, c) floats, windows 2x2; where h or w is odd the last window is smaller. One
+   thread: whoever has several gives each a network of its own.
+
+   Compiled at first use by compiled.py, for the processor it runs on; nothing needs it. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* WIDTH: floats in a vector; MOST: neighbours in a tile, of two vectors each, as registers allow */
+#if defined(__AVX512F__)
+#define WIDTH 16
+#define MOST 14
+#elif defined(__AVX2__)
+#define WIDTH 8
+#define MOST 6
+#else
+#define WIDTH 4
+#define MOST 6
+#endif
+#define KERNEL 9                    /* weights of a channel */
+#define NOBODY 4                    /* for the position in its window, where ReLU is 0 */
+#define CHANNELS (MOST > 6 ? 3 : 1) /* whose weight gradients are held in registers at once */
+#define LANES 16                    /* what the outputs are a multiple of */
+#define ALWAYS static inline __attribute__((always_inline))
+
+typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef int32_t chosen __attribute__((vector_size(4 * WIDTH), aligned(4)));
+
+/* As pooled.py gives them: pictures, and their size before. p is a multiple of LANES. */
+typedef struct {
+    ptrdiff_t n, c, h, w, p;
+} shape;
+
+ALWAYS ptrdiff_t windows(ptrdiff_t length)
+{
+    return (length + 1) / 2;
+}
+
+/* Floats from one line of a picture with its border to the next. */
+ALWAYS ptrdiff_t line_of(const shape *s)
+{
+    return (2 * windows(s->w) + 2) * s->c;
+}
+
+ALWAYS ptrdiff_t padded_size(const shape *s)
+{
+    return (2 * windows(s->h) + 2) * line_of(s);
+}
+
+/* Floats that are needed to work with: two bordered pictures; two lines before pooling or, on the
+   way back, the lists of windows. */
+ptrdiff_t pooled_scratch(const shape *s)
+{
+    const ptrdiff_t all = windows(s->h) * windows(s->w);
+    return 2 * padded_size(s) + (4 * windows(s->w) + 2 * all + 1) * s->p;
+}
+
+/* One picture inside its border; the border of `to` is zero already. */
+ALWAYS void pad(const shape *s, const float *picture, float *to)
+{
+    const ptrdiff_t line = line_of(s), run = s->w * s->c;
+    for (ptrdiff_t y = 0; y < s->h; y++)
+        memcpy(to + (y + 1) * line + s->c, picture + y * run, (size_t)run * sizeof *to);
+}
+
+/* `tall` neighbours in a line of the convolution: patches at `from`, weights (3, 3, c, p). Every
+   second one goes to `half` floats behind the others. */
+ALWAYS void tile(const float *from, const float *weight, const float *bias, float *to,
+                 ptrdiff_t half, ptrdiff_t line, ptrdiff_t c, ptrdiff_t p, const int tall,
+                 const int vectors)
+{
+    vector sums[MOST][2];
+    for (int i = 0; i < tall; i++)
+        for (int j = 0; j < vectors; j++)
+            sums[i][j] = *(const vector *)(bias + j * WIDTH);
+    for (int ky = 0; ky < 3; ky++)
+        for (ptrdiff_t k = 0; k < 3 * c; k++) {
+            vector row[2];
+            for (int j = 0; j < vectors; j++)
+                row[j] = *(const vector *)(weight + (ky * 3 * c + k) * p + j * WIDTH);
+            for (int i = 0; i < tall; i++) {
+                const float factor = from[ky * line + i * c + k];
+                for (int j = 0; j < vectors; j++)
+                    sums[i][j] += factor * row[j];
+            }
+        }
+    for (int i = 0; i < tall; i++)
+        for (int j = 0; j < vectors; j++)
+            *(vector *)(to + i % 2 * half + i / 2 * p + j * WIDTH) = sums[i][j];
+}
+
+/* A line of the convolution, of an even number of positions: all the even ones, then the odd */
+ALWAYS void convolve(const float *from, const float *weight, const float *bias, float *to,
+                     ptrdiff_t positions, ptrdiff_t line, ptrdiff_t c, ptrdiff_t p,
+                     const int vectors)
+{
+    const ptrdiff_t tiles = (positions + MOST - 1) / MOST;
+    const ptrdiff_t even = (positions + 2 * tiles - 1) / (2 * tiles) * 2;
+    for (ptrdiff_t left = 0; left < p; left += vectors * WIDTH)
+        for (ptrdiff_t x = 0; x < positions; x += even) {
+            const ptrdiff_t tall = positions - x < even ? positions - x : even;
+            const float *patch = from + x * c, *w = weight + left, *b = bias + left;
+            float *out = to + x / 2 * p + left;
+#define TALL(i)                                                                                    \
+    case i:                                                                                        \
+        if (i <= MOST)                                                                             \
+            tile(patch, w, b, out, positions / 2 * p, line, c, p, i, vectors);                     \
+        break;
+            switch (tall) {
+                TALL(2) TALL(4) TALL(6) TALL(8) TALL(10) TALL(12) TALL(14)
+            }
+#undef TALL
+        }
+}
+
+/* One line of windows, `numbers` floats: the largest of each, and which it was; the first of equals,
+   and NaN before all, as in torch. lines: the four positions of a window, one after the other. */
+__attribute__((noinline)) static void pool(const float *restrict lines, ptrdiff_t numbers,
+                                           float *restrict out, int32_t *restrict which)
+{
+    for (ptrdiff_t i = 0; i < numbers; i++) {
+        const float a = lines[i], b = lines[i + numbers], c = lines[i + 2 * numbers];
+        const float d = lines[i + 3 * numbers];
+        float best = a;
+        int where = 0, more;
+        more = (b > best) | (b != b);
+        best = more ? b : best;
+        where = more ? 1 : where;
+        more = (c > best) | (c != c);
+        best = more ? c : best;
+        where = more ? 2 : where;
+        more = (d > best) | (d != d);
+        best = more ? d : best;
+        where = more ? 3 : where;
+        out[i] = best <= 0.0f ? 0.0f : best;
+        which[i] = best <= 0.0f ? NOBODY : where;
+    }
+}
+
+ALWAYS void fill(float *to, ptrdiff_t numbers)
+{
+    for (ptrdiff_t i = 0; i < numbers; i++)
+        to[i] = -INFINITY;
+}
+
+/* What of a vector of gradients belongs to position `at` of its window; or, with NOBODY, does not
+   belong to it. */
+ALWAYS void share(const float *gradient, const int32_t *which, int at, vector *own)
+{
+    const chosen where = *(const chosen *)which;
+    const chosen mask = at == NOBODY ? where != at : where == at;
+    *own = (vector)(mask & (chosen)*(const vector *)gradient);
+}
+
+/* inputs: (n, h, w, c), weight: (3, 3, c, p), bias: (p,), out and which: (n, h/2, w/2, p), rounded
+   up; scratch: pooled_scratch. */
+void pooled_forward(const shape *s, const float *inputs, const float *weight, const float *bias,
+                    float *scratch, float *out, int32_t *which)
+{
+    const ptrdiff_t line = line_of(s), down = windows(s->h), across = windows(s->w), p = s->p;
+    const ptrdiff_t half = across * p;
+    float *padded = scratch, *lines = scratch + 2 * padded_size(s);
+    memset(padded, 0, (size_t)padded_size(s) * sizeof *padded);
+    for (ptrdiff_t i = 0; i < s->n; i++) {
+        pad(s, inputs + i * s->h * s->w * s->c, padded);
+        for (ptrdiff_t y = 0; y < down; y++) {
+            const ptrdiff_t rows = s->h - 2 * y < 2 ? 1 : 2, at = (i * down + y) * half;
+            for (ptrdiff_t row = 0; row < rows; row++) {
+                const float *from = padded + (2 * y + row) * line;
+                float *to = lines + row * 2 * half;
+                /* numbers of channels that are known beforehand make the addresses cheap */
+                if (p % (2 * WIDTH) == 0 && s->c == LANES)
+                    convolve(from, weight, bias, to, 2 * across, line, LANES, p, 2);
+                else if (p % (2 * WIDTH) == 0)
+                    convolve(from, weight, bias, to, 2 * across, line, s->c, p, 2);
+                else if (s->c == 1)
+                    convolve(from, weight, bias, to, 2 * across, line, 1, p, 1);
+                else
+                    convolve(from, weight, bias, to, 2 * across, line, s->c, p, 1);
+                if (s->w % 2)
+                    fill(to + 2 * half - p, p);
+            }
+            if (rows < 2)
+                fill(lines + 2 * half, 2 * half);
+            pool(lines, half, out + at, which + at);
+        }
+    }
+}
+
+/* Of few channels: each window by vectors of outputs. Adds to `sums`, (3, 3, c, p), for `some`
+   channels from `first`. */
+ALWAYS void gather(const shape *s, const float *padded, const float *gradient, const int32_t *which,
+                   float *sums, ptrdiff_t first, const int some)
+{
+    const ptrdiff_t line = line_of(s), c = s->c, p = s->p, across = windows(s->w);
+    for (ptrdiff_t left = 0; left < p; left += WIDTH) {
+        vector held[KERNEL * CHANNELS];
+        for (int k = 0; k < KERNEL; k++)
+            for (int z = 0; z < some; z++)
+                held[k * some + z] = *(vector *)(sums + (k * c + first + z) * p + left);
+        for (ptrdiff_t y = 0; y < windows(s->h); y++)
+            for (ptrdiff_t x = 0; x < across; x++) {
+                const ptrdiff_t place = (y * across + x) * p + left;
+                for (int j = 0; j < 4; j++) {
+                    vector own;
+                    share(gradient + place, which + place, j, &own);
+                    const float *patch =
+                        padded + (2 * y + j / 2) * line + (2 * x + j % 2) * c + first;
+                    for (int k = 0; k < KERNEL; k++)
+                        for (int z = 0; z < some; z++)
+                            held[k * some + z] += patch[k / 3 * line + k % 3 * c + z] * own;
+                }
+            }
+        for (int k = 0; k < KERNEL; k++)
+            for (int z = 0; z < some; z++)
+                *(vector *)(sums + (k * c + first + z) * p + left) = held[k * some + z];
+    }
+}
+
+/* For each output the windows where it has a gradient, as places of patches and factors; `counts` of
+   them, in lists as long as there are windows. Every second window first: what is added to a patch
+   is not waited for by the next, which would share it. */
+ALWAYS void list(const shape *s, const float *restrict gradient, const int32_t *restrict which,
+                 int32_t *restrict places, float *restrict factors, int32_t *restrict counts)
+{
+    const ptrdiff_t line = line_of(s), down = windows(s->h), across = windows(s->w), p = s->p;
+    const int32_t shifts[NOBODY + 1] = {0, (int32_t)s->c, (int32_t)line, (int32_t)(line + s->c), 0};
+    memset(counts, 0, (size_t)p * sizeof *counts);
+    for (ptrdiff_t first = 0; first < 2; first++)
+        for (ptrdiff_t y = 0; y < down; y++)
+            for (ptrdiff_t x = first; x < across; x += 2) {
+                const ptrdiff_t at = (y * across + x) * p;
+                const int32_t corner = (int32_t)(2 * y * line + 2 * x * s->c);
+                for (ptrdiff_t i = 0; i < p; i++) {
+                    const ptrdiff_t next = i * down * across + counts[i];
+                    const int32_t where = which[at + i];
+                    places[next] = corner + shifts[where];
+                    factors[next] = gradient[at + i];
+                    counts[i] += where != NOBODY;
+                }
+            }
+}
+
+/* Of many channels: each output's windows by vectors of inputs. Adds to `sums`, (p, 3, 3, c), and to
+   `back`, a bordered picture; weights: (p, 3, 3, c). */
+ALWAYS void scatter(const shape *s, const float *padded, const float *weight, float *sums,
+                    float *back, const int32_t *places, const float *factors,
+                    const int32_t *counts, ptrdiff_t c, const int wanted)
+{
+    const ptrdiff_t line = line_of(s), all = windows(s->h) * windows(s->w);
+    for (ptrdiff_t output = 0; output < s->p; output++) {
+        const ptrdiff_t count = counts[output], start = output * all;
+        for (ptrdiff_t left = 0; left < c; left += WIDTH) {
+            float *own = sums + output * KERNEL * c + left;
+            const float *w = weight + output * KERNEL * c + left;
+            vector held[KERNEL], factor[KERNEL];
+            for (int k = 0; k < KERNEL; k++) {
+                held[k] = *(vector *)(own + k * c);
+                factor[k] = *(const vector *)(w + k * c);
+            }
+            for (ptrdiff_t i = 0; i < count; i++) {
+                const float g = factors[start + i];
+                for (int k = 0; k < KERNEL; k++) {
+                    const ptrdiff_t at = places[start + i] + k / 3 * line + k % 3 * c + left;
+                    held[k] += g * *(const vector *)(padded + at);
+                    if (wanted)
+                        *(vector *)(back + at) += g * factor[k];
+                }
+            }
+            for (int k = 0; k < KERNEL; k++)
+                *(vector *)(own + k * c) = held[k];
+        }
+    }
+}
+
+ALWAYS void shift(const shape *s, const float *gradient, const int32_t *which, float *sums)
+{
+    for (ptrdiff_t left = 0; left < s->p; left += WIDTH) {
+        vector held = *(vector *)(sums + left);
+        for (ptrdiff_t window = 0; window < windows(s->h) * windows(s->w); window++) {
+            const ptrdiff_t place = window * s->p + left;
+            vector own;
+            share(gradient + place, which + place, NOBODY, &own);
+            held += own;
+        }
+        *(vector *)(sums + left) = held;
+    }
+}
+
+/* gradients and which: of the outputs, as in pooled_forward. Adds to weight_sums, (3, 3, c, p) where
+   c is no multiple of LANES and (p, 3, 3, c) where it is, and to bias_sums, (p,). Only in the second
+   case is weight, (p, 3, 3, c), read and back, (n, h, w, c), written; back may be NULL. */
+void pooled_backward(const shape *s, const float *inputs, const float *gradients,
+                     const int32_t *which, const float *weight, float *scratch, float *weight_sums,
+                     float *bias_sums, float *back)
+{
+    const ptrdiff_t line = line_of(s), run = s->w * s->c, all = windows(s->h) * windows(s->w);
+    const ptrdiff_t size = padded_size(s);
+    float *padded = scratch, *bordered = scratch + size, *factors = bordered + size;
+    int32_t *places = (int32_t *)(factors + s->p * all), *counts = places + s->p * all;
+    memset(padded, 0, (size_t)size * sizeof *padded);
+    for (ptrdiff_t i = 0; i < s->n; i++) {
+        const float *gradient = gradients + i * all * s->p;
+        const int32_t *largest = which + i * all * s->p;
+        pad(s, inputs + i * s->h * run, padded);
+        shift(s, gradient, largest, bias_sums);
+        if (s->c % LANES) {
+            ptrdiff_t first = 0;
+            for (; first + CHANNELS <= s->c; first += CHANNELS)
+                gather(s, padded, gradient, largest, weight_sums, first, CHANNELS);
+            for (; first < s->c; first++)
+                gather(s, padded, gradient, largest, weight_sums, first, 1);
+            continue;
+        }
+        list(s, gradient, largest, places, factors, counts);
+        if (!back) {
+            scatter(s, padded, weight, weight_sums, bordered, places, factors, counts, s->c, 0);
+            continue;
+        }
+        memset(bordered, 0, (size_t)size * sizeof *bordered);
+        if (s->c == LANES)
+            scatter(s, padded, weight, weight_sums, bordered, places, factors, counts, LANES, 1);
+        else
+            scatter(s, padded, weight, weight_sums, bordered, places, factors, counts, s->c, 1);
+        for (ptrdiff_t y = 0; y < s->h; y++)
+            memcpy(back + (i * s->h + y) * run, bordered + (y + 1) * line + s->c,
+                   (size_t)run * sizeof *back);
+    }
+}
