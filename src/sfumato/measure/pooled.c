@@ -61,7 +61,7 @@ ALWAYS ptrdiff_t padded_size(const shape *s)
 ptrdiff_t pooled_scratch(const shape *s)
 {
     const ptrdiff_t all = windows(s->h) * windows(s->w);
-    return 2 * padded_size(s) + (4 * windows(s->w) + 2 * all + 1) * s->p;
+    return 2 * padded_size(s) + (4 * windows(s->w) + 3 * all + 2) * s->p;
 }
 
 /* One picture inside its border; the border of `to` is zero already. */
@@ -122,10 +122,11 @@ ALWAYS void convolve(const float *from, const float *weight, const float *bias, 
         }
 }
 
-/* One line of windows, `numbers` floats: the largest of each, and which it was; the first of equals,
-   and NaN before all, as in torch. lines: the four positions of a window, one after the other. */
+/* One line of windows, `numbers` floats: the largest of each, and which it was; the first of
+   equals, and NaN before all, as in torch. lines: the four positions of a window, one after the
+   other. */
 __attribute__((noinline)) static void pool(const float *restrict lines, ptrdiff_t numbers,
-                                           float *restrict out, int32_t *restrict which)
+                                           float *restrict out, uint8_t *restrict which)
 {
     for (ptrdiff_t i = 0; i < numbers; i++) {
         const float a = lines[i], b = lines[i + numbers], c = lines[i + 2 * numbers];
@@ -164,7 +165,7 @@ ALWAYS void share(const float *gradient, const int32_t *which, int at, vector *o
 /* inputs: (n, h, w, c), weight: (3, 3, c, p), bias: (p,), out and which: (n, h/2, w/2, p), rounded
    up; scratch: pooled_scratch. */
 void pooled_forward(const shape *s, const float *inputs, const float *weight, const float *bias,
-                    float *scratch, float *out, int32_t *which)
+                    float *scratch, float *out, uint8_t *which)
 {
     const ptrdiff_t line = line_of(s), down = windows(s->h), across = windows(s->w), p = s->p;
     const ptrdiff_t half = across * p;
@@ -226,39 +227,43 @@ ALWAYS void gather(const shape *s, const float *padded, const float *gradient, c
     }
 }
 
-/* For each output the windows where it has a gradient, as places of patches and factors; `counts` of
-   them, in lists as long as there are windows. Every second window first: what is added to a patch
-   is not waited for by the next, which would share it. */
+/* A gradient, and the patch of a bordered picture that it belongs to. */
+typedef struct {
+    int32_t place;
+    float factor;
+} entry;
+
+/* For each output the windows where it has a gradient: lists as long as there are windows, and
+   their ends. Every second window first: what is added to a patch is not waited for by the next,
+   which would share it. */
 ALWAYS void list(const shape *s, const float *restrict gradient, const int32_t *restrict which,
-                 int32_t *restrict places, float *restrict factors, int32_t *restrict counts)
+                 entry *restrict entries, entry **restrict ends)
 {
     const ptrdiff_t line = line_of(s), down = windows(s->h), across = windows(s->w), p = s->p;
     const int32_t shifts[NOBODY + 1] = {0, (int32_t)s->c, (int32_t)line, (int32_t)(line + s->c), 0};
-    memset(counts, 0, (size_t)p * sizeof *counts);
+    for (ptrdiff_t i = 0; i < p; i++)
+        ends[i] = entries + i * down * across;
     for (ptrdiff_t first = 0; first < 2; first++)
         for (ptrdiff_t y = 0; y < down; y++)
             for (ptrdiff_t x = first; x < across; x += 2) {
                 const ptrdiff_t at = (y * across + x) * p;
                 const int32_t corner = (int32_t)(2 * y * line + 2 * x * s->c);
                 for (ptrdiff_t i = 0; i < p; i++) {
-                    const ptrdiff_t next = i * down * across + counts[i];
                     const int32_t where = which[at + i];
-                    places[next] = corner + shifts[where];
-                    factors[next] = gradient[at + i];
-                    counts[i] += where != NOBODY;
+                    *ends[i] = (entry){corner + shifts[where], gradient[at + i]};
+                    ends[i] += where != NOBODY;
                 }
             }
 }
 
-/* Of many channels: each output's windows by vectors of inputs. Adds to `sums`, (p, 3, 3, c), and to
-   `back`, a bordered picture; weights: (p, 3, 3, c). */
+/* Of many channels: each output's windows by vectors of inputs. Adds to `sums`, (p, 3, 3, c), and
+   to `back`, a bordered picture; weights: (p, 3, 3, c). */
 ALWAYS void scatter(const shape *s, const float *padded, const float *weight, float *sums,
-                    float *back, const int32_t *places, const float *factors,
-                    const int32_t *counts, ptrdiff_t c, const int wanted)
+                    float *back, const entry *entries, entry *const *ends, ptrdiff_t c,
+                    const int wanted)
 {
     const ptrdiff_t line = line_of(s), all = windows(s->h) * windows(s->w);
     for (ptrdiff_t output = 0; output < s->p; output++) {
-        const ptrdiff_t count = counts[output], start = output * all;
         for (ptrdiff_t left = 0; left < c; left += WIDTH) {
             float *own = sums + output * KERNEL * c + left;
             const float *w = weight + output * KERNEL * c + left;
@@ -267,13 +272,12 @@ ALWAYS void scatter(const shape *s, const float *padded, const float *weight, fl
                 held[k] = *(vector *)(own + k * c);
                 factor[k] = *(const vector *)(w + k * c);
             }
-            for (ptrdiff_t i = 0; i < count; i++) {
-                const float g = factors[start + i];
+            for (const entry *e = entries + output * all; e < ends[output]; e++) {
                 for (int k = 0; k < KERNEL; k++) {
-                    const ptrdiff_t at = places[start + i] + k / 3 * line + k % 3 * c + left;
-                    held[k] += g * *(const vector *)(padded + at);
+                    const ptrdiff_t at = e->place + k / 3 * line + k % 3 * c + left;
+                    held[k] += e->factor * *(const vector *)(padded + at);
                     if (wanted)
-                        *(vector *)(back + at) += g * factor[k];
+                        *(vector *)(back + at) += e->factor * factor[k];
                 }
             }
             for (int k = 0; k < KERNEL; k++)
@@ -296,21 +300,23 @@ ALWAYS void shift(const shape *s, const float *gradient, const int32_t *which, f
     }
 }
 
-/* gradients and which: of the outputs, as in pooled_forward. Adds to weight_sums, (3, 3, c, p) where
-   c is no multiple of LANES and (p, 3, 3, c) where it is, and to bias_sums, (p,). Only in the second
-   case is weight, (p, 3, 3, c), read and back, (n, h, w, c), written; back may be NULL. */
+/* gradients and which: of the outputs, as in pooled_forward. Adds to weight_sums, (3, 3, c, p)
+   where c is no multiple of LANES and (p, 3, 3, c) where it is, and to bias_sums, (p,). Only in the
+   second case is weight, (p, 3, 3, c), read and back, (n, h, w, c), written; back may be NULL. */
 void pooled_backward(const shape *s, const float *inputs, const float *gradients,
-                     const int32_t *which, const float *weight, float *scratch, float *weight_sums,
+                     const uint8_t *which, const float *weight, float *scratch, float *weight_sums,
                      float *bias_sums, float *back)
 {
     const ptrdiff_t line = line_of(s), run = s->w * s->c, all = windows(s->h) * windows(s->w);
     const ptrdiff_t size = padded_size(s);
-    float *padded = scratch, *bordered = scratch + size, *factors = bordered + size;
-    int32_t *places = (int32_t *)(factors + s->p * all), *counts = places + s->p * all;
+    float *padded = scratch, *bordered = scratch + size;
+    entry *entries = (entry *)(bordered + size), **ends = (entry **)(entries + s->p * all);
+    int32_t *restrict largest = (int32_t *)(ends + s->p);
     memset(padded, 0, (size_t)size * sizeof *padded);
     for (ptrdiff_t i = 0; i < s->n; i++) {
         const float *gradient = gradients + i * all * s->p;
-        const int32_t *largest = which + i * all * s->p;
+        for (ptrdiff_t j = 0; j < all * s->p; j++)
+            largest[j] = which[i * all * s->p + j];
         pad(s, inputs + i * s->h * run, padded);
         shift(s, gradient, largest, bias_sums);
         if (s->c % LANES) {
@@ -321,16 +327,16 @@ void pooled_backward(const shape *s, const float *inputs, const float *gradients
                 gather(s, padded, gradient, largest, weight_sums, first, 1);
             continue;
         }
-        list(s, gradient, largest, places, factors, counts);
+        list(s, gradient, largest, entries, ends);
         if (!back) {
-            scatter(s, padded, weight, weight_sums, bordered, places, factors, counts, s->c, 0);
+            scatter(s, padded, weight, weight_sums, bordered, entries, ends, s->c, 0);
             continue;
         }
         memset(bordered, 0, (size_t)size * sizeof *bordered);
         if (s->c == LANES)
-            scatter(s, padded, weight, weight_sums, bordered, places, factors, counts, LANES, 1);
+            scatter(s, padded, weight, weight_sums, bordered, entries, ends, LANES, 1);
         else
-            scatter(s, padded, weight, weight_sums, bordered, places, factors, counts, s->c, 1);
+            scatter(s, padded, weight, weight_sums, bordered, entries, ends, s->c, 1);
         for (ptrdiff_t y = 0; y < s->h; y++)
             memcpy(back + (i * s->h + y) * run, bordered + (y + 1) * line + s->c,
                    (size_t)run * sizeof *back);

@@ -134,7 +134,7 @@ class _Convolution(torch.autograd.Function):
         pictures = inputs.permute(0, 2, 3, 1).contiguous()
         scratch = pictures.new_empty(kernels.pooled_scratch(where))
         out = pictures.new_empty(n, -(-h // 2), -(-w // 2), p)
-        which = torch.empty_like(out, dtype=torch.int32)
+        which = torch.empty_like(out, dtype=torch.uint8)
         turned = weight.permute(2, 3, 1, 0).contiguous()
         kernels.pooled_forward(
             where,

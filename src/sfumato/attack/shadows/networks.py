@@ -6,7 +6,7 @@ What ``torch.func.vmap`` would do, written out, because on a processor it is sev
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -86,9 +86,12 @@ class Network:
 
         layers = _layers(self)
         if self.family == cnn.CONVOLUTIONAL:  # several at once are no faster than in turn
-            each = zip(*(part.unbind() for part in weights.values()), strict=True)
-            named = (dict(zip(weights, own, strict=True)) for own in each)
-            return torch.stack([_alone(layers, *of) for of in zip(named, records, strict=True)])
+            return torch.stack(
+                [
+                    _alone(layers, own, some)
+                    for own, some in zip(_each(weights), records, strict=True)
+                ]
+            )
         flow = records.flatten(2)
         for name, layer in layers:
             if isinstance(layer, nn.Linear):
@@ -100,6 +103,13 @@ class Network:
             elif not isinstance(layer, nn.Flatten):
                 flow = layer(flow)
         return flow
+
+
+def _each(weights: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights of each network; of a single one they are not copied, nor their gradients."""
+    split = (part.unbind() if len(part) > 1 else (part.squeeze(0),) for part in weights.values())
+    for own in zip(*split, strict=True):
+        yield dict(zip(weights, own, strict=True))
 
 
 def _alone(layers: Layers, weights: Mapping[str, Tensor], flow: Tensor) -> Tensor:
