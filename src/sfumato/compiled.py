@@ -19,6 +19,7 @@ from pathlib import Path
 _FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 _THREADS = "-fopenmp"
 _TIMEOUT = 60.0
+_SWITCH = "SFUMATO_COMPILE"
 
 
 def library(source: Path, *options: str) -> ctypes.CDLL | None:
@@ -28,7 +29,7 @@ def library(source: Path, *options: str) -> ctypes.CDLL | None:
         source: The file.
         options: More for the compiler, such as what this processor can do.
     """
-    if os.environ.get("SFUMATO_COMPILE", "1") == "0":
+    if not _wanted():
         return None
     for flags in ((*_FLAGS, *options, _THREADS), (*_FLAGS, *options)):
         try:
@@ -40,6 +41,41 @@ def library(source: Path, *options: str) -> ctypes.CDLL | None:
     return None
 
 
+def trouble(source: Path) -> str | None:
+    """Why a C file has no compiled form here, and the remedy; None where it has one."""
+    if not _wanted():
+        return f"{_SWITCH} is 0; unset it"
+    if library(source) is not None:
+        return None
+    try:
+        ctypes.CDLL(str(_built(source, _FLAGS)))
+    except FileNotFoundError:
+        return f"there is no C compiler {_compiler()!r}; install one, or name it by CC"
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        return (
+            f"{_compiler()!r} fails ({said[0] if said else error.returncode}); name another by CC"
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{error}; set XDG_CACHE_HOME to a folder that is yours alone"
+    return None
+
+
+def folder() -> Path:
+    """Where compiled code is kept."""
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = chosen if chosen.is_absolute() else Path.home() / ".cache"
+    return base / "sfumato" / "compiled"
+
+
+def _wanted() -> bool:
+    return os.environ.get(_SWITCH, "1") != "0"
+
+
+def _compiler() -> str:
+    return os.environ.get("CC", "cc")
+
+
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """The compiled library, which nobody else can have written.
 
@@ -49,13 +85,15 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """
     text = source.read_bytes()
     identity = repr((text, flags, platform.machine(), platform.system())).encode()
-    folder = _cache()
-    built = folder / f"{source.stem}-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+    kept = folder()
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_ours(kept)
+    built = kept / f"{source.stem}-{hashlib.sha256(identity).hexdigest()[:16]}.so"
     if not built.exists():
-        compiler = shutil.which(os.environ.get("CC", "cc"))
+        compiler = shutil.which(_compiler())
         if compiler is None:
             raise FileNotFoundError("no C compiler")
-        with tempfile.TemporaryDirectory(dir=folder) as made:
+        with tempfile.TemporaryDirectory(dir=kept) as made:
             unlinked, part = Path(made) / "part.o", Path(made) / built.name
             _run(compiler, *flags, "-c", str(source), "-o", str(unlinked))
             _run(compiler, "-shared", str(unlinked), "-o", str(part), "-lm")
@@ -66,15 +104,6 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT)
-
-
-def _cache() -> Path:
-    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    base = chosen if chosen.is_absolute() else Path.home() / ".cache"
-    folder = base / "sfumato" / "compiled"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_ours(folder)
-    return folder
 
 
 def _check_ours(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -36,6 +37,11 @@ def doctor(as_json: AsJson = False) -> None:
         f"python {values['python']}, {values['cores']} cores, "
         f"devices: {', '.join(values['devices'])}"
     )
+    kernels = values["kernels"]
+    told = f"compiled, in {kernels['folder']}"
+    if kernels["trouble"]:
+        told = f"not compiled, so that noise and training are slower: {kernels['trouble']}"
+    output.plain(f"kernels: {told}")
     output.plain(f"data: {values['data_folder']}")
     output.plain(f"ledgers: {values['ledger_folder']}")
 
@@ -44,7 +50,9 @@ def examine() -> dict[str, Any]:
     """What this installation consists of; JSON values."""
     import platform
 
+    from sfumato import compiled
     from sfumato.data import datasets
+    from sfumato.learn import gaussian
     from sfumato.privacy.ledger import Ledger
 
     sizes = {name: _megabytes(name) for name in _closure("sfumato")}
@@ -60,6 +68,10 @@ def examine() -> dict[str, Any]:
             size for name, size in sizes.items() if name not in _closure("torch") and size
         ),
         "devices": _devices(),
+        "kernels": {
+            "folder": str(compiled.folder()),
+            "trouble": compiled.trouble(Path(gaussian.__file__).with_suffix(".c")),
+        },
         "data_folder": str(os.environ.get("SFUMATO_DATA") or datasets.cache()),
         "ledger_folder": str(Ledger.default_path("name").parent),
     }
