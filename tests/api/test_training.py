@@ -137,3 +137,27 @@ def test_a_run_goes_on_with_the_rows_that_it_was_begun_with(
     assert len(ledger.entries()) == 1
     again = train(**begun, seed=1)  # of attacks alone
     assert again.card.release_id == first.card.release_id
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(
+    people: Any, tmp_path: Path
+) -> None:
+    ledger, said = Ledger.in_memory(), []
+
+    def train(**more: Any) -> sfumato.Release:
+        kept = tmp_path / "kept"
+        return sfumato.train(
+            people, epsilon=1.0, settings=QUICK, ledger=ledger, checkpoint=kept, **more
+        )
+
+    def meanwhile(*_: Any) -> None:
+        if not said:
+            said.append("")
+            with pytest.raises(InputError, match="another process is at work") as refused:
+                train()
+            said[0] = str(refused.value)
+
+    first = train(progress=meanwhile)
+    assert str(tmp_path / "kept") in said[0]
+    assert len(ledger.entries()) == 1
+    assert train().card.release_id == first.card.release_id

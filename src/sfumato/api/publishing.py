@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
 from sfumato.privacy.budget import Budget
 from sfumato.publish import constraints, disk, room, shortage
+from sfumato.publish.held import held
 from sfumato.publish.images.perturbed import order_tells_labels
 from sfumato.publish.method import Calibrated, Progress, silent
 from sfumato.publish.workspace import (
@@ -258,24 +260,26 @@ def publish(
     tell_several_images(inputs.members)
     if schema is None:
         tell_read_off(inputs.members)
-    if private is not None and getattr(ready.calibrated.run, "resumable", False):
-        with shortage.unpaid():
-            parted(private, how_parted(data, holdout))
-            selection(private, ready.key)
-    release = ready.calibrated(
-        inputs.members,
-        ledger=ready.ledger,
-        progress=progress,
-        label=str(folder.name) if folder else inputs.name,
-        workspace=private,
-    )
-    if folder is not None:
-        # The release is safe on disk before it is evaluated: that can take minutes.
-        release = written(release, folder, kept=private is not None)
-        assert release.path is not None
-        evaluation_folder = evaluation_path(release.path)
-        if private is not None:
-            finished(private)
+    with ExitStack() as until_written:
+        if private is not None and getattr(ready.calibrated.run, "resumable", False):
+            with shortage.unpaid():
+                parted(private, how_parted(data, holdout))
+                selection(private, ready.key)
+            until_written.enter_context(held(private))
+        release = ready.calibrated(
+            inputs.members,
+            ledger=ready.ledger,
+            progress=progress,
+            label=str(folder.name) if folder else inputs.name,
+            workspace=private,
+        )
+        if folder is not None:
+            # The release is safe on disk before it is evaluated: that can take minutes.
+            release = written(release, folder, kept=private is not None)
+            assert release.path is not None
+            evaluation_folder = evaluation_path(release.path)
+            if private is not None:
+                finished(private)
     if evaluate and inputs.held_out is not None:
         from sfumato.measure.evaluation import evaluate as judge
 
