@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sfumato
+from sfumato.api import publishing
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
 from sfumato.measure import cnn
@@ -161,3 +162,36 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(
     assert str(tmp_path / "kept") in said[0]
     assert len(ledger.entries()) == 1
     assert train().card.release_id == first.card.release_id
+
+
+def test_a_run_that_died_before_its_checkpoint_was_deleted_says_that_it_is_written(
+    people: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, out, kept = Ledger.in_memory(), tmp_path / "out", tmp_path / "kept"
+
+    def train(where: Path = out) -> sfumato.Release:
+        return sfumato.train(
+            people,
+            epsilon=1.0,
+            settings=QUICK,
+            holdout=0,
+            ledger=ledger,
+            out=where,
+            checkpoint=kept,
+        )
+
+    def killed(workspace: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "finished", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train()
+    with pytest.raises(InputError) as refused:
+        train()
+    assert f"{out} is the release of the run in {kept}, written" in str(refused.value)
+    assert f"Delete {kept}" in str(refused.value)
+    assert len(ledger.entries()) == 1
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="already exists"):
+        train(tmp_path / "other")

@@ -24,7 +24,7 @@ from sfumato.api.inputs import (
     resolve,
 )
 from sfumato.api.telling import tell_read_off, tell_several_images
-from sfumato.api.writing import check_beside, whole, written
+from sfumato.api.writing import check_beside, check_unwritten, whole, written
 from sfumato.data import ImageSet
 from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError
@@ -217,6 +217,8 @@ def publish(
     Guarantee: what ``release.card.proven`` says, computed from the event of what ran.
     """
     check_outside(data, *(Path(path) for path in (out, checkpoint) if path is not None))
+    if out is not None and checkpoint is not None:
+        check_unwritten(Path(out).expanduser(), Path(checkpoint).expanduser())
     folder = None if out is None else check_new(out)
     evaluation_folder = None
     if folder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from sfumato.errors import InputError, UnwrittenError
 from sfumato.publish import shortage
-from sfumato.release.release import Release
+from sfumato.publish.workspace import release_of
+from sfumato.release.release import CARD, Release
 
 
 def written(release: Release, folder: Path, *, kept: bool = False) -> Release:
@@ -68,6 +70,25 @@ def whole(release: Release) -> Iterator[None]:
                 "%s; attack and measure it by `sfumato attack` and `sfumato measure`", stands
             )
         raise
+
+
+def check_unwritten(folder: Path, checkpoint: Path) -> None:
+    """Refuses to go on with a run whose release is there: only its checkpoint is left over.
+
+    Raises:
+        InputError: If the release in ``folder`` is that of the run in ``checkpoint``.
+    """
+    try:
+        card = json.loads((folder / CARD).read_bytes())
+    except (OSError, ValueError):
+        return
+    known = release_of(checkpoint)
+    if known is not None and isinstance(card, dict) and card.get("release_id") == known:
+        raise InputError(
+            f"{folder} is the release of the run in {checkpoint}, written and paid for",
+            f"Delete {checkpoint}; attack and measure the release by `sfumato attack` and "
+            "`sfumato measure`.",
+        )
 
 
 def check_beside(folder: Path, checkpoint: Path) -> None:

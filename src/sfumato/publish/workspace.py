@@ -274,6 +274,12 @@ def begun(workspace: Path) -> bool:
     return (workspace / _PAID).is_file()
 
 
+def release_of(workspace: Path) -> str | None:
+    """The identity of the release of the run in this folder; None if there is no run."""
+    kept = _kept(workspace)
+    return None if kept is None else str(kept["release_id"])
+
+
 def finished(workspace: Path) -> None:
     """Deletes the folder of a run whose release is written.
 
