@@ -29,6 +29,10 @@ class Row(Protocol):
     @property
     def compared_by(self) -> str: ...  # noqa: D102
     @property
+    def own_mu(self) -> float | None: ...  # noqa: D102
+    @property
+    def own_epsilon(self) -> float | None: ...  # noqa: D102
+    @property
     def kind(self) -> str: ...  # noqa: D102
     @property
     def proven(self) -> str: ...  # noqa: D102
@@ -53,6 +57,8 @@ class Comparison(Protocol):
     def network(self) -> str: ...  # noqa: D102
     @property
     def attack(self) -> str: ...  # noqa: D102
+    @property
+    def equal(self) -> str: ...  # noqa: D102
     @property
     def majority(self) -> Mapping[str, float]: ...  # noqa: D102
     @property
@@ -89,6 +95,7 @@ def points_page(comparison: Comparison) -> str:
         task=f"for predicting {comparison.target}" if comparison.target else "",
         network=comparison.network,
         attack=comparison.attack,
+        equal=comparison.equal,
         mus=", ".join(f"{mu:.3g}" for mu in mus),
         seeds=len(comparison.majority),
         majority=wording.figure(majority),
@@ -148,6 +155,7 @@ def _line(group: list[Row]) -> dict[str, Any]:
         "mu": _number(first.mu),
         "epsilon": "none" if first.epsilon is None else f"{first.epsilon:.3g}",
         "by": first.compared_by,
+        "proves": _own(first),
         "kind": first.kind,
         "accuracy": _spread([row.accuracy for row in group]),
         "loss": _spread([row.utility_loss for row in group]),
@@ -186,6 +194,14 @@ def _outer(intervals: list[Any]) -> str:
         return ""
     low, high = min(low for low, _ in known), max(high for _, high in known)
     return f"{wording.figure(low)} to {wording.figure(high)}"
+
+
+def _own(row: Row) -> str:
+    """The mu and the epsilon that a run is proven to have."""
+    if row.own_epsilon is None:
+        return "–"
+    mu = "none" if row.own_mu is None else wording.up(row.own_mu)
+    return f"{mu}, {wording.up(row.own_epsilon)}"
 
 
 def _number(mu: float | None) -> str:
