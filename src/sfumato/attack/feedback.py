@@ -90,7 +90,7 @@ class Generator(Settings):
                 "members_minus_others": [gap, gap - reach, gap + reach],
             },
         )
-        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.1%}"
+        limit = ceilings.allowed(finding.ceiling, percent=1)
         summary = (
             f"A generator trained on the release makes pictures that are nearer to a member than "
             f"to somebody else in {area:.1%} of cases (interval {interval[0]:.1%} to "
