@@ -105,7 +105,7 @@ def run(part: str, cache: Path, end: float, most: int, attack: str, equal: str) 
     name, network, seeds = PARTS[part]
     folder = "-".join([part, *([] if attack == "loss" else [attack]), equal])
     public = f"dataset:{name}/test"
-    began = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
     found = sfumato.api.compare_points(
         private(name),
         mus=[round(gaussian.mu(epsilon, DELTA), 12) for epsilon in EPSILONS],
@@ -122,7 +122,7 @@ def run(part: str, cache: Path, end: float, most: int, attack: str, equal: str) 
         device="cpu",
         progress=until(end),
     )
-    print(part, round(time.perf_counter() - began[0], 1), "s", flush=True)
+    print(part, round(time.perf_counter() - began, 1), "s", flush=True)
     return {
         "data": name,
         "target": found.target or "label",
@@ -204,7 +204,7 @@ def main() -> None:
             break
         known |= {
             "delta": DELTA,
-            "machine": {"cpu": platform.processor(), "cores": os.cpu_count()},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
             "versions": versions(),
         }
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@ LOGISTIC = "logistic"
 EQUAL = ("mu", "epsilon")
 """What all points have alike."""
 _LOW_FPR = 0.001
+_CONFIDENCE = 0.95
+"""Of each interval by itself: of many runs some miss, and a table shows them all."""
 
 
 class Refused(Exception):
@@ -205,7 +207,9 @@ class Seed:
         guessed = release.model.probabilities(held_out).argmax(axis=1)
         accuracy = float(np.mean(guessed == _labels(held_out)))
         evidence = Evidence(self.inputs.members, held_out)
-        (finding,) = suite.run(release, evidence, attacks=[self.attack], seed=self.seed)
+        (finding,) = suite.run(
+            release, evidence, attacks=[self.attack], confidence=_CONFIDENCE, seed=self.seed
+        )
         own = None if made is None else made.guarantee.gdp_mu()
         by = "mu" if mu is not None and within(own, mu) else "epsilon and delta"
         return PointRow(
