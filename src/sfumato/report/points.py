@@ -42,8 +42,6 @@ class Row(Protocol):
     def utility_loss(self) -> float: ...  # noqa: D102
     @property
     def leakage(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def seconds(self) -> float: ...  # noqa: D102
 
 
 class Comparison(Protocol):
@@ -164,7 +162,6 @@ def _line(group: list[Row]) -> dict[str, Any]:
         "ceiling": wording.figure(ceiling),
         "tpr": _spread([_value(row, "tpr") for row in group]),
         "revealed": _counts(group),
-        "seconds": f"{sum(row.seconds for row in group) / len(group):.1f}",
     }
 
 
