@@ -92,9 +92,10 @@ bench-shapes: $(VENV)/.dev
 		generators.merf generators.taught generators.cvae generators.dpgan generators.psg generators.sinkhorn generators.diffusion[preset=quick] \
 		generators.augm generators.vaegm generators.dp2vae generators.gpate generators.datalens generators.dpmi images.pixelate images.gaussian images.blur
 
-# About 25 minutes on one core; it goes on where it stopped.
+# About 40 minutes on one core; it goes on where it stopped.
 bench-points: $(VENV)/.core
 	$(BIN)/python benchmarks/perturbation_points.py
+	$(BIN)/python benchmarks/perturbation_points.py --equal epsilon --only mnist-logistic census-logistic
 	$(BIN)/python benchmarks/perturbation_points.py --only mnist-logistic mnist-network --seeds 1 --attack rmia
 
 bench-adaptive: $(VENV)/.bench

@@ -147,7 +147,7 @@ def judged(released: Table, parts: Parts, seed: int) -> dict[str, dict[str, Any]
 def attacked(release: Any, parts: Parts, seed: int) -> dict[str, dict[str, Any]]:
     """Findings of the attack suite on the released rows."""
     evidence = Evidence(parts.private, parts.held_out)
-    findings = suite.run(release, evidence, attacks=ATTACKS, seed=seed)
+    findings = suite.run(release, evidence, attacks=ATTACKS, confidence=0.95, seed=seed)
     return {
         f.attack: {
             "metric": f.metric,

@@ -12,6 +12,9 @@ Members and held-out records are parts of 6,000 records of each training part, p
 every seed (4,000 to 2,000); the queries of the prediction point are records of the test part.
 Budgets are the mu of epsilon 0.1, 1 and 10 at delta 1e-5, under replace-one. Five seeds for
 logistic regression, three for the network, the source's: two hidden layers of 64.
+
+``--equal epsilon`` gives those points whose noise is not Gaussian the (epsilon, delta) of the mu,
+with which they have more mu, and writes ``perturbation_points_epsilon.json``.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import sfumato.api
+from sfumato.api.points import POINTS
 from sfumato.data import datasets
 from sfumato.privacy.accounting import gaussian
 from sfumato.versions import versions
@@ -52,6 +56,7 @@ SETTINGS = {
 }
 
 
+NOT_GAUSSIAN = ("input", "objective")
 SHADOWS = {
     "logistic": "family=logistic regression,epochs=30",
     NETWORK: "family=MLP,epochs=30",
@@ -95,11 +100,12 @@ def private(name: str) -> Any:
     return type(table).from_codes(codes, schema)
 
 
-def run(part: str, cache: Path, end: float, most: int, attack: str) -> dict[str, Any]:
+def run(part: str, cache: Path, end: float, most: int, attack: str, equal: str) -> dict[str, Any]:
     """One part, or what is left of it."""
     name, network, seeds = PARTS[part]
+    folder = "-".join([part, *([] if attack == "loss" else [attack]), equal])
     public = f"dataset:{name}/test"
-    began = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
     found = sfumato.api.compare_points(
         private(name),
         mus=[round(gaussian.mu(epsilon, DELTA), 12) for epsilon in EPSILONS],
@@ -109,17 +115,20 @@ def run(part: str, cache: Path, end: float, most: int, attack: str) -> dict[str,
         settings=SETTINGS,
         seeds=range(min(seeds, most)),
         attack=named(attack, network, cache),
+        equal=equal,
+        points=POINTS if equal == "mu" else NOT_GAUSSIAN,
         holdout=HELD_OUT,
-        out=cache / (part if attack == "loss" else f"{part}-{attack}"),
+        out=cache / folder,
         device="cpu",
         progress=until(end),
     )
-    print(part, round(time.perf_counter() - began[0], 1), "s", flush=True)
+    print(part, round(time.perf_counter() - began, 1), "s", flush=True)
     return {
         "data": name,
         "target": found.target or "label",
         "network": network,
         "attack": named(attack, network, Path("CACHE")),
+        "equal": equal,
         "records": RECORDS,
         "members": RECORDS - round(RECORDS * HELD_OUT),
         "majority": statistics.fmean(found.majority.values()),
@@ -142,6 +151,8 @@ def summary(rows: Any) -> list[dict[str, Any]]:
                 "mu": mu,
                 "epsilon": first.epsilon,
                 "compared_by": first.compared_by,
+                "own_mu": first.own_mu,
+                "own_epsilon": first.own_epsilon,
                 "kind": first.kind,
                 "seeds": len(group),
                 "accuracy": _figures([row.accuracy for row in group]),
@@ -175,22 +186,25 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seeds", type=int, default=5, help="At most so many of each part.")
     parser.add_argument("--attack", choices=["loss", "rmia", "lira"], default="loss")
+    parser.add_argument("--equal", choices=["mu", "epsilon"], default="mu")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    attack = "" if args.attack == "loss" else f"_{args.attack}"
-    args.out = args.out or Path(f"benchmarks/results/perturbation_points{attack}.json")
+    kind = ("" if args.attack == "loss" else f"_{args.attack}") + (
+        "" if args.equal == "mu" else "_epsilon"
+    )
+    args.out = args.out or Path(f"benchmarks/results/perturbation_points{kind}.json")
     end = time.monotonic() + 60 * args.minutes
     args.cache.mkdir(parents=True, exist_ok=True)
     known = json.loads(args.out.read_text()) if args.out.exists() else {"parts": {}}
     for part in args.only:
         try:
-            known["parts"][part] = run(part, args.cache, end, args.seeds, args.attack)
+            known["parts"][part] = run(part, args.cache, end, args.seeds, args.attack, args.equal)
         except OutOfTime:
             print(part, "is not finished: run the same command again")
             break
         known |= {
             "delta": DELTA,
-            "machine": {"cpu": platform.processor(), "cores": os.cpu_count()},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
             "versions": versions(),
         }
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,26 @@ def test_a_generator_of_members_pictures_comes_near_to_them() -> None:
     assert finding.details["members_minus_others"][1] > 0
 
 
+def test_likeness_may_be_structural() -> None:
+    """1 for whoever was made again, less for others, and of each record by itself."""
+    from sfumato.attack import feedback, targets
+
+    members, others = digits("train", 0, 60), targets.read(digits("train", 800, 300))
+    made = np.concatenate([digits("train", 500, 60).images, members.images])
+    same = feedback._similarity(targets.read(members), made, "ssim")
+    assert same == pytest.approx(np.ones(60))
+    found = feedback._similarity(others, made, "ssim")
+    assert 0 <= found.min() < found.max() < 1
+    assert found.mean() < 0.95
+    alone = feedback._similarity(others[np.arange(3)], made, "ssim")
+    assert alone == pytest.approx(found[:3], abs=1e-12)
+    evidence = Evidence(members, digits("train", 500, 60))
+    finding = attack(unproven(members), evidence, steps=2, likeness="ssim")
+    assert finding.details["likeness"] == "ssim"
+    with pytest.raises(InputError, match="likeness is 'lpips'"):
+        Generator(likeness="lpips")
+
+
 @pytest.mark.slow
 def test_a_generator_of_others_pictures_does_not() -> None:
     _, evidence = few_copies()

@@ -51,6 +51,18 @@ def test_layers_tell_of_input_and_attribute_and_of_no_coin_toss() -> None:
         assert layer.attribute_bits < 0.02
 
 
+def test_what_the_label_alone_tells_stands_beside() -> None:
+    """Of an attribute that follows from the label, all of it; of a coin toss, nothing. Of the input
+    less than the gradients tell, and more than nothing: digits of one class look alike."""
+    _, labels, _ = digits()
+    even = labels.numpy() % 2
+    for layer in layers(even):
+        assert layer.attribute_by_label > 0.9 * layer.attribute_entropy
+        assert 0.05 < layer.input_by_label < layer.input_nats
+    tossed = np.random.default_rng(0).integers(0, 2, 400)
+    assert layers(tossed)[0].attribute_by_label < 0.02
+
+
 def test_the_noise_of_training_hides_both() -> None:
     for layer in layers(exposure=Exposure(1.0, 1.0)):
         assert layer.attribute_bits < 0.05

@@ -86,6 +86,16 @@ def test_the_curve_of_an_attack_that_is_not_bounded_has_no_ceiling(
     assert "forbidden" not in inside._roc(make_finding(ceiling=None), figures)["linear"]
 
 
+def test_a_curve_says_where_it_is_the_luck_of_few(make_finding: Make, make_release: Make) -> None:
+    from sfumato.report.bounds import bounds
+
+    figures = bounds(make_release().card)
+    few = inside._roc(make_finding(details={"targets": 150}), figures)
+    assert few["note"].startswith("Left of 0.67\xa0% nobody of the 150")
+    assert inside._roc(make_finding(details={"targets": 1000}), figures)["note"] == ""
+    assert inside._roc(make_finding(details={}), figures)["note"] == ""
+
+
 def test_likeness_of_pictures_stands_beside_that_of_a_second_real_sample() -> None:
     shown = inside.fidelity(Fidelity(45.25, 0.875, 0.625, 0.75, 0.375, 0.8125, "some, v1", 1200))
     assert "1,200 images of each set, in the features of some, v1" in shown["text"]

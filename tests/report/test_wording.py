@@ -166,3 +166,15 @@ def test_a_metric_guarantee_with_a_worst_case_says_what_it_comes_to(make_release
     assert "Whatever the distance, ε\xa0=\xa01.5 holds between any two values" in said
     assert "no bound on attacks" not in said
     assert wording.epsilon_line(card) == "ε\xa0=\xa00.5 per unit of distance"
+
+
+def test_a_confidence_of_nearly_all_is_not_said_to_be_all() -> None:
+    """Eight attacks that hold together at 99 % were said to have their 100% interval."""
+    assert [wording.level(c) for c in (0.5, 0.95, 0.99, 0.995, 1 - 0.01 / 8, 1 - 1e-9)] == [
+        "50%",
+        "95%",
+        "99%",
+        "99.5%",
+        "99.87%",
+        "99.99%",
+    ]

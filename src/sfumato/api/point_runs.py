@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from sfumato.api.equal_mu import at_mu, within
 from sfumato.api.reference import unprotected
 from sfumato.api.variants import Variant
 from sfumato.errors import InputError
+from sfumato.privacy.budget import Budget
 from sfumato.privacy.ledger import Ledger
 from sfumato.publish import constraints
 from sfumato.publish.method import Progress
@@ -18,14 +20,17 @@ from sfumato.publish.method import Progress
 if TYPE_CHECKING:
     from sfumato.api.inputs import Inputs
     from sfumato.api.runs import Runs
-    from sfumato.privacy.budget import Budget
     from sfumato.publish.method import Calibrated
     from sfumato.release.release import Release
 
 NONE = "none"
 """The network without privacy, which utility is lost against."""
 LOGISTIC = "logistic"
+EQUAL = ("mu", "epsilon")
+"""What all points have alike."""
 _LOW_FPR = 0.001
+_CONFIDENCE = 0.95
+"""Of each interval by itself: of many runs some miss, and a table shows them all."""
 
 
 class Refused(Exception):
@@ -40,11 +45,13 @@ class PointRow:
         point: One of ``POINTS``, or ``"none"``.
         method: The registered method with its settings.
         mu: What was asked for; None for ``"none"``.
-        epsilon: The budget with that mu at ``delta``.
+        epsilon: That of a Gaussian of that mu, at ``delta``.
         delta: Of all.
         seed: Of the split, the networks and the attack.
-        compared_by: ``"mu"`` where what ran is Gaussian-DP of that very mu; ``"epsilon and delta"``
-            where its (epsilon, delta) is that of the mu.
+        compared_by: ``"mu"`` where what ran is Gaussian-DP of that mu; ``"epsilon and delta"``
+            where its (epsilon, delta) alone is that of the mu.
+        own_mu: The smallest mu that what ran is proven to have; None where there is none.
+        own_epsilon: What ran has at ``delta``.
         kind: Of the guarantee.
         proven: What the release proves, in one sentence.
         accuracy: On held-out records.
@@ -62,6 +69,8 @@ class PointRow:
     delta: float
     seed: int
     compared_by: str
+    own_mu: float | None
+    own_epsilon: float | None
     kind: str
     proven: str
     accuracy: float
@@ -98,6 +107,7 @@ class Seed:
         attack: The registered attack.
         device: As torch names it, or ``"auto"``.
         runs: Those that are on disk; None to keep none.
+        equal: One of ``EQUAL``.
     """
 
     inputs: Inputs
@@ -107,6 +117,7 @@ class Seed:
     attack: str
     device: str
     runs: Runs | None
+    equal: str
 
     def majority(self) -> float:
         """What the members' commonest class scores on held-out records."""
@@ -123,7 +134,7 @@ class Seed:
             members = self.inputs.members
             layers = network_settings(self.network, members.kind)
             release = unprotected(members, layers, seed=self.seed, progress=progress)
-            return self._judged(NONE, self.network, None, None, "", release, started, None)
+            return self._judged(NONE, self.network, None, None, None, release, started, None)
 
         return self._once([NONE, self.network, self.seed], run)
 
@@ -149,12 +160,18 @@ class Seed:
             try:
                 budget.check_records(len(members))
                 method = _seeded(Variant.parse(text, self.device).method, self.seed)
-                made = constraints.calibrate(method, budget, facts)
+
+                def calibrated(epsilon: float) -> Calibrated:
+                    return constraints.calibrate(method, Budget(epsilon, budget.delta), facts)
+
+                if self.equal == "mu":
+                    made = at_mu(calibrated, mu, budget.epsilon)
+                else:
+                    made = calibrated(budget.epsilon)
             except InputError as error:
                 raise Refused(str(error)) from None
             release = made(members, ledger=Ledger.in_memory(), progress=progress)
-            by = _compared_by(made, mu)
-            return self._judged(point, text, mu, budget, by, release, started, reference)
+            return self._judged(point, text, mu, budget, made, release, started, reference)
 
         return self._once([point, text, mu, self.delta, self.seed], run)
 
@@ -174,7 +191,7 @@ class Seed:
         method: str,
         mu: float | None,
         budget: Budget | None,
-        compared_by: str,
+        made: Calibrated | None,
         release: Release,
         started: float,
         reference: PointRow | None,
@@ -190,7 +207,11 @@ class Seed:
         guessed = release.model.probabilities(held_out).argmax(axis=1)
         accuracy = float(np.mean(guessed == _labels(held_out)))
         evidence = Evidence(self.inputs.members, held_out)
-        (finding,) = suite.run(release, evidence, attacks=[self.attack], seed=self.seed)
+        (finding,) = suite.run(
+            release, evidence, attacks=[self.attack], confidence=_CONFIDENCE, seed=self.seed
+        )
+        own = None if made is None else made.guarantee.gdp_mu()
+        by = "mu" if mu is not None and within(own, mu) else "epsilon and delta"
         return PointRow(
             point=point,
             method=method,
@@ -198,7 +219,9 @@ class Seed:
             epsilon=None if budget is None else budget.epsilon,
             delta=self.delta,
             seed=self.seed,
-            compared_by=compared_by,
+            compared_by="" if mu is None else by,
+            own_mu=own,
+            own_epsilon=None if made is None else made.guarantee.epsilon(),
             kind=str(release.card.guarantee["kind"]),
             proven=release.card.proven.describe(),
             accuracy=accuracy,
@@ -214,12 +237,6 @@ def _seeded(method: Any, seed: int) -> Any:
     if "seed" not in named or method.seed is not None:
         return method
     return replace(method, seed=seed)
-
-
-def _compared_by(made: Calibrated, mu: float) -> str:
-    """Whether a calibrated run has the mu that was asked for, or its (epsilon, delta) alone."""
-    own = made.guarantee.gdp_mu()
-    return "mu" if own is not None and abs(own / mu - 1) <= 1e-3 else "epsilon and delta"
 
 
 def leakage(finding: Any) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfumato.api.inputs import Inputs, resolve
-from sfumato.api.point_runs import LOGISTIC, NONE, PointRow, Refused, Seed, network_settings
+from sfumato.api.point_runs import (
+    EQUAL,
+    LOGISTIC,
+    NONE,
+    PointRow,
+    Refused,
+    Seed,
+    network_settings,
+)
 from sfumato.api.runs import Runs
 from sfumato.errors import InputError
 from sfumato.measure.progress import part
@@ -49,6 +57,7 @@ class PointsComparison:
         target: What is predicted.
         network: Of all points but prediction.
         attack: Whose leakage it is.
+        equal: What the points have alike: ``"mu"``, or ``"epsilon"``.
         majority: What the commonest class of the members scores on held-out records, by seed.
         rows: See :class:`PointRow`.
         refused: Why a point is not there, by point.
@@ -59,6 +68,7 @@ class PointsComparison:
     target: str | None
     network: str
     attack: str
+    equal: str
     majority: Mapping[str, float]
     rows: tuple[PointRow, ...]
     refused: Mapping[str, str]
@@ -80,6 +90,7 @@ def compare_points(
     points: Sequence[str] = POINTS,
     settings: Mapping[str, str] | None = None,
     attack: str = "membership.loss",
+    equal: str = "mu",
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     schema: SchemaLike | None = None,
     holdout: float | str | Path | None = None,
@@ -106,6 +117,10 @@ def compare_points(
         points: Some of ``POINTS``.
         settings: Further settings of a point's method, by point: ``{"input": "epochs=5"}``.
         attack: A registered attack on models.
+        equal: ``"mu"``: what every point is proven to have is that mu, so that nobody can tell
+            members of one better than of another at any false-positive rate. ``"epsilon"``: its
+            (epsilon, delta) is that of a Gaussian of the mu, which is kinder to noise that is not
+            Gaussian.
         seeds: One run for each.
         schema: The public facts.
         holdout: As for :func:`sfumato.api.publish`.
@@ -129,6 +144,8 @@ def compare_points(
     for point in points:
         if point not in POINTS:
             raise InputError(f"point is {point!r}", f"Use some of {', '.join(POINTS)}.")
+    if equal not in EQUAL:
+        raise InputError(f"equal is {equal!r}", f"Use one of {', '.join(EQUAL)}.")
     suite.chosen("model", [attack])
     budgets = {mu: _budget(mu, delta) for mu in mus}
 
@@ -155,6 +172,7 @@ def compare_points(
         "holdout": None if holdout is None else str(holdout),
         "network": network,
         "attack": attack,
+        "equal": equal,
         "delta": delta,
         "public data": public_data,
     }
@@ -166,7 +184,7 @@ def compare_points(
         for count, seed in enumerate(seeds):
             inputs = inputs if count == 0 else resolved(seed)
             told = part(progress, count, len(seeds))
-            one = Seed(inputs, seed, delta, network, attack, device, runs)
+            one = Seed(inputs, seed, delta, network, attack, device, runs, equal)
             majority[str(seed)] = one.majority()
             reference = one.reference(part(told, 0, 1 + len(chosen)))
             rows.append(reference)
@@ -184,7 +202,9 @@ def compare_points(
     order = [NONE, *POINTS]
     rows.sort(key=lambda row: (order.index(row.point), row.mu or 0.0, row.seed))
     name, goal = inputs.name, inputs.facts.target
-    made = PointsComparison(name, goal, network, attack, majority, tuple(rows), refused, versions())
+    made = PointsComparison(
+        name, goal, network, attack, equal, majority, tuple(rows), refused, versions()
+    )
     if folder is not None:
         from sfumato.publish.workspace import write
         from sfumato.report.points import points_page

@@ -38,7 +38,8 @@ class Feedback:
     def label(self) -> str:
         """What it is, with its settings."""
         attack = self.attack
-        return f"feedback.generator, {attack.steps} steps, {attack.generated} pictures"
+        made = f"feedback.generator, {attack.steps} steps, {attack.generated} pictures"
+        return made if attack.likeness == "pixels" else f"{made}, {attack.likeness}"
 
     def __call__(self, content: Any, sides: Sequence[Any], seed: int) -> list[Any]:
         """See :class:`sfumato.publish.selection.Judge`."""

@@ -102,7 +102,7 @@ class Inference(Settings):
             details={"secret": worst["secret"], "targets": len(inside), "secrets": rows},
         )
         low, high = finding.interval
-        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+        limit = ceilings.allowed(finding.ceiling)
         summary = (
             f"Knowing everything else about a record, the attack guesses {worst['secret']!r} right "
             f"for {worst['accuracy']['members']:.1%} of the people in the data and "

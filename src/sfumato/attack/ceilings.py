@@ -8,6 +8,7 @@ neighbouring relation; the games of :mod:`sfumato.attack` swap a member for a no
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,35 @@ LABEL_NOISE = "label_noise_probability"
 
 _TAIL = np.geomspace(1e-6, 0.1, 48)
 _GRID = np.concatenate([[0.0], _TAIL, np.linspace(0.1, 0.9, 41)[1:-1], 1 - _TAIL[::-1], [1.0]])
+
+
+def allowed(ceiling: float | None, *, percent: int | None = None, mark: str = ",") -> str:
+    """What a guarantee allows, as the end of a clause: rounded up, so that it is still a bound.
+
+    Args:
+        ceiling: On the attack's scale; None gives nothing.
+        percent: Digits after the point of a percentage; None gives three of the number itself.
+        mark: What goes before.
+
+    >>> allowed(0.05341)
+    ', the guarantee allows 0.054'
+    >>> allowed(0.5, percent=1), allowed(0.56611, percent=1, mark=";")
+    (', the guarantee allows 50.0%', '; the guarantee allows 56.7%')
+    """
+    if ceiling is None:
+        return ""
+    if percent is None:
+        return f"{mark} the guarantee allows {rounded_up(ceiling):.3f}"
+    return f"{mark} the guarantee allows {rounded_up(ceiling, percent + 2):.{percent}%}"
+
+
+def rounded_up(bound: float, digits: int = 3) -> float:
+    """A bound with so many digits after the point.
+
+    A double that stands for 0.5 may lie a little above it, which is no reason to say 0.501.
+    """
+    scale = 10.0**digits
+    return math.ceil(bound * scale - 1e-9) / scale
 
 
 @dataclass(frozen=True)

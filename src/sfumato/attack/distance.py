@@ -138,7 +138,7 @@ def _advantage(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -
 
 def _summary(finding: Finding) -> str:
     low, high = finding.interval
-    limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.1%}"
+    limit = ceilings.allowed(finding.ceiling, percent=1)
     return (
         f"Shown two records, one of them used for this release, the attack picks the right one in "
         f"{finding.value:.1%} of cases (interval {low:.1%} to {high:.1%}, guessing 50 %{limit}): "

@@ -129,7 +129,7 @@ class Domias(Settings):
 
 def _summary(finding: Finding) -> str:
     low, high = finding.interval
-    limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.1%}"
+    limit = ceilings.allowed(finding.ceiling, percent=1)
     return (
         f"Shown two records, one of them used for this release, an attacker who compares how dense "
         f"the release and {finding.details['reference']} other people's records lie around them "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.attack import auxiliary, margin, reveal, targets
+from sfumato.attack.ceilings import rounded_up
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradients import exposure, layers
 from sfumato.attack.gradients.exposure import AS_TRAINED, RELEASED, Exposure
@@ -141,7 +142,7 @@ class Inversion(Settings):
             },
         )
         how = "as training would send it" if seen_as.max_grad_norm is not None else "unprotected"
-        limited = "" if limit is None else f", one step's noise allows {ceiling:.0%}"
+        limited = "" if limit is None else f", one step's noise allows {rounded_up(ceiling, 2):.0%}"
         summary = (
             f"From the gradient of one picture, {how}, the attack rebuilds {hits} of {n} people's "
             f"pictures (mean SSIM {alike.mean():.2f}{limited}; the best guess without a gradient "

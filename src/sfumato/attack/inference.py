@@ -87,7 +87,7 @@ class ProtocolInference(Settings):
             details={"secret": worst["secret"], "targets": len(chosen), "secrets": rows},
         )
         low, high = finding.interval
-        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+        limit = ceilings.allowed(finding.ceiling)
         tries = [Tries(*worst["success"][name]) for name in ("members", "control", "naive")]
         summary = (
             f"From all other columns, {worst['secret']!r} is guessed right through the release: "

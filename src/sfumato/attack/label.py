@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.attack import auxiliary, margin, targets
+from sfumato.attack.ceilings import rounded_up
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradient import inferred
 from sfumato.attack.gradients import exposure, layers
@@ -276,7 +277,9 @@ class _Game:
             },
         )
         how_sent = "as in training" if seen_as.max_grad_norm is not None else "unprotected"
-        limited = "" if ceiling is None else f", one step's noise allows {ceiling:.2f}"
+        limited = (
+            "" if ceiling is None else f", one step's noise allows {rounded_up(ceiling, 2):.2f}"
+        )
         summary = (
             f"From {how}, {how_sent}, the attack tells {rate:.1%} of the labels (naming the "
             f"commonest: {blind.mean():.1%}; on the scale of 0 guessing to 1 all: "

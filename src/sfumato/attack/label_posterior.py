@@ -171,7 +171,7 @@ class Posterior(Settings):
                 "commonest_class": known["commonest"],
             },
         )
-        limited = "" if ceiling is None else f"; the guarantee allows {ceiling:.1%}"
+        limited = ceilings.allowed(ceiling, percent=1, mark=";")
         summary = (
             f"From {how} the attack tells {hits / m:.1%} of members' labels, from a model that "
             f"never saw the release {known['model']:.1%}, and {fair / n:.1%} of strangers' by the "

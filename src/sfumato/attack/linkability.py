@@ -93,7 +93,7 @@ class Linkability(Settings):
             records=PerRecord(chosen, linked[0].astype(float), linked[1].astype(float)),
         )
         low, high = finding.interval
-        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+        limit = ceilings.allowed(finding.ceiling)
         summary = (
             "Two holders of parts of a record find each other's part through the release: "
             f"{controlled.told(own, base, naive)}; a risk of {value:+.3f} (interval {low:+.3f} to "

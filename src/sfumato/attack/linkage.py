@@ -85,7 +85,7 @@ class Linkage(Settings):
             ceiling=limit,
             details={"game": "rank-1", "line_up": m, "linked": right},
         )
-        allowed = "" if limit is None else f", the guarantee allows {limit:.2%}"
+        allowed = ceilings.allowed(limit, percent=2)
         summary = (
             f"Shown {m} released rows and the {m} originals behind them, the attack finds the "
             f"right original for {right} ({rate:.2%}; guessing finds {chance:.2%}{allowed}): "
@@ -134,7 +134,7 @@ class Linkage(Settings):
             details=details,
         )
         low, high = finding.interval
-        allowed = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.1%}"
+        allowed = ceilings.allowed(finding.ceiling, percent=1)
         summary = (
             f"Of {seen} people's records that released records point at, {hits / seen:.1%} were "
             f"used for the release (interval {low:.1%} to {high:.1%}, guessing 50 %{allowed}): "

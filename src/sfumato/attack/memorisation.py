@@ -213,7 +213,7 @@ class Neighbours:
 def _summary(finding: Finding) -> str:
     found, counts = finding.details["released"], finding.details["reproduced"]
     low, high = finding.interval
-    limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+    limit = ceilings.allowed(finding.ceiling)
     several = finding.details["persons"]["training"] < finding.details["targets"]
     whose = "people's " if several else ""
     return (

@@ -104,7 +104,7 @@ class PrivacyLoss(Settings):
             },
         )
         low, high = finding.interval
-        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.3f}"
+        limit = ceilings.allowed(finding.ceiling)
         summary = (
             f"A classifier that sees the release tells people who are in the data from people who "
             f"are not in {finding.details['P']:.1%} of cases, a privacy loss of "

@@ -120,7 +120,7 @@ class Siamese(Settings):
             },
         )
         low, high = finding.interval
-        limit = "" if finding.ceiling is None else f", the guarantee allows {finding.ceiling:.1%}"
+        limit = ceilings.allowed(finding.ceiling, percent=1)
         summary = (
             f"Shown a released picture, somebody's own and a stranger's of the same class, an "
             f"attacker trained on released pictures tells which is theirs in {value:.1%} of cases "

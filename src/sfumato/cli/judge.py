@@ -153,6 +153,9 @@ def attack(
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
+    from sfumato.attack import ceilings
+    from sfumato.report.wording import level
+
     # Names are what people copy: they are never cut, however narrow the window.
     table = Table(
         *(Column("attack", no_wrap=True), "value", "interval", "without access", "ceiling"),
@@ -162,9 +165,9 @@ def attack(
         table.add_row(
             finding.attack,
             f"{finding.value:.3f}",
-            f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f} ({finding.confidence:.1%})",
+            f"{finding.interval[0]:.3f} to {finding.interval[1]:.3f} ({level(finding.confidence)})",
             f"{_figure(finding.baseline)}{_beaten(finding)}, chance {_figure(finding.chance)}",
-            _figure(finding.ceiling),
+            "–" if finding.ceiling is None else f"{ceilings.rounded_up(finding.ceiling):.3f}",
         )
     output.say(table)
     if not prepared.release.card.ledger:

@@ -71,6 +71,14 @@ def compare_points(
     attack: Annotated[
         str, typer.Option("--attack", help="The membership attack that leakage is measured by.")
     ] = "membership.loss",
+    equal: Annotated[
+        str,
+        typer.Option(
+            "--equal",
+            help="What all points have alike: mu, or epsilon (that of a Gaussian of that mu).",
+            metavar="mu|epsilon",
+        ),
+    ] = "mu",
     seeds: Annotated[
         list[str] | None,
         typer.Option("--seeds", help="One run for each. Default: 0,1,2,3,4."),
@@ -102,6 +110,7 @@ def compare_points(
             points=POINTS if points is None else listed(",".join(points)),
             settings=dict(map(_setting, setting or [])),
             attack=attack,
+            equal=equal,
             seeds=whole_numbers(seeds or ["0,1,2,3,4"]),
             schema=schema,
             holdout=holdout,

@@ -6,6 +6,9 @@ V-information: by how much decoders of a fixed family predict better with the gr
 without it, on examples that they were not trained on. That is what such an attacker can use, a
 lower bound on what is there; figures of different families are not comparable.
 
+A gradient tells the label, and the label may tell much of both: what a decoder of the label alone
+gets is the control, and only what is beyond it is told by the gradient's other parts.
+
 What needs no attacker: how fast a layer's gradient changes with the input, and how far apart the
 subspaces are that gradients of examples with and without the attribute span.
 
@@ -44,9 +47,12 @@ class Layer:
         attribute_bits: V-information about the attribute, bits an example.
         attribute_interval: Its interval over held-out examples.
         attribute_entropy: Bits that there are to tell.
+        attribute_by_label: Bits that the label alone tells of the attribute, by its shares of each
+            label; of all layers the same.
         input_nats: V-information about the input, nats a dimension, by a linear decoder with equal
             noise in all dimensions.
         input_interval: Its interval over held-out examples.
+        input_by_label: Nats a dimension that the label alone tells of the input, linearly.
         sensitivity: Relative change of the gradient for a small relative change of the input.
         subspace_distance: Between the spans of gradients with and without the attribute, 0 (equal)
             to 1 (orthogonal).
@@ -58,8 +64,10 @@ class Layer:
     attribute_bits: float
     attribute_interval: tuple[float, float]
     attribute_entropy: float
+    attribute_by_label: float
     input_nats: float
     input_interval: tuple[float, float]
+    input_by_label: float
     sensitivity: float
     subspace_distance: float
     subspace_control: float
@@ -123,6 +131,10 @@ def gradient_leakage(
     order = rng.permutation(n)
     train, test = order[: n // 2], order[n // 2 :]
     flat = _standard(_features(inputs), train)
+    classes = np.unique(labels.numpy(), return_inverse=True)[1]
+    told = _standard(np.eye(int(classes.max()) + 1)[classes], train)
+    bits_by_label = _by_label(classes, coded, train, test)
+    nats_by_label = _input(told, flat, train, test, confidence)[0]
     changes = _changes(module, inputs, labels, bare, probes, seed)
     found = []
     columns = parts(module)
@@ -141,8 +153,10 @@ def gradient_leakage(
                 attribute_bits=bits,
                 attribute_interval=between,
                 attribute_entropy=entropy,
+                attribute_by_label=bits_by_label,
                 input_nats=nats,
                 input_interval=around,
+                input_by_label=nats_by_label,
                 sensitivity=float(changes(at)),
                 subspace_distance=apart,
                 subspace_control=control,
@@ -217,6 +231,22 @@ def _attribute(
     without = losses(None, train, test)
     gain = without - losses(best, train, test)
     return *_mean(gain, confidence), float(without.mean())
+
+
+def _by_label(
+    labels: NDArray[np.int64],
+    attribute: NDArray[np.int64],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+) -> float:
+    """Bits that the attribute's shares of each label save: a label has one half of each value."""
+    counts = np.zeros((int(labels.max()) + 1, int(attribute.max()) + 1))
+    np.add.at(counts, (labels[train], attribute[train]), 1)
+    shares = [
+        part / part.sum(axis=-1, keepdims=True) for part in (counts + 0.5, counts.sum(0) + 0.5)
+    ]
+    gain = np.log2(shares[0][labels[test], attribute[test]] / shares[1][attribute[test]])
+    return float(gain.mean())
 
 
 def _input(

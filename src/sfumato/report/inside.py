@@ -303,8 +303,8 @@ def _utility_note(matrix: Utility | None) -> str:
     named = {"train": "real for training", "released": "released", "test": "real for testing"}
     used = ", ".join(f"{wording.count(counts[k])} {v}" for k, v in named.items() if k in counts)
     notes = [
-        f"Intervals: {matrix.confidence:.0%}, over the drawing of the test records; the training "
-        "is not in them.",
+        f"Intervals: {wording.level(matrix.confidence)}, over the drawing of the test records; "
+        "the training is not in them.",
         f"Records used: {used}." if used else "",
         *matrix.notes,
     ]
@@ -333,7 +333,7 @@ def _verdict(tone: str, text: str) -> dict[str, str]:
 
 
 def _confidence(findings: Sequence[Finding]) -> str:
-    levels = sorted({f"{one.confidence:.0%}" for one in findings})
+    levels = sorted({wording.level(one.confidence) for one in findings})
     return " or ".join(levels)
 
 
@@ -386,6 +386,7 @@ def _roc(one: Finding, bounds: Bounds) -> dict[str, Any]:
         "name": one.attack,
         "linear": charts.roc(curve, one.roc, name=one.attack),
         "log": charts.roc(curve, one.roc, log=True, name=one.attack),
+        "note": wording.by_luck(one),
     }
 
 

@@ -92,7 +92,7 @@ def memorised(
         ),
         "closest": drawn,
         "revealed": revealed is not None,
-        "confidence": f"{found.confidence:.1%}".replace(".0%", "%"),
+        "confidence": wording.level(found.confidence),
     }
 
 

@@ -29,6 +29,10 @@ class Row(Protocol):
     @property
     def compared_by(self) -> str: ...  # noqa: D102
     @property
+    def own_mu(self) -> float | None: ...  # noqa: D102
+    @property
+    def own_epsilon(self) -> float | None: ...  # noqa: D102
+    @property
     def kind(self) -> str: ...  # noqa: D102
     @property
     def proven(self) -> str: ...  # noqa: D102
@@ -38,8 +42,6 @@ class Row(Protocol):
     def utility_loss(self) -> float: ...  # noqa: D102
     @property
     def leakage(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def seconds(self) -> float: ...  # noqa: D102
 
 
 class Comparison(Protocol):
@@ -53,6 +55,8 @@ class Comparison(Protocol):
     def network(self) -> str: ...  # noqa: D102
     @property
     def attack(self) -> str: ...  # noqa: D102
+    @property
+    def equal(self) -> str: ...  # noqa: D102
     @property
     def majority(self) -> Mapping[str, float]: ...  # noqa: D102
     @property
@@ -89,6 +93,7 @@ def points_page(comparison: Comparison) -> str:
         task=f"for predicting {comparison.target}" if comparison.target else "",
         network=comparison.network,
         attack=comparison.attack,
+        equal=comparison.equal,
         mus=", ".join(f"{mu:.3g}" for mu in mus),
         seeds=len(comparison.majority),
         majority=wording.figure(majority),
@@ -148,6 +153,7 @@ def _line(group: list[Row]) -> dict[str, Any]:
         "mu": _number(first.mu),
         "epsilon": "none" if first.epsilon is None else f"{first.epsilon:.3g}",
         "by": first.compared_by,
+        "proves": _own(first),
         "kind": first.kind,
         "accuracy": _spread([row.accuracy for row in group]),
         "loss": _spread([row.utility_loss for row in group]),
@@ -156,7 +162,6 @@ def _line(group: list[Row]) -> dict[str, Any]:
         "ceiling": wording.figure(ceiling),
         "tpr": _spread([_value(row, "tpr") for row in group]),
         "revealed": _counts(group),
-        "seconds": f"{sum(row.seconds for row in group) / len(group):.1f}",
     }
 
 
@@ -186,6 +191,14 @@ def _outer(intervals: list[Any]) -> str:
         return ""
     low, high = min(low for low, _ in known), max(high for _, high in known)
     return f"{wording.figure(low)} to {wording.figure(high)}"
+
+
+def _own(row: Row) -> str:
+    """The mu and the epsilon that a run is proven to have."""
+    if row.own_epsilon is None:
+        return "–"
+    mu = "none" if row.own_mu is None else wording.up(row.own_mu)
+    return f"{mu}, {wording.up(row.own_epsilon)}"
 
 
 def _number(mu: float | None) -> str:

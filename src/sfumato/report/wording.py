@@ -15,10 +15,13 @@ from sfumato.privacy.rounding import up as up
 from sfumato.publish.memory import size as size
 
 if TYPE_CHECKING:
+    from sfumato.attack.finding import Finding
     from sfumato.release.card import Card
     from sfumato.report.bounds import Bounds
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SEEN = 1000
+"""So many others that one of them is the left end of logarithmic axes."""
 
 
 def delta(value: float) -> str:
@@ -93,6 +96,27 @@ def article(noun: str) -> str:
 def plural(number: int, noun: str, many: str = "") -> str:
     """``1 attack``, ``3 attacks``."""
     return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
+
+
+def level(confidence: float) -> str:
+    """A confidence, rounded down: one that is nearly all is never said to be all.
+
+    >>> level(0.95), level(0.995), level(1 - 0.01 / 8), level(0.9999999)
+    ('95%', '99.5%', '99.87%', '99.99%')
+    """
+    parts = math.floor(confidence * 10_000 + 1e-6)
+    return f"{parts / 100:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def by_luck(finding: Finding) -> str:
+    """Where a curve on logarithmic axes says nothing; empty where it says something everywhere."""
+    others = finding.details.get("targets")
+    if not isinstance(others, int) or others >= _SEEN:
+        return ""
+    return (
+        f"Left of {100 / others:.2g}\xa0% nobody of the {others:,} who are not in the data is "
+        "accused: there the curve is the luck of few members, and may pass the ceiling."
+    )
 
 
 def epsilon_line(card: Card) -> str:

@@ -298,7 +298,7 @@ def finding(
         records=PerRecord(game.rows, inside, outside) if len(game.rows) == len(inside) else None,
     )
     low, high = interval
-    limit = "" if found.ceiling is None else f", the guarantee allows {found.ceiling:.1%}"
+    limit = ceilings.allowed(found.ceiling, percent=1)
     summary = (
         f"Shown two records, one of them trained on, the attack by {how} picks the "
         f"right one in {found.value:.1%} of cases (interval {low:.1%} to {high:.1%}, guessing "
