@@ -15,8 +15,8 @@ import torch
 from scipy.stats import binom, kstest, norm
 from torch import Tensor
 
-from sfumato.errors import InputError
 from sfumato import compiled
+from sfumato.errors import InputError
 from sfumato.learn import gaussian, noise
 from sfumato.learn.noise import STREAM, CipherStream, add_gaussian, grid_step, standard_gaussian
 from sfumato.privacy.noise import SECURE, SeededSource
