@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+import sfumato
 from sfumato import registry
 from sfumato.attack import Evidence, roc, suite
 from sfumato.attack.finding import Finding
@@ -62,6 +63,24 @@ def test_a_guess_is_hardly_ever_said_to_succeed(
         (finding,) = suite.run(release, evidence, attacks=["guess"], seed=seed)
         alarms += finding.better_than_chance
     assert alarms <= 10
+
+
+def test_another_confidence_is_shared_and_checked(
+    evidence: Evidence, make_people: Any, make_release: Any
+) -> None:
+    release = make_release(make_people(60, 3))
+    two = ["membership.distance", "linkage.nearest"]
+    given = sfumato.attack(
+        release,
+        members=evidence.members,
+        non_members=evidence.non_members,
+        attacks=two,
+        confidence=0.9,
+    )
+    assert [finding.confidence for finding in given] == [0.95, 0.95]
+    for wrong in (0.2, 1.0, float("nan")):
+        with pytest.raises(InputError, match="confidence is"):
+            suite.run(release, evidence, attacks=two, confidence=wrong)
 
 
 def test_runs_those_that_are_named_once_each(

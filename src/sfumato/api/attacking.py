@@ -45,12 +45,24 @@ class Prepared:
     doubts: tuple[str, ...] = ()
 
     def attack(
-        self, *, attacks: Sequence[str] | None = None, seed: int = 0, progress: Progress = silent
+        self,
+        *,
+        attacks: Sequence[str] | None = None,
+        confidence: float | None = None,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> list[Finding]:
         """A finding for each attack; arguments as for :func:`sfumato.attack`."""
         from sfumato.attack import suite
 
-        return suite.run(self.release, self.evidence, attacks=attacks, seed=seed, progress=progress)
+        return suite.run(
+            self.release,
+            self.evidence,
+            attacks=attacks,
+            confidence=suite.CONFIDENCE if confidence is None else confidence,
+            seed=seed,
+            progress=progress,
+        )
 
     def report(
         self, findings: Sequence[Finding], out: str | Path, *, reveal: bool = False

@@ -32,6 +32,7 @@ def attack(
     non_members: DataLike,
     auxiliary: DataLike | None = None,
     attacks: Sequence[str] | None = None,
+    confidence: float | None = None,
     seed: int = 0,
     schema: SchemaLike | None = None,
     target: str | None = None,
@@ -56,6 +57,7 @@ def attack(
         non_members: Rows of the same population that it was not made from.
         auxiliary: More of those, that the attacker holds; some attacks are stronger with them.
         attacks: Registered names; None runs all that fit.
+        confidence: Of all intervals together, in [0.5, 1); None is 0.99.
         seed: Of the attacks' own randomness.
         schema: The public facts of what others made; None looks beside it, then at the members. Of
             a release of sfumato, as for :func:`measure`.
@@ -94,7 +96,7 @@ def attack(
         delta=delta,
         neighbours=neighbours,
         spool=spool,
-    ).attack(attacks=attacks, seed=seed, progress=progress)
+    ).attack(attacks=attacks, confidence=confidence, seed=seed, progress=progress)
 
 
 def prepare(

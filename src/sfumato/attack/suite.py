@@ -85,8 +85,11 @@ def run(
         A finding for each attack; its own ``confidence`` is printed in it.
 
     Raises:
-        InputError: If a name is unknown, does not fit, or the evidence does not.
+        InputError: If a name is unknown, does not fit, or the evidence does not, or the confidence
+            is out of range.
     """
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"confidence is {confidence!r}", "Give a number in [0.5, 1).")
     names = planned(release.artefact.kind, evidence, attacks)
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []

@@ -53,6 +53,9 @@ def attack(
         ),
     ] = None,
     attack: Attacks = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Of all intervals together.")
+    ] = 0.99,
     schema: Annotated[
         str | None,
         typer.Option(
@@ -140,7 +143,9 @@ def attack(
     if risk is not None:
         prepared.check_risk(risk)
     with output.progress_bar(quiet=as_json) as progress:
-        findings = prepared.attack(attacks=attack, seed=seed, progress=progress)
+        findings = prepared.attack(
+            attacks=attack, confidence=confidence, seed=seed, progress=progress
+        )
     if out is not None:
         prepared.report(findings, out, reveal=reveal)
     if as_json:
