@@ -56,14 +56,6 @@ ALWAYS ptrdiff_t padded_size(const shape *s)
     return (2 * windows(s->h) + 2) * line_of(s);
 }
 
-/* Floats that are needed to work with: two bordered pictures; two lines before pooling or, on the
-   way back, the lists of windows. */
-ptrdiff_t pooled_scratch(const shape *s)
-{
-    const ptrdiff_t all = windows(s->h) * windows(s->w);
-    return 2 * padded_size(s) + (4 * windows(s->w) + 3 * all + 2) * s->p;
-}
-
 /* One picture inside its border; the border of `to` is zero already. */
 ALWAYS void pad(const shape *s, const float *picture, float *to)
 {
@@ -72,54 +64,173 @@ ALWAYS void pad(const shape *s, const float *picture, float *to)
         memcpy(to + (y + 1) * line + s->c, picture + y * run, (size_t)run * sizeof *to);
 }
 
-/* `tall` neighbours in a line of the convolution: patches at `from`, weights (3, 3, c, p). Every
-   second one goes to `half` floats behind the others. */
+/* `tall` sums of products: of rows of `run` numbers, c floats from one sum to the next, with
+   weights (rows, run, p). Every second sum goes to `half` floats behind the one before it, `step`
+   floats behind the one before that. */
 ALWAYS void tile(const float *from, const float *weight, const float *bias, float *to,
-                 ptrdiff_t half, ptrdiff_t line, ptrdiff_t c, ptrdiff_t p, const int tall,
-                 const int vectors)
+                 ptrdiff_t half, ptrdiff_t step, ptrdiff_t line, ptrdiff_t run, ptrdiff_t c,
+                 ptrdiff_t p, const int rows, const int tall, const int vectors)
 {
     vector sums[MOST][2];
     for (int i = 0; i < tall; i++)
         for (int j = 0; j < vectors; j++)
-            sums[i][j] = *(const vector *)(bias + j * WIDTH);
-    for (int ky = 0; ky < 3; ky++)
-        for (ptrdiff_t k = 0; k < 3 * c; k++) {
+            sums[i][j] = bias ? *(const vector *)(bias + j * WIDTH) : (vector){0};
+    for (int y = 0; y < rows; y++)
+        for (ptrdiff_t k = 0; k < run; k++) {
             vector row[2];
             for (int j = 0; j < vectors; j++)
-                row[j] = *(const vector *)(weight + (ky * 3 * c + k) * p + j * WIDTH);
+                row[j] = *(const vector *)(weight + (y * run + k) * p + j * WIDTH);
             for (int i = 0; i < tall; i++) {
-                const float factor = from[ky * line + i * c + k];
+                const float factor = from[y * line + i * c + k];
                 for (int j = 0; j < vectors; j++)
                     sums[i][j] += factor * row[j];
             }
         }
     for (int i = 0; i < tall; i++)
         for (int j = 0; j < vectors; j++)
-            *(vector *)(to + i % 2 * half + i / 2 * p + j * WIDTH) = sums[i][j];
+            *(vector *)(to + i % 2 * half + i / 2 * step + j * WIDTH) = sums[i][j];
 }
 
-/* A line of the convolution, of an even number of positions: all the even ones, then the odd */
-ALWAYS void convolve(const float *from, const float *weight, const float *bias, float *to,
-                     ptrdiff_t positions, ptrdiff_t line, ptrdiff_t c, ptrdiff_t p,
-                     const int vectors)
+/* An even number of such sums, for all outputs */
+ALWAYS void multiply(const float *from, const float *weight, const float *bias, float *to,
+                     ptrdiff_t sums, ptrdiff_t half, ptrdiff_t step, ptrdiff_t line, ptrdiff_t run,
+                     ptrdiff_t c, ptrdiff_t p, const int rows, const int vectors)
 {
-    const ptrdiff_t tiles = (positions + MOST - 1) / MOST;
-    const ptrdiff_t even = (positions + 2 * tiles - 1) / (2 * tiles) * 2;
+    const ptrdiff_t tiles = (sums + MOST - 1) / MOST;
+    const ptrdiff_t even = (sums + 2 * tiles - 1) / (2 * tiles) * 2;
     for (ptrdiff_t left = 0; left < p; left += vectors * WIDTH)
-        for (ptrdiff_t x = 0; x < positions; x += even) {
-            const ptrdiff_t tall = positions - x < even ? positions - x : even;
-            const float *patch = from + x * c, *w = weight + left, *b = bias + left;
-            float *out = to + x / 2 * p + left;
+        for (ptrdiff_t x = 0; x < sums; x += even) {
+            const ptrdiff_t tall = sums - x < even ? sums - x : even;
+            const float *some = from + x * c, *w = weight + left, *b = bias ? bias + left : bias;
+            float *out = to + x / 2 * step + left;
 #define TALL(i)                                                                                    \
     case i:                                                                                        \
         if (i <= MOST)                                                                             \
-            tile(patch, w, b, out, positions / 2 * p, line, c, p, i, vectors);                     \
+            tile(some, w, b, out, half, step, line, run, c, p, rows, i, vectors);                  \
         break;
             switch (tall) {
                 TALL(2) TALL(4) TALL(6) TALL(8) TALL(10) TALL(12) TALL(14)
             }
 #undef TALL
         }
+}
+
+/* Two lines of the convolution, as pool takes them, patch by patch: of few channels */
+ALWAYS void convolve(const shape *s, const float *padded, const float *weight, const float *bias,
+                     float *lines, ptrdiff_t c)
+{
+    const ptrdiff_t line = line_of(s), p = s->p, half = windows(s->w) * p;
+    for (ptrdiff_t row = 0; row < 2; row++)
+        multiply(padded + row * line, weight, bias, lines + row * 2 * half, 2 * windows(s->w), half,
+                 p, line, 3 * c, c, p, 3, 1);
+}
+
+/* Of many channels a window is computed as a whole, from its 4x4 patch, by Winograd's minimal
+   filtering F(2x2, 3x3): 16 products a channel in place of 36. Three transformations. */
+
+/* weight: (3, 3, c, p) to (16, c, p) */
+ALWAYS void turn_weights(const shape *s, const float *weight, float *turned)
+{
+    const ptrdiff_t whole = s->c * s->p;
+    for (ptrdiff_t at = 0; at < whole; at += WIDTH) {
+        vector half[4][3];
+        for (int x = 0; x < 3; x++) {
+            const vector a = *(const vector *)(weight + x * whole + at);
+            const vector b = *(const vector *)(weight + (3 + x) * whole + at);
+            const vector c = *(const vector *)(weight + (6 + x) * whole + at);
+            half[0][x] = a;
+            half[1][x] = 0.5f * (a + b + c);
+            half[2][x] = 0.5f * (a - b + c);
+            half[3][x] = c;
+        }
+        for (int y = 0; y < 4; y++) {
+            const vector a = half[y][0], b = half[y][1], c = half[y][2];
+            float *to = turned + 4 * y * whole + at;
+            *(vector *)to = a;
+            *(vector *)(to + whole) = 0.5f * (a + b + c);
+            *(vector *)(to + 2 * whole) = 0.5f * (a - b + c);
+            *(vector *)(to + 3 * whole) = c;
+        }
+    }
+}
+
+/* A patch at `from` to 16 times c numbers, `step` floats from one to the next */
+ALWAYS void turn_patch(const float *from, float *turned, ptrdiff_t line, ptrdiff_t c,
+                       ptrdiff_t step)
+{
+    for (ptrdiff_t left = 0; left < c; left += WIDTH) {
+        vector half[4][4];
+        for (int x = 0; x < 4; x++) {
+            vector d[4];
+            for (int y = 0; y < 4; y++)
+                d[y] = *(const vector *)(from + y * line + x * c + left);
+            half[0][x] = d[0] - d[2];
+            half[1][x] = d[1] + d[2];
+            half[2][x] = d[2] - d[1];
+            half[3][x] = d[1] - d[3];
+        }
+        for (int y = 0; y < 4; y++) {
+            float *to = turned + 4 * y * step + left;
+            *(vector *)to = half[y][0] - half[y][2];
+            *(vector *)(to + step) = half[y][1] + half[y][2];
+            *(vector *)(to + 2 * step) = half[y][2] - half[y][1];
+            *(vector *)(to + 3 * step) = half[y][1] - half[y][3];
+        }
+    }
+}
+
+/* 16 times p sums, `step` floats apart, to the four positions of a window, `half` floats apart */
+ALWAYS void turn_back(const float *sums, const float *bias, float *to, ptrdiff_t p, ptrdiff_t step,
+                      ptrdiff_t half)
+{
+    for (ptrdiff_t left = 0; left < p; left += WIDTH) {
+        const vector shift = *(const vector *)(bias + left);
+        vector rows[2][4];
+        for (int x = 0; x < 4; x++) {
+            vector m[4];
+            for (int y = 0; y < 4; y++)
+                m[y] = *(const vector *)(sums + (4 * y + x) * step + left);
+            rows[0][x] = m[0] + m[1] + m[2];
+            rows[1][x] = m[1] - m[2] - m[3];
+        }
+        for (int y = 0; y < 2; y++) {
+            const vector *m = rows[y];
+            *(vector *)(to + 2 * y * half + left) = m[0] + m[1] + m[2] + shift;
+            *(vector *)(to + (2 * y + 1) * half + left) = m[1] - m[2] - m[3] + shift;
+        }
+    }
+}
+
+/* Windows whose sums are made at once: some lines of them, an even number. */
+ALWAYS ptrdiff_t lines_at_once(const shape *s)
+{
+    const ptrdiff_t some = MOST / windows(s->w);
+    return some < 1 ? 1 : some;
+}
+
+ALWAYS ptrdiff_t at_once(const shape *s)
+{
+    return (lines_at_once(s) * windows(s->w) + 1) / 2 * 2;
+}
+
+/* 16 sums of products for each window of `down` lines; turned: (16, at_once, c) to work with */
+ALWAYS void filter(const shape *s, const float *padded, const float *weights, float *turned,
+                   float *sums, ptrdiff_t down, ptrdiff_t c)
+{
+    const ptrdiff_t line = line_of(s), p = s->p, across = windows(s->w), all = at_once(s);
+    for (ptrdiff_t y = 0; y < down; y++)
+        for (ptrdiff_t x = 0; x < across; x++)
+            turn_patch(padded + 2 * y * line + 2 * x * c, turned + (y * across + x) * c, line, c,
+                       all * c);
+    const ptrdiff_t even = (down * across + 1) / 2 * 2;
+    for (int k = 0; k < 16; k++) {
+        const float *from = turned + k * all * c, *w = weights + k * c * p;
+        float *to = sums + k * all * p;
+        if (p % (2 * WIDTH) == 0)
+            multiply(from, w, NULL, to, even, p, 2 * p, 0, c, c, p, 1, 2);
+        else
+            multiply(from, w, NULL, to, even, p, 2 * p, 0, c, c, p, 1, 1);
+    }
 }
 
 /* One line of windows, `numbers` floats: the largest of each, and which it was; the first of
@@ -162,35 +273,53 @@ ALWAYS void share(const float *gradient, const int32_t *which, int at, vector *o
     *own = (vector)(mask & (chosen)*(const vector *)gradient);
 }
 
+/* Floats that are needed to work with: a bordered picture, two lines before pooling and what
+   `filter` takes; or, on the way back, two bordered pictures and the lists of windows. */
+ptrdiff_t pooled_scratch(const shape *s)
+{
+    const ptrdiff_t all = windows(s->h) * windows(s->w), c = s->c, p = s->p;
+    const ptrdiff_t there = 4 * windows(s->w) * p + 16 * (at_once(s) * (p + c) + c * p);
+    const ptrdiff_t back = padded_size(s) + (3 * all + 2) * p;
+    return padded_size(s) + (there > back ? there : back);
+}
+
 /* inputs: (n, h, w, c), weight: (3, 3, c, p), bias: (p,), out and which: (n, h/2, w/2, p), rounded
    up; scratch: pooled_scratch. */
 void pooled_forward(const shape *s, const float *inputs, const float *weight, const float *bias,
                     float *scratch, float *out, uint8_t *which)
 {
     const ptrdiff_t line = line_of(s), down = windows(s->h), across = windows(s->w), p = s->p;
-    const ptrdiff_t half = across * p;
-    float *padded = scratch, *lines = scratch + 2 * padded_size(s);
+    const ptrdiff_t half = across * p, all = at_once(s), some = lines_at_once(s);
+    float *padded = scratch, *lines = scratch + padded_size(s), *sums = lines + 4 * half;
+    float *turned = sums + 16 * all * p, *weights = turned + 16 * all * s->c;
+    const int many = s->c % LANES == 0;
     memset(padded, 0, (size_t)padded_size(s) * sizeof *padded);
+    if (many) {
+        memset(turned, 0, (size_t)(16 * all * s->c) * sizeof *turned);
+        turn_weights(s, weight, weights);
+    }
     for (ptrdiff_t i = 0; i < s->n; i++) {
         pad(s, inputs + i * s->h * s->w * s->c, padded);
         for (ptrdiff_t y = 0; y < down; y++) {
-            const ptrdiff_t rows = s->h - 2 * y < 2 ? 1 : 2, at = (i * down + y) * half;
-            for (ptrdiff_t row = 0; row < rows; row++) {
-                const float *from = padded + (2 * y + row) * line;
-                float *to = lines + row * 2 * half;
-                /* numbers of channels that are known beforehand make the addresses cheap */
-                if (p % (2 * WIDTH) == 0 && s->c == LANES)
-                    convolve(from, weight, bias, to, 2 * across, line, LANES, p, 2);
-                else if (p % (2 * WIDTH) == 0)
-                    convolve(from, weight, bias, to, 2 * across, line, s->c, p, 2);
-                else if (s->c == 1)
-                    convolve(from, weight, bias, to, 2 * across, line, 1, p, 1);
-                else
-                    convolve(from, weight, bias, to, 2 * across, line, s->c, p, 1);
-                if (s->w % 2)
-                    fill(to + 2 * half - p, p);
-            }
-            if (rows < 2)
+            const ptrdiff_t at = (i * down + y) * half, left = down - y < some ? down - y : some;
+            const float *from = padded + 2 * y * line;
+            /* numbers of channels that are known beforehand make the addresses cheap */
+            if (many && y % some == 0 && s->c == LANES)
+                filter(s, from, weights, turned, sums, left, LANES);
+            else if (many && y % some == 0)
+                filter(s, from, weights, turned, sums, left, s->c);
+            else if (s->c == 1)
+                convolve(s, from, weight, bias, lines, 1);
+            else if (!many)
+                convolve(s, from, weight, bias, lines, s->c);
+            if (many)
+                for (ptrdiff_t x = 0; x < across; x++)
+                    turn_back(sums + (y % some * across + x) * p, bias, lines + x * p, p, all * p,
+                              half);
+            if (s->w % 2)
+                for (ptrdiff_t row = 0; row < 2; row++)
+                    fill(lines + (2 * row + 2) * half - p, p);
+            if (s->h - 2 * y < 2)
                 fill(lines + 2 * half, 2 * half);
             pool(lines, half, out + at, which + at);
         }

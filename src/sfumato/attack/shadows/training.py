@@ -97,8 +97,10 @@ def train(
 
     k = rows.shape[1]
     weights = {name: w.requires_grad_() for name, w in network.initial(seeds).items()}
-    scales = [(float(inputs[own].mean()), float(inputs[own].std()) or 1.0) for own in rows]
-    centre, spread = (torch.tensor(part, dtype=torch.float32) for part in zip(*scales, strict=True))
+    scales = [
+        (float(some.mean()), float(some.std()) or 1.0) for some in (inputs[own] for own in rows)
+    ]
+    centre, spread = (torch.tensor(of, dtype=torch.float32) for of in zip(*scales, strict=True))
     pool, classes = torch.from_numpy(inputs), torch.from_numpy(labels)
     passes, steps_a_pass = cnn.passes_over(k, recipe.epochs), -(-k // cnn.BATCH)
     optimiser = torch.optim.Adam(weights.values(), lr=cnn.RATE, fused=True)
