@@ -140,7 +140,7 @@ def stealing(model: Any, given: Any) -> dict[str, Any]:
     ):  # fmt: skip
         torch.manual_seed(1)
         np.random.seed(1)  # noqa: NPY002  (the toolbox draws from it)
-        copy = classifier(cnn._build(cnn.CONVOLUTIONAL, (1, 28, 28), 10), (1, 28, 28), 10)
+        copy = classifier(cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10), (1, 28, 28), 10)
         labels = np.eye(10, dtype=np.float32)[given["labels"]]
         stolen = attack.extract(own, labels, thieved_classifier=copy)
         got[name] = stolen.predict(given["test"].astype(np.float32)).argmax(axis=1)
@@ -148,33 +148,47 @@ def stealing(model: Any, given: Any) -> dict[str, Any]:
 
 
 def secrets(model: Any, given: Any) -> dict[str, Any]:
-    """Black-box attribute inference by a forest of the other values and the model's answers."""
-    from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
+    """Black-box attribute inference from the other values, the label and the model's answers.
+
+    The toolbox's forest has one output a value; where none is likelier than not it names none,
+    which is then read as the first value. Boosted trees name one always. ``without``: the same
+    trees by the toolbox's attack that asks no model.
+    """
+    import warnings
+
+    from art.attacks.inference.attribute_inference import (
+        AttributeInferenceBaselineTrueLabel,
+        AttributeInferenceBlackBox,
+    )
     from art.estimators.classification import BlackBoxClassifier
 
+    warnings.simplefilter("ignore")
     goal = int(given["goal"])
     own, members = (np.delete(given[part], goal, axis=1) for part in ("own", "members"))
-    labels = given["own"][:, goal], given["members"][:, goal]
     classes = len(model.classes)
+    labels = [np.eye(classes)[given[part][:, goal]] for part in ("own", "members")]
 
     def answers(rows: Any) -> Any:
         return model.probabilities_from(np.ascontiguousarray(np.asarray(rows, np.int32)))
 
     target = BlackBoxClassifier(answers, (own.shape[1],), classes)
+    told = answers(members).argmax(axis=1).reshape(-1, 1)
     got = {}
-    for at, size in zip(given["at"], given["sizes"], strict=True):
+    for at in given["at"]:
         place = int(at) - int(at > goal)
-        attack = AttributeInferenceBlackBox(target, attack_model_type="rf", attack_feature=place)
-        attack.fit(own.astype(np.float32), y=np.eye(classes)[labels[0]])
         rest = np.delete(members, place, axis=1).astype(np.float32)
-        found = attack.infer(
-            rest,
-            y=np.eye(classes)[labels[1]],
-            pred=answers(members).argmax(axis=1).reshape(-1, 1),
-            values=list(np.unique(own[:, place]).astype(float)),
-        )
-        got[f"guess{at}"] = np.asarray(found).reshape(-1).astype(int)
-        assert size > 1
+        values = list(np.unique(own[:, place]).astype(float))
+        common = {"attack_feature": place}
+        for name, attack, pred in (
+            ("rf", AttributeInferenceBlackBox(target, attack_model_type="rf", **common), told),
+            ("gb", AttributeInferenceBlackBox(target, attack_model_type="gb", **common), told),
+            ("without", AttributeInferenceBaselineTrueLabel("gb", **common), None),
+        ):
+            np.random.seed(1)  # noqa: NPY002  (the toolbox draws from it)
+            attack.fit(own.astype(np.float32), y=labels[0])
+            asked = {} if pred is None else {"pred": pred}
+            found = attack.infer(rest, y=labels[1], values=values, **asked)
+            got[f"{name} {at}"] = np.asarray(found).reshape(-1).astype(int)
     return got
 
 
