@@ -48,6 +48,22 @@ def test_pictures_of_others_are_traced_to_nobody() -> None:
     assert found["interval"][0] <= found["chance"] <= found["interval"][1]
 
 
+def test_what_plain_distance_finds_is_found() -> None:
+    """Planted: networks alone, which learn little of 200 people's noisy pictures."""
+    members, others = digits("train", 0, 400), digits("test", 0, 100)
+    finding = attack(unproven(noisy(members, 0.5), aligned=True), Evidence(members, others))
+    assert finding.details["adaptive_goes_by"] == "distance"
+    assert finding.interval[0] > 0.8
+    assert finding.details["retrieval"]["adaptive"]["rank_1"]["value"] > 0.4
+
+
+def test_a_stronger_network_is_kept() -> None:
+    members, others = digits("train", 0, 400), digits("test", 0, 100)
+    turned = ImageSet.from_arrays(1 - members.images, members.labels, members.schema.classes)
+    finding = attack(unproven(turned, aligned=True), Evidence(members, others))
+    assert finding.details["adaptive_goes_by"] == "network"
+
+
 def test_inverted_pictures_fool_the_static_attacker_only() -> None:
     members, others = digits("train", 0, 400), digits("test", 0, 100)
     turned = ImageSet.from_arrays(1 - members.images, members.labels, members.schema.classes)
