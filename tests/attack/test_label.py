@@ -54,6 +54,24 @@ def test_the_noise_of_training_hides_labels(name: str) -> None:
     assert finding.interval[0] < finding.ceiling < 0.3
 
 
+@pytest.mark.parametrize("name", ["label.gradient", "label.update"])
+def test_a_class_that_nearly_everybody_has_is_named_without_a_gradient(name: str) -> None:
+    """Planted: a baseline of another class than the commonest, which anything would beat."""
+    data = digits("train", 0, 400)
+    rows = np.flatnonzero(np.asarray(data.labels) == 3)
+    more = np.flatnonzero(np.asarray(data.labels) == 5)[:6]
+    sides = [data.select(np.sort(np.concatenate([rows[k::2], more[k::2]]))) for k in range(2)]
+    built = registry.build("attack", name, {"max_targets": 100})
+    weak = {**NOISY, "noise_multiplier": 4.0}
+    finding = built(unproven(model(), **weak), Evidence(*sides))
+    assert finding.details["commonest_class_rate"] > 0.8
+    assert finding.baseline == pytest.approx(score(finding.details["commonest_class_rate"], 10))
+    assert not finding.better_than_chance
+    low = score(0.8, 10)
+    assert finding.baseline > low
+    assert finding.ceiling > low
+
+
 def test_batches_of_gradients_give_their_labels() -> None:
     finding = attack("label.gradient", steps=0, batch=5)
     assert finding.value > 0.9
