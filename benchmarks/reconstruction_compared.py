@@ -115,10 +115,13 @@ def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
         ours = ssim(given["blurred"], given["truth"])
         return {"largest_difference": float(np.abs(ours - got["ssim"]).max())}
     if game in GRADIENTS:
-        alike = ssim(got["found"].astype(np.float32), given["truth"])
-        return _share(int(np.sum(alike >= RECOVERED)), len(alike)) | {
-            "ssim": {"mean": float(alike.mean()), "least": float(alike.min())},
+        alike, told = (
+            ssim(got[name].astype(np.float32), given["truth"])
+            for name in ("found", "found, labels told")
+        )
+        return _rebuilt(alike) | {
             "labels": float(np.mean(got["named"] == given["labels"])),
+            "labels told": _rebuilt(told),
         }
     if game == "inversion":
         judge = cnn.classifier(
@@ -138,6 +141,12 @@ def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
         way: float(np.mean([row[way]["value"] for row in found.values()])) for way in WAYS.values()
     }
     return {"secrets": found, "mean": mean}
+
+
+def _rebuilt(alike: Any) -> dict[str, Any]:
+    return _share(int(np.sum(alike >= RECOVERED)), len(alike)) | {
+        "ssim": {"mean": float(alike.mean()), "least": float(alike.min())}
+    }
 
 
 def _share(right: int, of: int) -> dict[str, Any]:

@@ -74,17 +74,20 @@ def gradients(model: Any, given: Any, sources: str) -> dict[str, Any]:
     module = exposure.weights_of(model.module, "fresh", int(given["seed"]))
     pictures = torch.from_numpy(given["truth"])
     labels = torch.from_numpy(given["labels"])
-    torch.manual_seed(int(given["seed"]))
-    found, named = [], []
-    for picture, label in zip(pictures.split(1), labels.split(1), strict=True):
-        loss = torch.nn.functional.cross_entropy(module(picture), label)
-        sent = [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]
-        config = {"signed": True, "restarts": 2, "max_iterations": int(given["iterations"])}
-        attack = GradientReconstructor(module, (torch.zeros(1), torch.ones(1)), config)
-        got, _ = attack.reconstruct(sent, None, img_shape=tuple(picture.shape[1:]))
-        found.append(got.numpy())
-        named.append(int(sent[-2].sum(dim=-1).argmin()))  # as it does by itself
-    return {"found": np.concatenate(found), "named": named}
+    got: dict[str, list[Any]] = {"found": [], "named": [], "found, labels told": []}
+    for name in ("found", "found, labels told"):
+        torch.manual_seed(int(given["seed"]))
+        for picture, label in zip(pictures.split(1), labels.split(1), strict=True):
+            loss = torch.nn.functional.cross_entropy(module(picture), label)
+            sent = [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]
+            config = {"signed": True, "restarts": 2, "max_iterations": int(given["iterations"])}
+            attack = GradientReconstructor(module, (torch.zeros(1), torch.ones(1)), config)
+            told = None if name == "found" else label
+            rebuilt, _ = attack.reconstruct(sent, told, img_shape=tuple(picture.shape[1:]))
+            got[name].append(rebuilt.numpy()[0])
+            if name == "found":
+                got["named"].append(int(sent[-2].sum(dim=-1).argmin()))  # as it does by itself
+    return {name: np.stack(values) for name, values in got.items()}
 
 
 def classifier(module: Any, shape: tuple[int, ...], classes: int, rate: float = 2e-3) -> Any:
