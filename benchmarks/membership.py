@@ -132,17 +132,18 @@ def beside(arrays: Any) -> dict[str, Any]:
     """Our scores from the answers that the other tools get, of the same kept shadow models."""
     own, shadows, inside = (arrays[name] for name in ("own", "shadows", "in_shadow"))
     m, known = len(own) // 2, rmia.probabilities_of(shadows)
-    marginal = (rmia.mean_over(known, inside) + rmia.mean_over(known, ~inside)) / 2
+    outside, a = rmia.mean_over(known, ~inside), rmia.tuned(known, inside)
+    marginal = (rmia.mean_over(known, inside) + outside) / 2
     others = rmia.probabilities_of(arrays["shadows_of_others"]).mean(axis=0)
-    compared = np.log(
-        rmia.probabilities_of(arrays["own_of_others"])
-        / rmia.without(others, rmia.tuned(known, inside))
-    )
+    told = rmia.probabilities_of(own)
+    compared = np.log(rmia.probabilities_of(arrays["own_of_others"]) / rmia.without(others, a))
     scored = {
         "loss": own,
         "lira, online, each": lira.log_ratio(own[None], shadows[None], inside, each=True),
         "lira, online, global": lira.log_ratio(own[None], shadows[None], inside, each=False),
-        "rmia, online": rmia.shares(np.log(rmia.probabilities_of(own) / marginal), compared, 1.0),
+        "rmia, online": rmia.shares(np.log(told / marginal), compared, 1.0),
+        # By the models without the record, as the offline attack has none with it.
+        "rmia, offline": rmia.shares(np.log(told / rmia.without(outside, a)), compared, 1.0),
     }
     found = {}
     for name, score in scored.items():

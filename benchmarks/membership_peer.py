@@ -41,7 +41,7 @@ def figures(inside: Any, outside: Any) -> dict[str, float]:
 
 
 def network(arrays: Any) -> nn.Module:
-    """The attacked network, from its weights, with probabilities as outputs."""
+    """The attacked network, from its weights, with scores as outputs."""
     inner = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.MaxPool2d(2, ceil_mode=True),
@@ -58,11 +58,15 @@ def network(arrays: Any) -> nn.Module:
     inner.load_state_dict(
         {name.removeprefix("inner."): torch.from_numpy(arrays[name]) for name in names}
     )
-    return nn.Sequential(inner, nn.Softmax(dim=1)).eval()
+    return inner.eval()
 
 
 def art(arrays: Any) -> dict[str, Any]:
-    """The toolbox's gap attack and its learnt black-box attack, which is fitted on half."""
+    """The toolbox's gap attack and its learnt black-box attacks, which are fitted on half.
+
+    Two learn from the model's answers, a network and trees; one from its loss and the label, a
+    logistic regression: a threshold of the loss for each class.
+    """
     from art.attacks.inference.membership_inference import (
         MembershipInferenceBlackBox,
         MembershipInferenceBlackBoxRuleBased,
@@ -73,23 +77,32 @@ def art(arrays: Any) -> dict[str, Any]:
     x = [(arrays[side] - arrays["centre"]) / arrays["spread"] for side in ("inside", "outside")]
     x = [side.astype(np.float32) for side in x]
     y = [arrays["inside_labels"], arrays["outside_labels"]]
-    classifier = PyTorchClassifier(
-        model=network(arrays), loss=nn.NLLLoss(), input_shape=(1, 28, 28), nb_classes=10
+    scores = network(arrays)
+    answers, losses = (
+        PyTorchClassifier(model=model, loss=loss, input_shape=(1, 28, 28), nb_classes=10)
+        for model, loss in (
+            (nn.Sequential(scores, nn.Softmax(dim=1)).eval(), nn.NLLLoss()),
+            (scores, nn.CrossEntropyLoss()),
+        )
     )
-    rule = MembershipInferenceBlackBoxRuleBased(classifier)
+    rule = MembershipInferenceBlackBoxRuleBased(answers)
     guesses = [np.asarray(rule.infer(a, b)).ravel() for a, b in zip(x, y, strict=True)]
     found: dict[str, Any] = {"gap, rule-based": figures(*guesses)}
     half = len(x[0]) // 2
-    for kind in ("nn", "gb"):
+    for name, classifier, own in (
+        ("black box, nn", answers, {"attack_model_type": "nn"}),
+        ("black box, gb", answers, {"attack_model_type": "gb"}),
+        ("loss, lr", losses, {"attack_model_type": "lr", "input_type": "loss"}),
+    ):
         np.random.seed(0)  # noqa: NPY002, the toolbox draws from it
         torch.manual_seed(0)
-        attack = MembershipInferenceBlackBox(classifier, attack_model_type=kind)
+        attack = MembershipInferenceBlackBox(classifier, **own)
         attack.fit(x[0][:half], y[0][:half], x[1][:half], y[1][:half])
         told = [
             np.asarray(attack.infer(a[half:], b[half:], probabilities=True)).reshape(-1)
             for a, b in zip(x, y, strict=True)
         ]
-        found[f"black box, {kind}"] = figures(*told)
+        found[name] = figures(*told)
     return found
 
 

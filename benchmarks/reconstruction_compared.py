@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import reconstruction_rote as rote
 from reconstruction_targets import SEED, parts, trained
 
 from sfumato.attack import auxiliary
@@ -19,10 +20,12 @@ from sfumato.measure import cnn
 from sfumato.measure.intervals import clopper_pearson
 from sfumato.release.model import Model
 
-GAMES = ("ssim", "secrets", "inversion", "stealing")
+CENSUS = "secrets, census-income"
+GAMES = ("ssim", "secrets, german-credit", CENSUS, "inversion", "stealing")
 GRADIENTS = tuple(f"gradients, {name}" for name in ("mnist", "fashion-mnist"))
 INVERTED, ITERATIONS, RECOVERED = 20, 500, 0.5
 """Members, steps and SSIM, as for our own attack (``gradients`` in ``reconstruction.py``)."""
+WAYS = {"rf": "forest", "gb": "boosted trees", "without": "boosted trees, no model"}
 PEER = Path(__file__).parent / "reconstruction_peer.py"
 
 
@@ -50,18 +53,21 @@ def compared(game: str, python: str, *sources: str) -> dict[str, Any]:
 
 def _given(game: str) -> tuple[dict[str, Any], Model]:
     """What the peer is told: the same as our attack."""
-    if game == "secrets":
+    if game.startswith("secrets"):
         from sfumato.measure import features
 
-        evidence, model = parts("german-credit"), trained("german-credit", hidden=(128,))
+        if game == CENSUS:
+            evidence, _ = rote.census(len(rote.COLUMNS))
+            model = rote.by_heart("network", evidence.members, (512,))
+        else:
+            evidence, model = parts("german-credit"), trained("german-credit", hidden=(128,))
         _, held = auxiliary.parted(evidence, SEED)
         schema: Any = model.schema
         return {
             "own": features.codes(held),
             "members": features.codes(evidence.members),
             "goal": schema.names.index(schema.target),
-            "at": [schema.names.index(c.name) for c in _few(schema)],
-            "sizes": [c.size for c in _few(schema)],
+            "at": [schema.names.index(name) for name in _secrets(game, schema)],
         }, model
     if game in GRADIENTS:
         name = game.rpartition(" ")[2]
@@ -94,11 +100,13 @@ def _given(game: str) -> tuple[dict[str, Any], Model]:
     )
 
 
-def _few(schema: Any) -> list[Any]:
+def _secrets(game: str, schema: Any) -> list[str]:
     """The columns that our attack guesses, in its order."""
+    if game == CENSUS:
+        return list(rote.SECRETS)
     few = [c for c in schema.features if c.size <= 64]
     few.sort(key=lambda column: bool(column.ordered))
-    return few[:5]
+    return [column.name for column in few[:5]]
 
 
 def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
@@ -107,10 +115,13 @@ def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
         ours = ssim(given["blurred"], given["truth"])
         return {"largest_difference": float(np.abs(ours - got["ssim"]).max())}
     if game in GRADIENTS:
-        alike = ssim(got["found"].astype(np.float32), given["truth"])
-        return _share(int(np.sum(alike >= RECOVERED)), len(alike)) | {
-            "ssim": {"mean": float(alike.mean()), "least": float(alike.min())},
+        alike, told = (
+            ssim(got[name].astype(np.float32), given["truth"])
+            for name in ("found", "found, labels told")
+        )
+        return _rebuilt(alike) | {
             "labels": float(np.mean(got["named"] == given["labels"])),
+            "labels told": _rebuilt(told),
         }
     if game == "inversion":
         judge = cnn.classifier(
@@ -121,11 +132,21 @@ def _judged(game: str, model: Model, given: Any, got: Any) -> dict[str, Any]:
     if game == "stealing":
         said = model.probabilities_from(given["test"]).argmax(axis=1)
         return {name: _share(int(np.sum(got[name] == said)), len(said)) for name in got}
-    found = {}
-    for at, name in zip(given["at"], (c.name for c in _few(model.schema)), strict=True):
-        right = got[f"guess{at}"] == given["members"][:, at]
-        found[name] = _share(int(right.sum()), len(right))
-    return {"secrets": found}
+    found: dict[str, dict[str, Any]] = {}
+    for at, name in zip(given["at"], _secrets(game, model.schema), strict=True):
+        for way in WAYS:
+            right = got[f"{way} {at}"] == given["members"][:, at]
+            found.setdefault(name, {})[WAYS[way]] = _share(int(right.sum()), len(right))
+    mean = {
+        way: float(np.mean([row[way]["value"] for row in found.values()])) for way in WAYS.values()
+    }
+    return {"secrets": found, "mean": mean}
+
+
+def _rebuilt(alike: Any) -> dict[str, Any]:
+    return _share(int(np.sum(alike >= RECOVERED)), len(alike)) | {
+        "ssim": {"mean": float(alike.mean()), "least": float(alike.min())}
+    }
 
 
 def _share(right: int, of: int) -> dict[str, Any]:

@@ -74,17 +74,20 @@ def gradients(model: Any, given: Any, sources: str) -> dict[str, Any]:
     module = exposure.weights_of(model.module, "fresh", int(given["seed"]))
     pictures = torch.from_numpy(given["truth"])
     labels = torch.from_numpy(given["labels"])
-    torch.manual_seed(int(given["seed"]))
-    found, named = [], []
-    for picture, label in zip(pictures.split(1), labels.split(1), strict=True):
-        loss = torch.nn.functional.cross_entropy(module(picture), label)
-        sent = [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]
-        config = {"signed": True, "restarts": 2, "max_iterations": int(given["iterations"])}
-        attack = GradientReconstructor(module, (torch.zeros(1), torch.ones(1)), config)
-        got, _ = attack.reconstruct(sent, None, img_shape=tuple(picture.shape[1:]))
-        found.append(got.numpy())
-        named.append(int(sent[-2].sum(dim=-1).argmin()))  # as it does by itself
-    return {"found": np.concatenate(found), "named": named}
+    got: dict[str, list[Any]] = {"found": [], "named": [], "found, labels told": []}
+    for name in ("found", "found, labels told"):
+        torch.manual_seed(int(given["seed"]))
+        for picture, label in zip(pictures.split(1), labels.split(1), strict=True):
+            loss = torch.nn.functional.cross_entropy(module(picture), label)
+            sent = [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]
+            config = {"signed": True, "restarts": 2, "max_iterations": int(given["iterations"])}
+            attack = GradientReconstructor(module, (torch.zeros(1), torch.ones(1)), config)
+            told = None if name == "found" else label
+            rebuilt, _ = attack.reconstruct(sent, told, img_shape=tuple(picture.shape[1:]))
+            got[name].append(rebuilt.numpy()[0])
+            if name == "found":
+                got["named"].append(int(sent[-2].sum(dim=-1).argmin()))  # as it does by itself
+    return {name: np.stack(values) for name, values in got.items()}
 
 
 def classifier(module: Any, shape: tuple[int, ...], classes: int, rate: float = 2e-3) -> Any:
@@ -140,7 +143,7 @@ def stealing(model: Any, given: Any) -> dict[str, Any]:
     ):  # fmt: skip
         torch.manual_seed(1)
         np.random.seed(1)  # noqa: NPY002  (the toolbox draws from it)
-        copy = classifier(cnn._build(cnn.CONVOLUTIONAL, (1, 28, 28), 10), (1, 28, 28), 10)
+        copy = classifier(cnn.build(cnn.CONVOLUTIONAL, (1, 28, 28), 10), (1, 28, 28), 10)
         labels = np.eye(10, dtype=np.float32)[given["labels"]]
         stolen = attack.extract(own, labels, thieved_classifier=copy)
         got[name] = stolen.predict(given["test"].astype(np.float32)).argmax(axis=1)
@@ -148,33 +151,47 @@ def stealing(model: Any, given: Any) -> dict[str, Any]:
 
 
 def secrets(model: Any, given: Any) -> dict[str, Any]:
-    """Black-box attribute inference by a forest of the other values and the model's answers."""
-    from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
+    """Black-box attribute inference from the other values, the label and the model's answers.
+
+    The toolbox's forest has one output a value; where none is likelier than not it names none,
+    which is then read as the first value. Boosted trees name one always. ``without``: the same
+    trees by the toolbox's attack that asks no model.
+    """
+    import warnings
+
+    from art.attacks.inference.attribute_inference import (
+        AttributeInferenceBaselineTrueLabel,
+        AttributeInferenceBlackBox,
+    )
     from art.estimators.classification import BlackBoxClassifier
 
+    warnings.simplefilter("ignore")
     goal = int(given["goal"])
     own, members = (np.delete(given[part], goal, axis=1) for part in ("own", "members"))
-    labels = given["own"][:, goal], given["members"][:, goal]
     classes = len(model.classes)
+    labels = [np.eye(classes)[given[part][:, goal]] for part in ("own", "members")]
 
     def answers(rows: Any) -> Any:
         return model.probabilities_from(np.ascontiguousarray(np.asarray(rows, np.int32)))
 
     target = BlackBoxClassifier(answers, (own.shape[1],), classes)
+    told = answers(members).argmax(axis=1).reshape(-1, 1)
     got = {}
-    for at, size in zip(given["at"], given["sizes"], strict=True):
+    for at in given["at"]:
         place = int(at) - int(at > goal)
-        attack = AttributeInferenceBlackBox(target, attack_model_type="rf", attack_feature=place)
-        attack.fit(own.astype(np.float32), y=np.eye(classes)[labels[0]])
         rest = np.delete(members, place, axis=1).astype(np.float32)
-        found = attack.infer(
-            rest,
-            y=np.eye(classes)[labels[1]],
-            pred=answers(members).argmax(axis=1).reshape(-1, 1),
-            values=list(np.unique(own[:, place]).astype(float)),
-        )
-        got[f"guess{at}"] = np.asarray(found).reshape(-1).astype(int)
-        assert size > 1
+        values = list(np.unique(own[:, place]).astype(float))
+        common = {"attack_feature": place}
+        for name, attack, pred in (
+            ("rf", AttributeInferenceBlackBox(target, attack_model_type="rf", **common), told),
+            ("gb", AttributeInferenceBlackBox(target, attack_model_type="gb", **common), told),
+            ("without", AttributeInferenceBaselineTrueLabel("gb", **common), None),
+        ):
+            np.random.seed(1)  # noqa: NPY002  (the toolbox draws from it)
+            attack.fit(own.astype(np.float32), y=labels[0])
+            asked = {} if pred is None else {"pred": pred}
+            found = attack.infer(rest, y=labels[1], values=values, **asked)
+            got[f"{name} {at}"] = np.asarray(found).reshape(-1).astype(int)
     return got
 
 

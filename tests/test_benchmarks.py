@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -154,3 +157,41 @@ def test_the_table_of_generators_is_made_by_the_commands_that_are_named() -> Non
         shown = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}[data]
         assert f"| `{name}` (`{settings}`) | {shown} | {epsilon:g} |" in page
         assert not settings.startswith("preset=")
+
+
+def missing(source: str) -> list[str]:
+    """What a script takes of sfumato's modules by name that is not there."""
+    tree, modules, wrong = ast.parse(source), dict[str, ModuleType](), list[str]()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not f"{node.module}.".startswith("sfumato."):
+            continue
+        parent = importlib.import_module(str(node.module))
+        for alias in node.names:
+            if not hasattr(parent, alias.name):
+                name = f"{node.module}.{alias.name}"
+                try:
+                    importlib.import_module(name)
+                except ModuleNotFoundError:
+                    wrong.append(name)
+                    continue
+            value = getattr(parent, alias.name)
+            if isinstance(value, ModuleType):
+                modules[alias.asname or alias.name] = value
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            if module is not None and not hasattr(module, node.attr):
+                wrong.append(f"{module.__name__}.{node.attr}")
+    return wrong
+
+
+@pytest.mark.parametrize("script", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_takes_only_what_is_there(script: Path) -> None:
+    assert missing(script.read_text("utf-8")) == []
+
+
+def test_what_a_benchmark_takes_that_is_gone_is_seen() -> None:
+    """Planted: the name that `reconstruction_peer.py` took for weeks after it had gone."""
+    planted = "def f():\n    from sfumato.measure import cnn\n    return cnn._build(1, 2)\n"
+    assert missing(planted) == ["sfumato.measure.cnn._build"]
+    assert missing("from sfumato.measure.cnn import _build") == ["sfumato.measure.cnn._build"]

@@ -6,6 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.attack.overfitted import NOISY, digits, fitted, unproven
@@ -14,6 +15,7 @@ from sfumato import registry
 from sfumato.attack import Evidence, suite
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradients.exposure import Exposure
+from sfumato.data import ImageSet
 from sfumato.errors import InputError
 from sfumato.release.model import Model
 
@@ -54,6 +56,22 @@ def test_the_noise_of_training_hides_them_and_its_ceiling_is_stated() -> None:
     assert finding.details["label_accuracy"] < 0.6
     # The same gradients without their protection.
     assert attack(dense(), NOISY, gradient="bare").value == 1.0
+
+
+def test_pictures_that_anybody_could_guess_are_no_success() -> None:
+    """Where all people look alike one picture fits them all: the attacker without access has 1."""
+    data = digits("train", 0, 1)
+    drawn = np.random.default_rng(0).normal(0, 0.02, (200, 1, 8, 8))
+    images = np.clip(data.images + drawn, 0, 1).astype(np.float32)
+    labels = np.arange(200) % 10
+    sides = [
+        ImageSet.from_arrays(images[rows], labels[rows], data.schema.classes)
+        for rows in (slice(0, 100), slice(100, 200))
+    ]
+    built = registry.build("attack", "gradient.inversion", {})
+    finding = built(unproven(fitted(sides[0], hidden=(32,), steps=0)), Evidence(*sides))
+    assert finding.value == 1.0 == finding.baseline
+    assert not finding.better_than_chance
 
 
 def test_a_convolutional_network_is_inverted_by_search() -> None:

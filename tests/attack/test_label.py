@@ -15,7 +15,7 @@ from sfumato.attack import Evidence
 from sfumato.attack.finding import Finding
 from sfumato.attack.gradients.exposure import Exposure
 from sfumato.attack.gradients.labels import counts_of_bias
-from sfumato.attack.label import Gradient, _Game, score
+from sfumato.attack.label import Gradient, _Game, _log_odds, score
 from sfumato.errors import InputError
 from sfumato.measure import intervals
 from sfumato.release.model import Model
@@ -54,6 +54,24 @@ def test_the_noise_of_training_hides_labels(name: str) -> None:
     assert finding.interval[0] < finding.ceiling < 0.3
 
 
+@pytest.mark.parametrize("name", ["label.gradient", "label.update"])
+def test_a_class_that_nearly_everybody_has_is_named_without_a_gradient(name: str) -> None:
+    """Planted: a baseline of another class than the commonest, which anything would beat."""
+    data = digits("train", 0, 400)
+    rows = np.flatnonzero(np.asarray(data.labels) == 3)
+    more = np.flatnonzero(np.asarray(data.labels) == 5)[:6]
+    sides = [data.select(np.sort(np.concatenate([rows[k::2], more[k::2]]))) for k in range(2)]
+    built = registry.build("attack", name, {"max_targets": 100})
+    weak = {**NOISY, "noise_multiplier": 4.0}
+    finding = built(unproven(model(), **weak), Evidence(*sides))
+    assert finding.details["commonest_class_rate"] > 0.8
+    assert finding.baseline == pytest.approx(score(finding.details["commonest_class_rate"], 10))
+    assert not finding.better_than_chance
+    low = score(0.8, 10)
+    assert finding.baseline > low
+    assert finding.ceiling > low
+
+
 def test_batches_of_gradients_give_their_labels() -> None:
     finding = attack("label.gradient", steps=0, batch=5)
     assert finding.value > 0.9
@@ -88,6 +106,22 @@ def test_an_update_gives_the_label_to_whoever_may_only_ask() -> None:
     finding = attack("label.update", max_targets=60)
     assert finding.value > 0.9
     assert finding.better_than_chance
+
+
+def test_an_update_of_a_sure_model_is_read_in_log_odds() -> None:
+    """Planted: the mean rise of logarithms, which tells 31 % of these, 45 % being told by odds."""
+    members = digits("train", 0, 300)
+    sure = fitted(members, hidden=(16, 16, 16, 16), steps=600)
+    built = registry.build("attack", "label.update", {"max_targets": 100})
+    found = built(unproven(sure), Evidence(members, digits("train", 300, 600)))
+    assert found.details["success_rate"] > 0.38
+
+
+def test_log_odds_of_a_sure_answer_are_those_of_what_is_left() -> None:
+    scores = torch.tensor([[40.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    rest = float(np.log1p(np.e))
+    wanted = [[40 - rest, -np.logaddexp(40, 1), 1 - np.logaddexp(40, 0)], [-np.log(2)] * 3]
+    assert _log_odds(scores).numpy() == pytest.approx(np.array(wanted), abs=1e-12)
 
 
 def test_rows_have_labels_too() -> None:

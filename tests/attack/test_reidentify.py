@@ -11,6 +11,7 @@ from tests.attack.overfitted import digits, unproven
 from sfumato import registry
 from sfumato.attack import Evidence, reidentify
 from sfumato.attack.finding import Finding
+from sfumato.attack.inversion_learned import halves
 from sfumato.data import ImageSet
 from sfumato.errors import InputError
 
@@ -46,6 +47,35 @@ def test_pictures_of_others_are_traced_to_nobody() -> None:
     assert not finding.better_than_chance
     found = finding.details["retrieval"]["adaptive"]["rank_1"]
     assert found["interval"][0] <= found["chance"] <= found["interval"][1]
+
+
+def test_what_plain_distance_finds_is_found() -> None:
+    """Planted: networks alone, which learn little of 200 people's noisy pictures."""
+    members, others = digits("train", 0, 400), digits("test", 0, 100)
+    finding = attack(unproven(noisy(members, 0.5), aligned=True), Evidence(members, others))
+    assert finding.details["adaptive_goes_by"] == "distance"
+    assert finding.interval[0] > 0.8
+    assert finding.details["retrieval"]["adaptive"]["rank_1"]["value"] > 0.4
+
+
+def test_a_stronger_network_is_kept() -> None:
+    members, others = digits("train", 0, 400), digits("test", 0, 100)
+    turned = ImageSet.from_arrays(1 - members.images, members.labels, members.schema.classes)
+    finding = attack(unproven(turned, aligned=True), Evidence(members, others))
+    assert finding.details["adaptive_goes_by"] == "network"
+
+
+def test_the_way_is_chosen_by_known_people_alone() -> None:
+    """Planted: a choice by those who are attacked, whose pictures are turned: distance fails."""
+    members, others = digits("train", 0, 400), digits("test", 0, 100)
+    plain = noisy(members, 0.5)
+    _, attacked = halves(members, np.random.default_rng(0))
+    images = plain.images.copy()
+    images[attacked] = 1 - images[attacked]
+    turned = ImageSet.from_arrays(images, members.labels, members.schema.classes)
+    finding = attack(unproven(turned, aligned=True), Evidence(members, others), steps=50)
+    assert finding.details["adaptive_goes_by"] == "distance"
+    assert finding.value < 0.5
 
 
 def test_inverted_pictures_fool_the_static_attacker_only() -> None:

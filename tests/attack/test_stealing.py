@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,40 @@ def test_a_model_without_a_pattern_is_not_copied() -> None:
     answers = lambda rows: rng.dirichlet(np.ones(2), len(rows))  # noqa: E731
     object.__setattr__(model, "probabilities_from", answers)
     assert not attack(release, Evidence(members, others)).better_than_chance
+
+
+def test_copies_are_judged_on_people_who_were_not_asked_about() -> None:
+    """Planted: on the attacker's own records, which a forest knows by heart."""
+    members, others = census("train"), census("test")
+    release = unproven(fitted(members, steps=0))
+
+    def answers(rows: Any) -> Any:  # of a record always the same, and nothing of others
+        sure = np.array([zlib.crc32(row.tobytes()) % 2 for row in np.ascontiguousarray(rows)])
+        return np.eye(2)[sure]
+
+    object.__setattr__(release.model, "probabilities_from", answers)
+    finding = attack(release, Evidence(members, others))
+    assert not finding.better_than_chance
+    assert finding.value < 0.65
+
+
+def test_the_attacker_without_the_model_has_as_many_records() -> None:
+    """Planted: fewer. Who is told true labels by the model has no more than who knows them."""
+    members, others = digits("train", 0, 200), digits("train", 200, 500)
+    release = unproven(fitted(members, steps=0))
+    known = {
+        image.tobytes(): label
+        for image, label in zip(others.images, np.asarray(others.labels), strict=True)
+    }
+
+    def answers(images: Any) -> Any:
+        return np.eye(10)[[known[image.tobytes()] for image in np.float32(images)]]
+
+    object.__setattr__(release.model, "probabilities_from", answers)
+    finding = attack(release, Evidence(members, others), answers="labels")
+    agreement = finding.details["agreement"]
+    assert agreement["own"] == agreement["stolen"] > 0.8
+    assert not finding.better_than_chance
 
 
 def test_unknown_answers_are_refused() -> None:

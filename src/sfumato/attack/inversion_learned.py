@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.attack import auxiliary, persons, resample, reveal, targets
+from sfumato.attack.decoding import Pairs, decode
 from sfumato.attack.evidence import MINIMUM
 from sfumato.attack.finding import Finding
-from sfumato.attack.generative import fit_decoder
 from sfumato.attack.gradients.likeness import radius_for, ssim
 from sfumato.attack.margin import Margin
 from sfumato.attack.settings import Settings, flag, whole
@@ -36,8 +36,10 @@ class Learned(Settings):
     of the release is picture i of the members (the card's plan says ``aligned``): the attacker
     knows half of the members, learns from those pairs, and is judged on the other half.
 
-    What counts is the share of the pictures' variance that is recovered. The attacker without the
-    release shows the mean picture of the class, which he is told.
+    What counts is the share of the pictures' variance that is recovered, by a network or a linear
+    map, whichever is better on known people that neither had seen, and only as far as it is better
+    than the class (:mod:`sfumato.attack.decoding`). The attacker without the release shows the mean
+    picture of the class, which he is told, as near to that of all as is best for the same people.
 
     Args:
         max_targets: Pictures that are attacked.
@@ -66,12 +68,13 @@ class Learned(Settings):
         rng = np.random.default_rng(seed)
         of_model = release.artefact.kind == "model"
         pairs = (self._asked if of_model else self._aligned)(release, evidence, seed, rng)
-        (seen, pictures, labels), (shown, truth, classes), people = pairs
-        found = fit_decoder(seen, pictures, steps=self.steps, seed=seed)(shown)
-        means = _class_means(pictures, labels, classes)
+        known, attacked = pairs
+        truth, people = attacked.pictures, attacked.persons
+        made = decode(known, attacked.seen, attacked.labels, steps=self.steps, seed=seed)
+        found, means = made.found, made.without
         away, blind, spread = (
             np.square(guess - truth).sum(axis=(1, 2, 3))
-            for guess in (found, means, pictures.mean(axis=0, keepdims=True))
+            for guess in (found, means, known.pictures.mean(axis=0, keepdims=True))
         )
         value, interval = resample.ratio(
             spread - away, spread, people, self.confidence, np.random.default_rng(seed)
@@ -92,7 +95,9 @@ class Learned(Settings):
             margin=Margin(*beyond, len(np.unique(people))),
             details={
                 "released": "answers" if of_model else "pictures",
-                "pairs_learnt_from": len(seen),
+                "decoder": made.way,
+                "decoder_weight": made.weight,
+                "pairs_learnt_from": len(known.labels),
                 "targets": len(truth),
                 "persons_attacked": len(np.unique(people)),
                 "ssim": float(alike.mean()),
@@ -112,7 +117,7 @@ class Learned(Settings):
 
     def _asked(
         self, release: Release, evidence: Evidence, seed: int, rng: np.random.Generator
-    ) -> Any:
+    ) -> tuple[Pairs, Pairs]:
         """The attacker's pictures with the model's answers, members' alike, one of each person."""
         model = release.model
         auxiliary.pictures_only(model, "inversion.learned")
@@ -120,25 +125,26 @@ class Learned(Settings):
         own = auxiliary.labelled(model, held, self.max_released, rng)
         members = auxiliary.labelled(model, evidence.members, self.max_targets, rng)
 
-        def answers(x: NDArray[Any]) -> NDArray[np.float64]:
-            return np.asarray(np.log(np.maximum(model.probabilities_from(x), _SMALLEST)))
+        def part(some: Any) -> Pairs:
+            told = np.log(np.maximum(model.probabilities_from(some.x), _SMALLEST))
+            return Pairs(np.asarray(told), some.x, some.y, np.arange(len(some.y)))
 
-        attacked = (answers(members.x), members.x, members.y)
-        return (answers(own.x), own.x, own.y), attacked, np.arange(len(members.y))
+        return part(own), part(members)
 
     def _aligned(
         self, release: Release, evidence: Evidence, seed: int, rng: np.random.Generator
-    ) -> Any:
+    ) -> tuple[Pairs, Pairs]:
         """Half of the members with their released versions, the other half, and who those are."""
         released, members = paired(release, evidence, "inversion.learned")
         known, attacked = halves(members, rng)
-        attacked = np.sort(attacked[: self.max_targets])
+        attacked, whose = np.sort(attacked[: self.max_targets]), persons.of(members)
 
-        def part(rows: NDArray[np.int64]) -> Any:
+        def part(rows: NDArray[np.int64]) -> Pairs:
             chosen = members.select(rows)
-            return released.select(rows).images, chosen.images, chosen.labels
+            seen = released.select(rows).images
+            return Pairs(seen, chosen.images, np.asarray(chosen.labels), whose[rows])
 
-        return part(known), part(attacked), persons.of(members)[attacked]
+        return part(np.sort(known)), part(attacked)
 
 
 def paired(release: Release, evidence: Evidence, name: str) -> tuple[Any, Any]:
@@ -175,12 +181,3 @@ def halves(members: Any, rng: np.random.Generator) -> tuple[NDArray[np.int64], N
             f"Give at least {2 * MINIMUM}.",
         )
     return rng.permutation(first), rng.permutation(second)
-
-
-def _class_means(
-    pictures: NDArray[np.float32], labels: NDArray[np.int64], asked: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """The mean picture of each class asked for; of all where there is none of it."""
-    means = {int(label): pictures[labels == label].mean(axis=0) for label in np.unique(labels)}
-    everybody = pictures.mean(axis=0)
-    return np.stack([means.get(int(label), everybody) for label in asked])

@@ -132,7 +132,8 @@ class Update(Settings):
     """Infers one record's label from how a model's answers change by a step on that record.
 
     The attacker asks the model before and after the step, never sees its weights, and asks with
-    non-members. He names the class whose scores rose most.
+    non-members. He names the class whose log odds rose most on average: those of a class that an
+    answer is sure of move as far as others', which their logarithms do not.
 
     Args:
         max_targets: Members, each of which takes a step of its own.
@@ -172,7 +173,7 @@ class Update(Settings):
         before = [p.detach().clone() for p in parameters]
         guessed = np.empty(len(y), np.int64)
         with torch.no_grad():
-            asked = module(probes).log_softmax(dim=1)
+            asked = _log_odds(module(probes))
         for at in range(len(y)):
             bare = exposure.gradients_each(module, x[at : at + 1], y[at : at + 1])
             step = seen_as(bare, (seed, at))[0]
@@ -182,7 +183,7 @@ class Update(Settings):
                     part = step[start : start + old.numel()].view_as(old)
                     parameter.copy_(old - self.learning_rate * part)
                     start += old.numel()
-                rise = (module(probes).log_softmax(dim=1) - asked).mean(dim=0)
+                rise = (_log_odds(module(probes)) - asked).mean(dim=0)
                 for parameter, old in zip(parameters, before, strict=True):
                     parameter.copy_(old)
             guessed[at] = int(rise.argmax())
@@ -190,6 +191,18 @@ class Update(Settings):
         blind = (game.members.y == game.commonest).astype(float)
         how = "the model's answers before and after a step on one record"
         return game.finding("label.update", self, right, blind, seen_as, how, single=True)
+
+
+def _log_odds(scores: Tensor) -> Tensor:
+    """(n, K) log odds of each class, which its probabilities tell, from unnormalised scores."""
+    import torch
+
+    total = scores.logsumexp(dim=1, keepdim=True)
+    rest = total + torch.log1p(-(scores - total).exp().clamp(max=0.5))
+    # What is left beside a class that is all but sure is summed, not taken from 1.
+    first = scores.argmax(dim=1, keepdim=True)
+    left = scores.scatter(1, first, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return scores - rest.scatter(1, first, left)
 
 
 @dataclass(frozen=True)

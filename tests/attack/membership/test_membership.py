@@ -253,6 +253,7 @@ def test_the_weights_are_asked_for_where_they_are_needed(memorised: tuple[Any, E
         ("lira online", {"shadows": 2}, "shadows is 2"),
         ("lira online", {"family": "forest"}, "family is 'forest'"),
         ("rmia online", {"gamma": 0.0}, "gamma is 0.0"),
+        ("rmia online", {"gamma": "x"}, "gamma is 'x'.*a number above 0"),
         ("rmia online", {"a": 1.5}, "a is 1.5"),
         ("quantile", {"level": 1.0}, "level is 1.0"),
         ("label_only", {"repeats": 0}, "repeats is 0"),

@@ -43,3 +43,11 @@ def test_a_is_tuned_on_a_shadow_model_with_those_that_lack_the_record() -> None:
         mean_over(np.array([[1.0, 5.0], [3.0, 7.0]]), np.array([[True, False], [True, True]])),
         [2, 7],
     )
+
+
+def test_a_is_the_one_that_tells_members_best() -> None:
+    """Planted: the one that tells them worst. Members are half as likely again."""
+    rng = np.random.default_rng(3)
+    inside = rng.permuted(np.arange(8)[:, None] % 2 + np.zeros((1, 400)), axis=0) > 0
+    hard = rng.uniform(0.02, 0.6, 400)
+    assert tuned(np.where(inside, 1.5 * hard, hard), inside) == 1.0

@@ -64,7 +64,8 @@ class Rmia(Shadowed):
         for name, most in (("gamma", np.inf), ("a", 1.0)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not value <= most:
-                raise InputError(f"{name} is {value!r}", f"Give a number up to {most:g}.")
+                wanted = "a number above 0" if name == "gamma" else f"a number up to {most:g}"
+                raise InputError(f"{name} is {value!r}", f"Give {wanted}.")
         if not self.gamma > 0:
             raise InputError(f"gamma is {self.gamma!r}", "Give a number above 0.")
 
