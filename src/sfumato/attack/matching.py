@@ -20,8 +20,8 @@ _KIN = 5
 def nearness(first: NDArray[Any], second: NDArray[Any]) -> Scores:
     """(q, g) minus the squared distances of (q, ...) and (g, ...) pictures of one shape.
 
-    >>> nearness(np.zeros((1, 2)), np.array([[1.0, 2.0], [0.0, 0.0]])).tolist()
-    [[-5.0, 0.0]]
+    >>> nearness(np.zeros((1, 2)), np.array([[1.0, 2.0], [2.0, 0.0]])).tolist()
+    [[-5.0, -4.0]]
     """
     one, two = (np.asarray(side, np.float64).reshape(len(side), -1) for side in (first, second))
     squares = np.square(one).sum(axis=1)[:, None] + np.square(two).sum(axis=1)
