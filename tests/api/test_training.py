@@ -160,6 +160,7 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_at_work(
 
     first = train(progress=meanwhile)
     assert str(tmp_path / "kept") in said[0]
+    assert (tmp_path / "kept" / "lock").stat().st_mode & 0o777 == 0o600
     assert len(ledger.entries()) == 1
     assert train().card.release_id == first.card.release_id
 

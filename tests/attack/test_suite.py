@@ -78,7 +78,8 @@ def test_another_confidence_is_shared_and_checked(
         confidence=0.9,
     )
     assert [finding.confidence for finding in given] == [0.95, 0.95]
-    for wrong in (0.2, 1.0, float("nan")):
+    wrongs: Any = (0.2, 1.0, float("nan"), "high", True)
+    for wrong in wrongs:
         with pytest.raises(InputError, match="confidence is"):
             suite.run(release, evidence, attacks=two, confidence=wrong)
 

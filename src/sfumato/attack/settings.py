@@ -48,9 +48,18 @@ class Settings:
     def __post_init__(self) -> None:
         whole(self.max_targets, "max_targets", MINIMUM)
         whole(self.max_released, "max_released", 1)
-        good = isinstance(self.confidence, int | float) and not isinstance(self.confidence, bool)
-        if not (good and 0.5 <= self.confidence < 1):
-            raise InputError(f"confidence is {self.confidence!r}", "Give a number in [0.5, 1).")
+        check_confidence(self.confidence)
+
+
+def check_confidence(value: Any) -> None:
+    """Refuses what is no confidence.
+
+    Raises:
+        InputError: If it is no number in [0.5, 1).
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0.5 <= value < 1:
+        raise InputError(f"confidence is {value!r}", "Give a number in [0.5, 1).")
 
 
 def whole(value: object, name: str, least: int) -> None:

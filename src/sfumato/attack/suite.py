@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sfumato import registry
 from sfumato.attack import persons
 from sfumato.attack.evidence import MINIMUM, told
+from sfumato.attack.settings import check_confidence
 from sfumato.errors import InputError, SfumatoError
 from sfumato.measure.progress import Progress, part, silent
 
@@ -88,8 +89,7 @@ def run(
         InputError: If a name is unknown, does not fit, or the evidence does not, or the confidence
             is out of range.
     """
-    if not 0.5 <= confidence < 1:
-        raise InputError(f"confidence is {confidence!r}", "Give a number in [0.5, 1).")
+    check_confidence(confidence)
     names = planned(release.artefact.kind, evidence, attacks)
     release, evidence = _private_part(release, evidence)
     findings: list[Finding] = []

@@ -201,13 +201,14 @@ ALWAYS void turn_back(const float *sums, const float *bias, float *to, ptrdiff_t
     }
 }
 
-/* Windows whose sums are made at once: some lines of them, an even number. */
+/* Lines of windows whose sums are made at once. */
 ALWAYS ptrdiff_t lines_at_once(const shape *s)
 {
     const ptrdiff_t some = MOST / windows(s->w);
     return some < 1 ? 1 : some;
 }
 
+/* The windows of these lines, an even number. */
 ALWAYS ptrdiff_t at_once(const shape *s)
 {
     return (lines_at_once(s) * windows(s->w) + 1) / 2 * 2;

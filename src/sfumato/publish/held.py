@@ -10,6 +10,9 @@ from pathlib import Path
 from sfumato.errors import InputError
 from sfumato.learn.counted import locked
 
+LOCK = "lock"
+"""A file in the folder: a folder itself cannot be locked everywhere."""
+
 
 @contextmanager
 def held(workspace: Path) -> Iterator[None]:
@@ -19,13 +22,13 @@ def held(workspace: Path) -> Iterator[None]:
         InputError: If another process works there. Nothing was spent or written.
     """
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = os.open(workspace, os.O_RDONLY)
+    file = os.open(workspace / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not locked(folder):
+        if not locked(file):
             raise InputError(
                 f"another process is at work with the checkpoint in {workspace}",
                 "Wait until it ends, or give this run a folder of its own.",
             )
         yield
     finally:
-        os.close(folder)
+        os.close(file)

@@ -21,6 +21,7 @@ from sfumato.data.persons import KEY_BYTES
 from sfumato.errors import InputError, LedgerError, UnwrittenError
 from sfumato.privacy.ledger.begun import present
 from sfumato.publish import shortage
+from sfumato.publish.held import LOCK
 from sfumato.release.release import check_private
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _begin(workspace: Path) -> None:
     """Makes the folder, for its owner only; what is there must be of a run that never began."""
     check_private(workspace)
     kept = {f"{_SELECTION}.json", f"{_PARTED}.json"}
-    own = kept | {_part(workspace / name).name for name in (_PAID, *kept)}
+    own = {LOCK} | kept | {_part(workspace / name).name for name in (_PAID, *kept)}
     try:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         others = any(file.name not in own for file in workspace.iterdir())
